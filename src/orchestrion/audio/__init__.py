@@ -1,0 +1,1 @@
+"""Waveforms: reading and writing audio files, and changing channels and rates."""

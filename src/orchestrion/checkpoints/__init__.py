@@ -1,0 +1,1 @@
+"""Models on disk: folders of settings and weights, and the names they go by."""

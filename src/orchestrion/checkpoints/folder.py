@@ -1,0 +1,255 @@
+"""A model on disk: `model.json`, weights as safetensors, a card (docs/formats-songs.md)."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from orchestrion.codec.model import Codec
+from orchestrion.config import CodecConfig, Settings, plain, read_settings
+from orchestrion.config.prior import PriorConfig
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.errors import UserError
+from orchestrion.files import explained, read_json, replacing, write_json, write_text
+from orchestrion.grid import Grid
+from orchestrion.prior.model import Prior
+from orchestrion.text.vocab import Vocabulary
+
+MODEL_FORMAT = "orchestrion.model"
+FORMAT_VERSION = 1
+DESCRIPTION, CARD, CODEC = "model.json", "README.md", "codec.safetensors"
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def prior_file(level: int) -> str:
+    return f"prior_{level}.safetensors"
+
+
+class ModelInfo(Settings):
+    """What `model.json` holds: all of a model but its weights.
+
+    `priors` and `sampling` have an entry per level; a level without a prior has None. `about` is free:
+    licence, provenance, figures. `sha256` has the hash of each file of weights.
+    """
+
+    format: str = MODEL_FORMAT
+    version: int = FORMAT_VERSION
+    name: str
+    codec: CodecConfig
+    priors: tuple[PriorConfig | None, ...] = ()
+    vocabulary: Vocabulary = Vocabulary()
+    sampling: tuple[LevelSampling, ...] = ()
+    about: dict[str, Any] = Field(default_factory=dict)
+    sha256: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid:
+        return self.codec.grid
+
+    def prior(self, level: int) -> PriorConfig:
+        """Settings of a level's prior; UserError if the model has none."""
+        found = self.priors[level] if 0 <= level < len(self.priors) else None
+        if found is None:
+            raise UserError(
+                f"the model {self.name!r} has no prior for level {level}",
+                "it can encode and decode there only",
+            )
+        return found
+
+
+def write_model(
+    folder: Path,
+    info: ModelInfo,
+    codec: Codec,
+    priors: dict[int, Prior] | None = None,
+    *,
+    card: str,
+    dtype: torch.dtype | None = None,
+) -> ModelInfo:
+    """Write a model folder and give back its description, which is written last.
+
+    `info` may leave `priors` and `sha256` out: they are taken from what is written. Parameters are stored as
+    `dtype`, or as they are; buffers, such as codebooks, always as they are. `card` is the text of README.md.
+    """
+    priors = priors or {}
+    modules: dict[str, nn.Module] = {
+        CODEC: codec,
+        **{prior_file(level): prior for level, prior in priors.items()},
+    }
+    hashes = {name: write_weights(folder / name, module, dtype) for name, module in modules.items()}
+    configs = tuple(priors[level].config if level in priors else None for level in range(info.grid.num_levels))
+    sampling = info.sampling or tuple(LevelSampling() for _ in configs)
+    written = info.model_copy(update={"priors": configs, "sha256": hashes, "sampling": sampling})
+    _check(written, folder)
+    write_text(folder / CARD, card)
+    write_json(folder / DESCRIPTION, plain(written))
+    return written
+
+
+def read_model(folder: Path) -> ModelInfo:
+    """The description of the model in `folder`, its weights left where they are.
+
+    UserError for a folder without a model, a later format, or a description that contradicts itself.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"there is no model in {folder}", f"a model folder has a {DESCRIPTION}")
+    data = read_json(path, "model description")
+    if not isinstance(data, dict) or data.get("format") != MODEL_FORMAT:
+        raise UserError(f"{path} does not describe a model", "give a model folder")
+    if data.get("version") != FORMAT_VERSION:
+        raise UserError(
+            f"{folder} is a model of format {data.get('version')} and this program reads {FORMAT_VERSION}",
+            "use a version of orchestrion that knows it",
+        )
+    info = read_settings(ModelInfo, data, str(path))
+    _check(info, folder)
+    return info
+
+
+def model_sha256(folder: Path) -> str:
+    """A hash of all that decides what the model does: of its description, which has those of the weights."""
+    with explained(folder / DESCRIPTION, "read"):
+        return hashlib.sha256((folder / DESCRIPTION).read_bytes()).hexdigest()
+
+
+def read_card(folder: Path) -> str:
+    """The model card, or nothing if there is none."""
+    path = folder / CARD
+    if not path.is_file():
+        return ""
+    with explained(path, "read"):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def load_codec(folder: Path, info: ModelInfo, dtype: torch.dtype = torch.float32) -> Codec:
+    """The codec, in evaluation mode; UserError for weights that are missing, damaged or of something else."""
+    return _load(folder, CODEC, info, unfilled(Codec, info.codec), dtype)
+
+
+def load_prior(folder: Path, info: ModelInfo, level: int, dtype: torch.dtype = torch.float32) -> Prior:
+    """The prior of `level`, likewise."""
+    return _load(folder, prior_file(level), info, unfilled(Prior, info.prior(level)), dtype)
+
+
+def write_weights(path: Path, module: nn.Module, dtype: torch.dtype | None = None) -> str:
+    """Write a module's state as safetensors, whole or not at all; returns the SHA-256 of the file.
+
+    Parameters are stored as `dtype`, or as they are; buffers always as they are. UserError for a parameter
+    that is not finite, or would not be as `dtype`.
+    """
+    parameters = {name for name, _ in module.named_parameters()}
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        if dtype is not None and name in parameters and tensor.is_floating_point():
+            tensor = tensor.to(dtype)
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{name} is not finite as {tensor.dtype}", "store it with a wider range, or train anew")
+        tensors[name] = tensor.detach().cpu().contiguous().clone()
+    with replacing(path) as part:
+        save_file(tensors, part)
+    return _sha256(path)
+
+
+def unfilled(kind: type[M], config: Any) -> M:
+    """A module whose weights hold nothing yet: no time is spent on drawing, nor any chance used up."""
+    with _Unfilled():
+        module: M = kind(config)
+    return module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves the memory of new parameters as it is where they would be filled at random."""
+
+    # A function of nn.init comes here as a whole: what it calls in turn does not.
+    skipped = (
+        Tensor.uniform_,
+        Tensor.normal_,
+        nn.init.uniform_,
+        nn.init.normal_,
+        nn.init.trunc_normal_,
+        nn.init.kaiming_uniform_,
+        nn.init.kaiming_normal_,
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.skipped:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtype) -> M:
+    path = folder / name
+    if not path.is_file():
+        raise UserError(f"{path} is missing", "the model is incomplete: get it again")
+    if info.sha256.get(name) != _sha256(path):
+        raise UserError(f"{path} is not the file that {DESCRIPTION} describes", "it is damaged: get the model again")
+    tensors = _read_tensors(path)
+    _check_names_and_shapes(path, tensors, module.state_dict())
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point():
+            if not tensor.isfinite().all():
+                raise UserError(f"{key} in {path} has values that are not finite", "get or train the model again")
+            tensors[key] = tensor.to(dtype)
+    module.load_state_dict(tensors, assign=True)
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module.eval()
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged or not a safetensors file", "get the model again") from error
+
+
+def _check_names_and_shapes(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raise a UserError that names what is missing, too much or misshapen."""
+    problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
+    problems += [f"{name} is not part of this model" for name in found.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {tuple(found[name].shape)} and should be {tuple(wanted[name].shape)}"
+        for name in found.keys() & wanted.keys()
+        if found[name].shape != wanted[name].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise UserError(f"{path} holds another model's weights: {shown}", "get the model again")
+
+
+def _check(info: ModelInfo, folder: Path) -> None:
+    """Raise UserError unless the parts of a description fit one another."""
+    grid, problems = info.grid, []
+    for what, entries in (("priors", info.priors), ("sampling", info.sampling)):
+        if len(entries) != grid.num_levels:
+            problems.append(f"{what} has {len(entries)} entries for {grid.num_levels} levels")
+    for level, prior in enumerate(info.priors[: grid.num_levels]):
+        if prior is None:
+            continue
+        if (prior.sample_rate, prior.hop_length) != (grid.sample_rate, grid.hop_lengths[level]):
+            problems.append(f"the prior of level {level} is for another rate than the codec's")
+        if prior.codebook_size != info.codec.codebook.size:
+            problems.append(f"the prior of level {level} is for {prior.codebook_size} codes")
+        ratio = prior.conditioner.ratio if prior.conditioner else 1
+        if level < grid.top and ratio not in (1, grid.ratio(level)):
+            problems.append(f"the prior of level {level} is for codes {ratio} times coarser")
+        if prior.labels and prior.labels.num_artists != info.vocabulary.num_artists:
+            problems.append(f"the prior of level {level} knows {prior.labels.num_artists} artists")
+        if prior.labels and prior.labels.num_genres != info.vocabulary.num_genres:
+            problems.append(f"the prior of level {level} knows {prior.labels.num_genres} genres")
+    if problems:
+        raise UserError(f"the model in {folder} does not fit together: {'; '.join(problems)}", "get or make it again")
+
+
+def _sha256(path: Path) -> str:
+    with explained(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

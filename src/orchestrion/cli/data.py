@@ -1,0 +1,103 @@
+"""`orchestrion data`: folders of music, and music that is free to have."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from orchestrion.data.manifest import Track
+
+
+@click.group()
+def data() -> None:
+    """Gather the music that a model learns from."""
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to write the manifest.  [default: FOLDER/manifest.jsonl]",
+)
+@click.option("--force", is_flag=True, help="Replace the manifest if there is one.")
+def scan(folder: Path, output: Path | None, force: bool) -> None:
+    """List the music in FOLDER, with its tags, in a manifest to train on."""
+    from orchestrion.data.manifest import Track, write_manifest  # heavy: keep `--help` instant
+    from orchestrion.data.scan import audio_files
+    from orchestrion.data.scan import scan as describe_all
+    from orchestrion.errors import UserError
+    from orchestrion.files import check_writable, refuse_overwrite
+
+    output = folder / "manifest.jsonl" if output is None else output
+    refuse_overwrite(output, force)
+    paths = audio_files(folder)
+    check_writable(output.parent)
+    tracks: list[Track] = []
+    left_out = 0
+    with _progress() as progress:
+        task = progress.add_task("scanning")
+        for seen in describe_all(paths):
+            progress.update(task, completed=seen.done, total=seen.total)
+            if seen.track is not None:
+                tracks.append(seen.track)
+            else:
+                left_out += 1
+                progress.console.print(f"left out: {seen.problem}", markup=False, highlight=False, soft_wrap=True)
+    if not tracks:
+        raise UserError(f"none of the {left_out} audio files in {folder} can be read", "check them one by one")
+    write_manifest(output, tracks)
+    _summary(tracks, left_out)
+    click.echo(output)
+
+
+@data.command("game-music")
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    type=click.Choice(["wesnoth", "cc", "all"]),
+    default=("all",),
+    help="Which music: Battle for Wesnoth (2.1 h, GPL), all that is CC-BY, CC-BY-SA, MIT or public domain "
+    "(9.7 h), or everything (20 h); may be given several times.  [default: all]",
+)
+@click.option("--force", is_flag=True, help="Replace the manifest if there is one.")
+def game_music(dest: Path, sets: tuple[str, ...], force: bool) -> None:
+    """Download free game music with its labels into DEST, from Debian packages."""
+    from orchestrion.data.manifest import read_manifest  # heavy: keep `--help` instant
+    from orchestrion.files import refuse_overwrite
+    from orchestrion.recipes.game_music import SETS, fetch
+
+    output = dest / "manifest.jsonl"
+    refuse_overwrite(output, force)
+    missing: list[str] = []
+    with _progress() as progress:
+        task = progress.add_task("starting")
+        for step in fetch(dest, [name for name in SETS if name in sets]):
+            progress.update(task, description=step.act, completed=step.done, total=step.total)
+            missing += step.missing
+    for name in missing:
+        click.echo(f"not in its package, left out: {name}", err=True)
+    _summary(read_manifest(output), len(missing))
+    click.echo(output)
+
+
+def _progress() -> "Progress":
+    """A progress bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _summary(tracks: "list[Track]", left_out: int) -> None:
+    hours = sum(track.seconds for track in tracks) / 3600
+    artists = len({track.artist for track in tracks if track.artist})
+    text = f"{len(tracks)} tracks, {hours:.2f} hours, {artists} artists"
+    click.echo(f"{text}; {left_out} left out" if left_out else text, err=True)

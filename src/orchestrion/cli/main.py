@@ -1,0 +1,68 @@
+"""`orchestrion`: the command that all others are part of."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from orchestrion.errors import UserError
+from orchestrion.version import __version__
+
+USER_ERROR = 2
+STOPPED = 130  # what shells report for Ctrl-C
+
+COMMANDS = {
+    "compose": "orchestrion.cli.compose:compose",
+    "continue": "orchestrion.cli.songs:continue_",
+    "upsample": "orchestrion.cli.songs:upsample",
+    "decode": "orchestrion.cli.songs:decode",
+    "songs": "orchestrion.cli.songs:songs",
+    "models": "orchestrion.cli.models:models",
+    "data": "orchestrion.cli.data:data",
+    "train": "orchestrion.cli.train:train",
+    "encode": "orchestrion.cli.train:encode",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands that are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="orchestrion")
+def cli() -> None:
+    """Compose music as raw audio, and train the models that do.
+
+    Results go to standard output, progress to standard error. Status 2 means that something asked for cannot
+    be done, and the message says what to do instead.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    try:
+        status = cli.main(list(sys.argv[1:] if arguments is None else arguments), "orchestrion", standalone_mode=False)
+    except UserError as error:
+        click.echo(f"orchestrion: {error.problem}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        return USER_ERROR
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return STOPPED
+    return status if isinstance(status, int) else 0

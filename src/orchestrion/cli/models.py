@@ -1,0 +1,145 @@
+"""`orchestrion models`: what there is to play with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrion.cli.options import PATH, force_option, json_option, show_result
+
+if TYPE_CHECKING:
+    from orchestrion.checkpoints.folder import ModelInfo
+
+
+@click.group()
+def models() -> None:
+    """Look at the models that are installed."""
+
+
+@models.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Every model that can be called by its name."""
+    from orchestrion.checkpoints import zoo
+    from orchestrion.checkpoints.folder import read_model
+
+    found = []
+    for name, folder in sorted(zoo.names().items()):
+        info = read_model(folder)
+        found.append(
+            {
+                "name": name,
+                "folder": str(folder),
+                "megabytes": round(_bytes(folder) / 1e6, 1),
+                "sample_rate": info.codec.sample_rate,
+                "levels": info.grid.num_levels,
+                "artists": len(info.vocabulary.artists),
+                "genres": len(info.vocabulary.genres),
+            }
+        )
+    lines = [
+        f"{one['name']}  {one['megabytes']} MB, {one['sample_rate']} Hz, {one['levels']} levels, "
+        f"{one['artists']} artists, {one['genres']} genres  ({one['folder']})"
+        for one in found
+    ]
+    text = "\n".join(lines) or "no models"
+    show_result({"models": found} | ({} if as_json else {"text": text}), "text", as_json=as_json)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--card", is_flag=True, help="Print the whole model card.")
+@json_option
+def show(name: str, card: bool, as_json: bool) -> None:
+    """The artists and genres that a model knows, its levels, size and licence.
+
+    NAME is a name or a model folder.
+    """
+    from orchestrion.checkpoints import zoo
+    from orchestrion.checkpoints.folder import read_card, read_model
+
+    folder = zoo.locate(name)
+    info = read_model(folder)
+    text_of_card = read_card(folder)
+    if card and not as_json:
+        click.echo(text_of_card or "this model has no card")
+        return
+    result = {
+        "name": info.name,
+        "folder": str(folder),
+        "megabytes": round(_bytes(folder) / 1e6, 1),
+        "sample_rate": info.codec.sample_rate,
+        "channels": info.codec.channels,
+        "artists": list(info.vocabulary.artists),
+        "genres": list(info.vocabulary.genres),
+        "levels": _levels(info),
+        "about": info.about,
+        "card": text_of_card,
+    }
+    show_result(result | ({} if as_json else {"text": _as_text(result)}), "text", as_json=as_json)
+
+
+def _levels(info: "ModelInfo") -> list[dict[str, Any]]:
+    from math import log2
+
+    levels = []
+    for level, hop in enumerate(info.grid.hop_lengths):
+        rate, prior = info.grid.frame_rate(level), info.priors[level]
+        levels.append(
+            {
+                "level": level,
+                "hop_length": hop,
+                "frame_rate": rate,
+                "kilobits_per_second": rate * log2(info.codec.codebook.size) / 1000,
+                "context_frames": prior.context_frames if prior else None,
+                "context_seconds": prior.context_frames / rate if prior else None,
+            }
+        )
+    return levels
+
+
+def _as_text(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['name']}  {result['megabytes']} MB, {result['sample_rate']} Hz, "
+        f"{result['channels']} channel(s)",
+        f"  folder   {result['folder']}",
+        f"  licence  {result['about'].get('licence', 'not stated')}",
+    ]
+    for one in result["levels"]:
+        sees = f"sees {one['context_seconds']:.1f} s" if one["context_seconds"] else "no prior"
+        lines.append(
+            f"  level {one['level']}  {one['frame_rate']:.1f} codes a second, "
+            f"{one['kilobits_per_second']:.2f} kbit/s, {sees}"
+        )
+    for kind in ("artists", "genres"):
+        lines.append(f"  {kind} ({len(result[kind])}, or unknown)")
+        lines += [f"    {name}" for name in result[kind]]
+    if result["card"]:
+        lines.append(f"  `orchestrion models show {result['name']} --card` prints the model card")
+    return "\n".join(lines)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+@models.command()
+@click.argument("name")
+@click.option("--codec", required=True, type=PATH, help="Model folder of a codec run.")
+@click.option("--codes", required=True, type=PATH, help="Codes that the priors learned from.")
+@click.option("--prior", "priors", multiple=True, type=PATH, help="A finished prior run; give one for each level.")
+@click.option("--licence", required=True, help="Licence of the weights, for the model card.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder of the new model.")
+@force_option
+def build(
+    name: str, codec: Path, codes: Path, priors: tuple[Path, ...], licence: str, output: Path, force: bool
+) -> None:
+    """Put a trained codec and trained priors together to a model called NAME."""
+    from orchestrion.data.encoded import CodeStore
+    from orchestrion.files import check_writable, refuse_overwrite
+    from orchestrion.train.assemble import build_model
+
+    refuse_overwrite(output / "model.json", force)
+    check_writable(output)
+    build_model(name, codec, priors, CodeStore(codes), output, licence=licence)
+    click.echo(output)

@@ -1,0 +1,136 @@
+"""Options that several commands share, and what they turn into."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrion.jukebox import Jukebox
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DTYPES = ("float32", "bfloat16", "float16")
+PATH = click.Path(path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
+
+
+class PerLevel(click.ParamType[Any]):
+    """A number for all levels, or one for each with commas between, level 0 first."""
+
+    name = "NUMBER[,NUMBER…]"
+
+    def __init__(self, number: Callable[[str], int | float]) -> None:
+        self.number = number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self.number(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, nor numbers with commas between", param, ctx)
+
+
+def engine_options(command: F) -> F:
+    """Where and how the work is done."""
+    command = click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="cpu, cuda, mps, …; auto takes an accelerator if there is one.",
+    )(command)
+    command = click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="float32",
+        show_default=True,
+        help="How weights are held.",
+    )(command)
+    return click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")(command)
+
+
+def sampling_options(command: F) -> F:
+    """How codes are drawn; each for all levels, or per level."""
+    command = click.option(
+        "--temperature",
+        type=PerLevel(float),
+        help="Below 1 plays safe, above 1 dares; 0 takes the likeliest.",
+    )(command)
+    command = click.option("--top-k", type=PerLevel(int), help="Draw from this many of the likeliest codes; 0: all.")(
+        command
+    )
+    command = click.option("--top-p", type=PerLevel(float), help="Draw from the likeliest codes that hold this share.")(
+        command
+    )
+    return click.option(
+        "--hop",
+        type=PerLevel(float),
+        help="Share of its context that each window invents; less means more overlap.",
+    )(command)
+
+
+def sampling(
+    default: Sequence[LevelSampling],
+    *,
+    temperature: tuple[float, ...] | None,
+    top_k: tuple[int, ...] | None,
+    top_p: tuple[float, ...] | None,
+    hop: tuple[float, ...] | None,
+) -> tuple[LevelSampling, ...]:
+    """The sampling of every level: `default` with what was given in its place."""
+    levels = [dict(level) for level in default]
+    given: dict[str, tuple[int | float, ...] | None] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "hop_fraction": hop,
+    }
+    for name, values in given.items():
+        if values is None:
+            continue
+        if len(values) not in (1, len(levels)):
+            raise UserError(
+                f"{name} is given for {len(values)} levels and the model has {len(levels)}",
+                "give one number for all, or one for each, level 0 first",
+            )
+        for level, settings in enumerate(levels):
+            value = values[level % len(values)]
+            settings[name] = None if name == "top_k" and value == 0 else value
+    from orchestrion.config import read_settings
+
+    return tuple(read_settings(LevelSampling, settings, "this sampling") for settings in levels)
+
+
+def open_jukebox(model: str | Path, *, device: str, dtype: str, threads: int | None) -> "Jukebox":
+    """The model, its weights still on disk."""
+    import torch
+
+    from orchestrion.jukebox import Jukebox
+
+    if threads:
+        torch.set_num_threads(threads)
+    return Jukebox.from_pretrained(model, device=None if device == "auto" else device, dtype=getattr(torch, dtype))
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Raise UserError for a place where no song can be written, before anything is loaded."""
+    from orchestrion.audio.io import check_suffix
+    from orchestrion.files import check_writable, refuse_overwrite
+
+    check_suffix(output)
+    refuse_overwrite(output, force)
+    check_writable(output.parent)
+
+
+def show_result(result: dict[str, Any], main: str, *, as_json: bool) -> None:
+    """Print the result: the value of `main`, or all of it as JSON."""
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else result[main])

@@ -1,0 +1,213 @@
+"""What is done with a song that is there: `continue`, `upsample`, `decode`, `songs`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrion.cli.compose import changes, make
+from orchestrion.cli.options import (
+    PATH,
+    check_output,
+    engine_options,
+    force_option,
+    json_option,
+    open_jukebox,
+    quiet_option,
+    sampling,
+    sampling_options,
+    show_result,
+)
+from orchestrion.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrion.jukebox import Jukebox
+    from orchestrion.library.folder import SongFolder
+
+_model_option = click.option("--model", help="Name or folder of the model.  [default: the one that made the song]")
+
+
+@click.command("continue")
+@click.argument("song", type=PATH)
+@click.option("--seconds", type=float, required=True, help="How much to add.")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-continued.flac]")
+@click.option("--artist", help="Change to this artist.")
+@click.option("--genre", "genres", multiple=True, help="Change to these genres.")
+@click.option("--seed", type=int, help="Change the seed, for another continuation.")
+@_model_option
+@sampling_options
+@engine_options
+@force_option
+@json_option
+@quiet_option
+def continue_(
+    song: Path,
+    seconds: float,
+    output: Path | None,
+    artist: str | None,
+    genres: tuple[str, ...],
+    seed: int | None,
+    model: str | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Make SONG longer: a new song that starts with all of it."""
+    kept, output = _source(song), output or _beside(song, "-continued")
+    check_output(output, force=force)
+    if not seconds > 0:
+        raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
+    jukebox, drawn = _jukebox(kept, model, settings)
+    before = jukebox.load(kept.path)
+    changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
+    make(
+        lambda folder: jukebox.continue_(before, seconds, folder, replace=force, **changed),
+        output,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@click.command()
+@click.argument("song", type=PATH)
+@click.option("-o", "--output", type=PATH, help="[default: SONG-upsampled.flac]")
+@click.option("--seed", type=int, help="Change the seed, for another version.")
+@_model_option
+@sampling_options
+@engine_options
+@force_option
+@json_option
+@quiet_option
+def upsample(
+    song: Path,
+    output: Path | None,
+    seed: int | None,
+    model: str | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Make the levels of SONG below its top anew: what a draft lacks, or another version."""
+    kept, output = _source(song), output or _beside(song, "-upsampled")
+    check_output(output, force=force)
+    jukebox, drawn = _jukebox(kept, model, settings)
+    before = jukebox.load(kept.path)
+    changed = changes(seed=seed, sampling=drawn)
+    make(
+        lambda folder: jukebox.upsample(before, folder, replace=force, **changed),
+        output,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@click.command()
+@click.argument("song", type=PATH)
+@click.option("--level", type=int, help="Decode this level; 0 is the finest.  [default: the finest there is]")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-levelN.flac]")
+@_model_option
+@engine_options
+@force_option
+@json_option
+def decode(
+    song: Path,
+    level: int | None,
+    output: Path | None,
+    model: str | None,
+    force: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Turn the codes of SONG at one level into audio."""
+    kept = _source(song)
+    codes = kept.codes()
+    level = codes.finest if level is None else level
+    if not 0 <= level < codes.grid.num_levels:
+        raise UserError(f"there is no level {level}", f"levels go from 0 to {codes.grid.top}")
+    codes[level]  # a UserError now if it is not made
+    output = output or _beside(song, f"-level{level}")
+    check_output(output, force=force)
+    jukebox, _ = _jukebox(kept, model, settings)
+    jukebox.load(kept.path, level).save(output)
+    show_result({"audio": str(output), "level": level}, "audio", as_json=as_json)
+
+
+@click.group()
+def songs() -> None:
+    """Look at songs that were made."""
+
+
+@songs.command()
+@click.argument("song", type=PATH)
+@json_option
+def show(song: Path, as_json: bool) -> None:
+    """What was asked for in SONG, with which model, and how far it is."""
+    kept = _source(song)
+    codes, asked = kept.codes(), kept.info.request
+    levels = []
+    for level, part in enumerate(codes.levels):
+        frames = 0 if part is None else part.shape[1]
+        wanted = codes.grid.whole(kept.info.num_samples) // codes.grid.hop_lengths[level]
+        levels.append({"level": level, "codes": frames, "of": wanted, "rate": codes.grid.frame_rate(level)})
+    complete = all(one["codes"] >= one["of"] for one in levels[asked.get("finest_level", 0) :])
+    result = {
+        "folder": str(kept.path),
+        "complete": complete,
+        "seconds": kept.info.num_samples / kept.info.sample_rate,
+        "sample_rate": kept.info.sample_rate,
+        "model": kept.info.model.name,
+        "orchestrion": kept.info.orchestrion,
+        "request": asked,
+        "levels": levels,
+    }
+    result["text"] = _as_text(result)
+    show_result({k: v for k, v in result.items() if k != "text" or not as_json}, "text", as_json=as_json)
+
+
+def _as_text(result: dict[str, Any]) -> str:
+    asked = result["request"]
+    lines = [
+        f"{result['folder']}  ({'complete' if result['complete'] else 'not finished'})",
+        f"  artist   {asked.get('artist') or 'not named'}",
+        f"  genres   {', '.join(asked.get('genres') or ()) or 'not named'}",
+        f"  length   {result['seconds']:.2f} s at {result['sample_rate']} Hz",
+        f"  seed     {asked.get('seed')}",
+        f"  model    {result['model']} (orchestrion {result['orchestrion']})",
+    ]
+    if asked.get("prime"):
+        lines.append(f"  prompt   {asked['prime']['path']}")
+    if asked.get("origin"):
+        lines.append(f"  made by  {asked['origin']['act']} of {asked['origin']['song']}")
+    lines += [
+        f"  level {one['level']}  {one['codes']} of {one['of']} codes, {one['rate']:.1f} a second"
+        for one in result["levels"]
+    ]
+    return "\n".join(lines)
+
+
+def _source(song: Path) -> "SongFolder":
+    from orchestrion.library.folder import find
+
+    return find(song)
+
+
+def _beside(song: Path, ending: str) -> Path:
+    suffix = song.suffix if song.suffix and song.suffix != ".song" else ".flac"
+    return song.with_name(song.stem + ending + suffix)
+
+
+def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) -> tuple["Jukebox", Any]:
+    """The model that made the song, or another; and the sampling given, or None to keep the song's."""
+    from orchestrion.config import read_settings
+    from orchestrion.generate.request import Request
+
+    engine = {name: settings.pop(name) for name in ("device", "dtype", "threads")}
+    jukebox = open_jukebox(model or kept.info.model.name, **engine)
+    if all(value is None for value in settings.values()):
+        return jukebox, None
+    before = read_settings(Request, kept.info.request, str(kept.path))
+    return jukebox, sampling(before.sampling, **settings)

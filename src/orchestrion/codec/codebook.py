@@ -1,0 +1,111 @@
+"""The quantizer: the nearest of a set of entries that follow the data."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from orchestrion.config import CodebookConfig
+
+
+class Quantized(NamedTuple):
+    """What quantizing a batch of vectors gives; `vectors` lets the gradient through to the input unchanged."""
+
+    codes: Int[Tensor, "batch frame"]
+    vectors: Float[Tensor, "batch width frame"]
+    commitment: Float[Tensor, ""]
+
+
+class Codebook(nn.Module):
+    """Entries learned by an exponential moving average, with random revival of unused ones.
+
+    See van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1, and the Jukebox paper, section 3.1.
+    """
+
+    entries: Float[Tensor, "code width"]
+    sums: Float[Tensor, "code width"]
+    counts: Float[Tensor, " code"]
+    filled: Tensor
+
+    def __init__(self, config: CodebookConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("entries", torch.zeros(config.size, config.width))
+        self.register_buffer("sums", torch.zeros(config.size, config.width))
+        self.register_buffer("counts", torch.ones(config.size))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
+
+    def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
+        """The index of the entry closest to each vector."""
+        entries = self.entries.to(vectors.dtype)
+        # |v - e|² = |v|² - 2 v·e + |e|²; |v|² is the same for every entry, so it cannot change the winner.
+        distances = torch.addmm(entries.square().sum(-1), vectors, entries.T, beta=1, alpha=-2)
+        return distances.argmin(-1)
+
+    def encode(self, vectors: Float[Tensor, "batch width frame"]) -> Int[Tensor, "batch frame"]:
+        return self.nearest(_rows(vectors)).reshape(vectors.shape[0], vectors.shape[2])
+
+    def decode(self, codes: Int[Tensor, "batch frame"]) -> Float[Tensor, "batch width frame"]:
+        return self.entries[codes].transpose(1, 2)
+
+    def forward(self, vectors: Float[Tensor, "batch width frame"]) -> Quantized:
+        """Quantize with the entries as they are; `update` moves them afterwards."""
+        codes = self.encode(vectors)
+        chosen = self.decode(codes)
+        commitment = (chosen.detach() - vectors).square().mean()
+        return Quantized(codes, vectors + (chosen - vectors).detach(), commitment)
+
+    @torch.no_grad()
+    def fill(self, vectors: Float[Tensor, "batch width frame"], rng: Generator) -> None:
+        """Make random vectors of the data the first entries, once; later calls change nothing."""
+        if not self.filled:
+            self.entries.copy_(_drawn(_rows(vectors), self.config.size, rng))
+            self.sums.copy_(self.entries)
+            self.counts.fill_(1)
+            self.filled.fill_(True)
+
+    @torch.no_grad()
+    def update(
+        self,
+        vectors: Float[Tensor, "batch width frame"],
+        codes: Int[Tensor, "batch frame"],
+        rng: Generator,
+    ) -> int:
+        """Move each entry towards the mean of the vectors that chose it; returns how many were revived.
+
+        Too low a threshold leaves dead entries, too high one keeps the codebook from settling.
+        """
+        config = self.config
+        rows, chosen = _rows(vectors).to(self.sums.dtype), codes.flatten()
+        sums = torch.zeros_like(self.sums).index_add_(0, chosen, rows)
+        counts = torch.bincount(chosen, minlength=config.size).to(self.counts.dtype)
+        self.sums.mul_(config.decay).add_(sums, alpha=1 - config.decay)
+        self.counts.mul_(config.decay).add_(counts, alpha=1 - config.decay)
+        mean = self.counts.mean()
+        dead = self.counts < torch.clamp(config.revive_below_share * mean, min=config.revive_below_count)
+        fresh = _drawn(rows, config.size, rng)
+        self.entries.copy_(torch.where(dead[:, None], fresh, self.sums / self.counts[:, None].clamp_min(1e-9)))
+        if config.revived_share is not None:
+            self.counts[dead] = config.revived_share * mean
+            self.sums.copy_(torch.where(dead[:, None], fresh * self.counts[:, None], self.sums))
+        return int(dead.sum())
+
+
+def _rows(vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "vector width"]:
+    return vectors.transpose(1, 2).reshape(-1, vectors.shape[1])
+
+
+def _drawn(rows: Float[Tensor, "vector width"], num: int, rng: Generator) -> Float[Tensor, "drawn width"]:
+    """`num` random rows; where there are too few, they come again with a little noise."""
+    if len(rows) < num:
+        copies = -(-num // len(rows))
+        noise = torch.randn(copies * len(rows), rows.shape[1], generator=rng).to(rows)
+        rows = rows.repeat(copies, 1) + 0.01 / rows.shape[1] ** 0.5 * noise
+    return rows[torch.randperm(len(rows), generator=rng)[:num].to(rows.device)]
+
+
+def entropy_bits(counts: Float[Tensor, " code"]) -> float:
+    """The entropy of a distribution given by counts, in bits."""
+    shares = counts.double() / counts.sum().clamp_min(1)
+    return float(-(shares * shares.clamp_min(1e-300).log2()).sum())

@@ -1,0 +1,161 @@
+"""The hierarchical VQ-VAE: every level encodes the waveform by itself."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor, nn
+
+from orchestrion.codec.codebook import Codebook
+from orchestrion.codec.decoder import Decoder
+from orchestrion.codec.encoder import Encoder
+from orchestrion.codec.loss import ReconstructionLoss, reconstruction_loss
+from orchestrion.codes import Codes
+from orchestrion.config import CodecConfig, LevelConfig
+from orchestrion.errors import UserError
+
+WINDOW_SECONDS = 10.0
+"""How much audio is encoded or decoded at once: bounds the memory, does not change the result."""
+
+
+class LevelOutput(NamedTuple):
+    """What one level makes of a training batch."""
+
+    audio: Float[Tensor, "batch channel sample"]
+    codes: Int[Tensor, "batch frame"]
+    loss: Float[Tensor, ""]
+    reconstruction: ReconstructionLoss
+    commitment: Float[Tensor, ""]
+    revived: int
+
+
+class CodecLevel(nn.Module):
+    """One autoencoder: encoder, codebook, decoder."""
+
+    def __init__(self, config: CodecConfig, level: LevelConfig) -> None:
+        super().__init__()
+        width = config.codebook.width
+        self.encoder = Encoder(level, config.channels, width)
+        self.codebook = Codebook(config.codebook)
+        self.decoder = Decoder(
+            level,
+            config.channels,
+            width,
+            final_convolution=config.final_convolution,
+            reverse_dilations=config.reverse_dilations,
+        )
+        self.hop_length = level.hop_length
+
+    def encode(self, audio: Float[Tensor, "batch channel sample"], window_frames: int) -> Int[Tensor, "batch frame"]:
+        total, halo, hop = audio.shape[-1] // self.hop_length, self.encoder.halo, self.hop_length
+        parts = []
+        for start in range(0, total, window_frames):
+            stop = min(start + window_frames, total)
+            first, last = max(0, start - halo), stop + halo
+            vectors = self.encoder(audio[..., first * hop : last * hop])
+            parts.append(self.codebook.encode(vectors[..., start - first : stop - first]))
+        return torch.cat(parts, 1)
+
+    def decode(
+        self, codes: Int[Tensor, "batch frame"], window_frames: int
+    ) -> Iterator[Float[Tensor, "batch channel sample"]]:
+        total, halo, hop = codes.shape[1], self.decoder.halo, self.hop_length
+        for start in range(0, total, window_frames):
+            stop = min(start + window_frames, total)
+            first, last = max(0, start - halo), min(stop + halo, total)
+            audio = self.decoder(self.codebook.decode(codes[:, first:last]))
+            yield audio[..., (start - first) * hop : (stop - first) * hop]
+
+
+class Codec(nn.Module):
+    """Audio to codes and back (paper, section 3).
+
+    Audio is `batch channel sample` in [-1, 1] at `config.sample_rate`, with `config.channels` channels.
+    """
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = config.grid
+        self.levels = nn.ModuleList(CodecLevel(config, level) for level in config.levels)
+
+    def _level(self, level: int) -> CodecLevel:
+        found = self.levels[level]
+        assert isinstance(found, CodecLevel)
+        return found
+
+    def entries(self, level: int) -> Float[Tensor, "code width"]:
+        """The codebook of a level."""
+        return self._level(level).codebook.entries
+
+    def _window_frames(self, level: int) -> int:
+        return max(1, int(WINDOW_SECONDS * self.grid.frame_rate(level)))
+
+    @torch.no_grad()
+    def encode(self, audio: Float[Tensor, "batch channel sample"]) -> Codes:
+        """The codes of every level, from each level's own reading of the audio, in windows of bounded memory.
+
+        Samples past the last whole frame of a level are left out of it. UserError for another number of
+        channels, or audio shorter than one frame of the coarsest level.
+        """
+        if audio.shape[1] != self.config.channels:
+            raise UserError(
+                f"this codec hears {self.config.channels} channel(s) and the audio has {audio.shape[1]}",
+                "mix it to that number first",
+            )
+        if audio.shape[-1] < self.grid.hop_lengths[-1]:
+            raise UserError(
+                f"{audio.shape[-1]} samples are less than one frame of {self.grid.hop_lengths[-1]}",
+                "give longer audio",
+            )
+        levels = (self._level(level).encode(audio, self._window_frames(level)) for level in range(self.grid.num_levels))
+        return Codes(self.grid, tuple(levels))
+
+    @torch.no_grad()
+    def decode(self, codes: Codes, level: int) -> Float[Tensor, "batch channel sample"]:
+        """Audio from one level's codes alone; the other levels are not needed."""
+        return torch.cat(list(self.stream(codes, level)), -1)
+
+    def stream(
+        self, codes: Codes, level: int, window_frames: int | None = None
+    ) -> Iterator[Float[Tensor, "batch channel sample"]]:
+        """The same samples as `decode`, a window at a time, in memory that does not grow with the length."""
+        if codes.grid != self.grid:
+            raise UserError(
+                f"these codes are on {codes.grid} and this codec on {self.grid}",
+                "use the codec that made them",
+            )
+        windows = self._level(level).decode(codes[level], window_frames or self._window_frames(level))
+        while True:
+            with torch.no_grad():
+                audio = next(windows, None)
+            if audio is None:
+                return
+            yield audio
+
+    def forward(self, audio: Float[Tensor, "batch channel sample"], rng: Generator | None = None) -> list[LevelOutput]:
+        """One training step of every level: its loss, and in training mode its codebook brought up to date.
+
+        Quantizes with the codebook as it is, then moves it. `rng` draws the first and the revived entries and is
+        needed in training mode only.
+        """
+        outputs = []
+        for level in range(self.grid.num_levels):
+            part = self._level(level)
+            vectors = part.encoder(audio).float()
+            if self.training:
+                assert rng is not None, "training needs a generator"
+                part.codebook.fill(vectors, rng)
+            with torch.autocast(audio.device.type, enabled=False):
+                quantized = part.codebook(vectors)
+            restored = part.decoder(quantized.vectors).float()
+            with torch.autocast(audio.device.type, enabled=False):
+                reconstruction = reconstruction_loss(audio, restored, self.config.loss)
+            loss = reconstruction.total + self.config.loss.commitment * quantized.commitment
+            revived = 0
+            if self.training:
+                assert rng is not None
+                revived = part.codebook.update(vectors.detach(), quantized.codes, rng)
+            outputs.append(LevelOutput(restored, quantized.codes, loss, reconstruction, quantized.commitment, revived))
+        return outputs

@@ -1,0 +1,63 @@
+"""Codes: the language that the codec, the priors and the files speak with one another."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Int
+from torch import Tensor
+
+from orchestrion.errors import UserError
+from orchestrion.grid import Grid
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Music as integers: one row of codes per item at each level, level 0 the finest.
+
+    `levels[l]` has shape `batch frame` and dtype int64, or is None while that level is not made yet. All levels
+    start at the same sample; a level may be shorter than the music while it is being made.
+    """
+
+    grid: Grid
+    levels: tuple[Int[Tensor, "_ _"] | None, ...]  # levels differ in length, so their axes have no common name
+
+    def __post_init__(self) -> None:
+        if len(self.levels) != self.grid.num_levels:
+            raise UserError(
+                f"codes of {len(self.levels)} levels do not fit a grid of {self.grid.num_levels}",
+                "use the model that made them",
+            )
+        sizes = {level.shape[0] for level in self.levels if level is not None}
+        if len(sizes) > 1:
+            raise UserError(f"levels hold different numbers of items {sorted(sizes)}", "give the same to each")
+
+    def __getitem__(self, level: int) -> Int[Tensor, "batch frame"]:
+        """The codes of `level`; UserError if they are not made yet."""
+        codes = self.levels[level]
+        if codes is None:
+            raise UserError(f"level {level} of these codes is not made yet", "upsample to it first")
+        return codes
+
+    def has(self, level: int) -> bool:
+        return self.levels[level] is not None
+
+    @property
+    def finest(self) -> int:
+        """The finest level that is there."""
+        for level, codes in enumerate(self.levels):
+            if codes is not None:
+                return level
+        raise UserError("these codes are empty at every level", "encode or compose something first")
+
+    def replace(self, level: int, codes: Int[Tensor, "batch frame"] | None) -> "Codes":
+        """The same with another `level`."""
+        return Codes(self.grid, (*self.levels[:level], codes, *self.levels[level + 1 :]))
+
+    def seconds(self, level: int) -> float:
+        """How much music `level` holds so far."""
+        codes = self.levels[level]
+        frames = 0 if codes is None else codes.shape[1]
+        return self.grid.seconds(frames * self.grid.hop_lengths[level])
+
+    @staticmethod
+    def empty(grid: Grid) -> "Codes":
+        return Codes(grid, (None,) * grid.num_levels)

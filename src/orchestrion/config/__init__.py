@@ -1,0 +1,30 @@
+"""Settings of every part, as plain data: no torch here."""
+
+from orchestrion.config.base import Settings, plain, read_settings, read_toml
+from orchestrion.config.codec import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
+from orchestrion.config.prior import (
+    ConditionerConfig,
+    LabelConfig,
+    LyricsConfig,
+    PriorConfig,
+    TimingConfig,
+    TransformerConfig,
+)
+
+__all__ = [
+    "CodebookConfig",
+    "CodecConfig",
+    "CodecLossConfig",
+    "ConditionerConfig",
+    "LabelConfig",
+    "LevelConfig",
+    "LyricsConfig",
+    "PriorConfig",
+    "Settings",
+    "StageConfig",
+    "TimingConfig",
+    "TransformerConfig",
+    "plain",
+    "read_settings",
+    "read_toml",
+]

@@ -1,0 +1,80 @@
+"""What every settings object shares: frozen, strict, and answered in plain words when it is wrong."""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orchestrion.errors import UserError
+
+
+class Settings(BaseModel):
+    """A frozen set of settings; unknown names and wrong types are refused, all of them at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+S = TypeVar("S", bound="Settings")
+
+
+def read_settings(kind: type[S], given: dict[str, Any], source: str = "") -> S:
+    """Settings of `kind` from plain data as JSON or TOML hold it; UserError names everything that is wrong.
+
+    `source` says where the data came from, such as a file's name.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        problems = "; ".join(_explain(kind, detail) for detail in error.errors())
+        raise UserError(f"{source or kind.__name__} cannot be used: {problems}", "correct these settings") from error
+    except TypeError as error:
+        raise UserError(f"{source or kind.__name__} cannot be used: {error}", "correct these settings") from error
+
+
+def read_toml(kind: type[S], path: Path) -> S:
+    """Settings of `kind` from a TOML file."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", "check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}", "correct the file") from error
+    return read_settings(kind, given, str(path))
+
+
+def plain(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON holds them; `read_settings` makes the same object again."""
+    data: dict[str, Any] = json.loads(settings.model_dump_json())
+    return data
+
+
+def _explain(kind: type[Settings], detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = _names(kind, detail["loc"][:-1])
+        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        return f"there is no setting {where!r} ({hint})"
+    if detail["type"] == "missing":
+        return f"the setting {where!r} is missing"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+
+
+def _names(kind: Any, path: tuple[Any, ...]) -> list[str]:
+    """Settings known at `path` below `kind`, looking through tuples and unions."""
+    for part in path:
+        if isinstance(part, str) and part in kind.model_fields:
+            kind = _settings_in(kind.model_fields[part].annotation)
+        if kind is None:
+            return []
+    return sorted(kind.model_fields)
+
+
+def _settings_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _settings_in(part))), None)

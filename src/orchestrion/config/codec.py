@@ -1,0 +1,109 @@
+"""Settings of the codec: how audio becomes codes and comes back."""
+
+from pydantic import Field, model_validator
+
+from orchestrion.config.base import Settings
+from orchestrion.grid import Grid
+
+
+class StageConfig(Settings):
+    """One change of rate followed by a residual stack (the decoder mirrors it).
+
+    `project` ends the stage in a convolution to the codebook's width, where the next stage starts again; the
+    last stage always does.
+    """
+
+    stride: int = Field(ge=1)
+    kernel: int = Field(ge=1)
+    width: int = Field(ge=1)
+    dilations: tuple[int, ...]
+    residual_width: int = Field(ge=1)
+    project: bool = False
+
+    @model_validator(mode="after")
+    def _kernel_fits(self) -> "StageConfig":
+        if self.kernel < self.stride or (self.kernel - self.stride) % 2:
+            raise ValueError(f"kernel {self.kernel} must be stride {self.stride} plus an even number")
+        return self
+
+
+class LevelConfig(Settings):
+    """The autoencoder of one level: its stages from the waveform inwards."""
+
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+
+    @property
+    def hop_length(self) -> int:
+        """Audio samples per frame."""
+        product = 1
+        for stage in self.stages:
+            product *= stage.stride
+        return product
+
+
+class CodebookConfig(Settings):
+    """The quantizer: entries that follow the data by an exponential moving average.
+
+    An entry is revived, put where a random vector of the batch is, when its average count of vectors per step falls
+    below `revive_below_count` or below `revive_below_share` of the mean count. It comes back with
+    `revived_share` of the mean count; where that is absent its averages stay as they are (the published way).
+    """
+
+    size: int = Field(ge=2)
+    width: int = Field(ge=1)
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    revive_below_count: float = Field(default=0.0, ge=0)
+    revive_below_share: float = Field(default=0.03, ge=0)
+    revived_share: float | None = Field(default=0.1, gt=0)
+
+
+class CodecLossConfig(Settings):
+    """Weights of the codec's training losses, and the sizes of its spectra.
+
+    `spectral_sizes` are (FFT size, hop, window) in samples. `relative` divides the waveform and spectral terms by the
+    energy of the target, clip by clip; otherwise they are divided by `waveform_scale` and `spectral_scale`, the
+    data set's mean energies.
+    """
+
+    waveform: float = 0.5
+    spectral: float = 1.0
+    log_spectral: float = 0.5
+    commitment: float = 0.05
+    largest: float = 0.0
+    num_largest: int = 2048
+    absolute: float = 0.0
+    relative: bool = True
+    waveform_scale: float = 1.0
+    spectral_scale: float = 1.0
+    spectral_sizes: tuple[tuple[int, int, int], ...] = (
+        (2048, 512, 2048),
+        (1024, 256, 1024),
+        (512, 128, 512),
+        (256, 64, 256),
+        (128, 32, 128),
+    )
+
+
+class CodecConfig(Settings):
+    """A hierarchical VQ-VAE: one separate autoencoder per level, level 0 the finest."""
+
+    sample_rate: int = Field(ge=1)
+    channels: int = Field(default=1, ge=1)
+    levels: tuple[LevelConfig, ...] = Field(min_length=1)
+    codebook: CodebookConfig
+    loss: CodecLossConfig = CodecLossConfig()
+    final_convolution: bool = False
+    """End the decoder in a convolution at the sample rate (published) instead of in the last transposed one."""
+    reverse_dilations: bool = True
+    """Dilate the decoder's stacks from wide to narrow."""
+
+    @model_validator(mode="after")
+    def _levels_nest(self) -> "CodecConfig":
+        hops = [level.hop_length for level in self.levels]
+        if any(coarse % fine or coarse <= fine for fine, coarse in zip(hops, hops[1:], strict=False)):
+            raise ValueError(f"hop lengths {hops} must each be a multiple of the one before")
+        return self
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.sample_rate, tuple(level.hop_length for level in self.levels))

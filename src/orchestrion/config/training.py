@@ -1,0 +1,82 @@
+"""Settings of training: how long, how fast, what is written on the way."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrion.config.base import Settings
+from orchestrion.config.codec import CodecConfig
+from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
+
+
+class OptimizerConfig(Settings):
+    """Optimizer and schedule.
+
+    `muon` trains the matrices inside the blocks by Muon (Jordan et al. 2024) at `matrix_learning_rate` and all
+    the rest by AdamW at `learning_rate`. The rate climbs linearly for `warmup_steps`, stays, and over the last
+    `decay_share` of the steps falls to zero as the square root of what is left.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = Field(default=8e-4, gt=0)
+    matrix_learning_rate: float = Field(default=3e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    decay_share: float = Field(default=1.0, ge=0, le=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
+class TrainingConfig(Settings):
+    """One run of the training loop."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    seed: int = 0
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """"auto" takes bfloat16 where the machine multiplies matrices faster in it."""
+    average_decay: float = Field(default=0.999, ge=0, lt=1)
+    """Of the averaged weights, which are the ones that are validated and kept."""
+    log_every: int = Field(default=10, ge=1)
+    validate_every: int = Field(default=250, ge=1)
+    save_every: int = Field(default=250, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+class CodecTrainingConfig(Settings):
+    """All that decides a codec's training, but for the music."""
+
+    codec: CodecConfig
+    training: TrainingConfig
+    chunk_seconds: float = Field(default=1.5, gt=0)
+    artist_balance: float = Field(default=0.5, ge=0, le=1)
+    """0 draws artists in proportion to their music, 1 all alike."""
+    validation_clips: int = Field(default=10, ge=1)
+    validation_seconds: float = Field(default=5.0, gt=0)
+
+
+class PriorTrainingConfig(Settings):
+    """All that decides the training of one level's prior, but for the codes.
+
+    A level below the top needs a `conditioner`, whose strides multiply to the frames under one of the level above.
+    """
+
+    context_frames: int = Field(ge=1)
+    transformer: TransformerConfig
+    training: TrainingConfig
+    use_labels: bool = True
+    timing: TimingConfig | None = None
+    conditioner: ConditionerConfig | None = None
+    label_dropout: float = Field(default=0.15, ge=0, le=1)
+    """Chance that the artist is unknown, and apart from that the chance that the genres are."""
+    artist_balance: float = Field(default=0.5, ge=0, le=1)
+    codebook_embedding: bool = True
+    """Begin with embeddings in which codes are as close as their entries in the codec's codebook."""
+    validation_windows: int = Field(default=64, ge=1)
+
+
+class ModelTrainingConfig(Settings):
+    """The trainings that make a whole model: its codec, and its priors from the finest level to the top."""
+
+    codec: CodecTrainingConfig
+    priors: tuple[PriorTrainingConfig, ...]

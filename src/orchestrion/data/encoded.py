@@ -1,0 +1,294 @@
+"""Code batches: whole tracks as codes, one shard each, and windows cut out of them."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from orchestrion.codes import Codes
+from orchestrion.config import Settings, plain, read_settings
+from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
+from orchestrion.data.manifest import Split, Track, split
+from orchestrion.errors import UserError
+from orchestrion.files import check_writable, read_json, replacing, write_json
+from orchestrion.grid import Grid
+from orchestrion.text.vocab import Vocabulary
+
+FORMAT = "orchestrion.codes"
+VERSION = 1
+
+_ARTIST_DROPPED, _GENRES_DROPPED = 2, 3  # last part of a chance's key; the draw of a chunk uses 0 and 1
+_LARGEST_INT16 = 32767
+
+
+class Shard(Settings):
+    """A track as codes: its file, its length in samples at the codec's rate, and its frames at each level."""
+
+    track: Track
+    file: str
+    num_samples: int = Field(gt=0)
+    num_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """Windows of codes at one level, and what a prior is told about each.
+
+    `coarser` holds the codes of the level above under the same stretch of music. Labels are ids of the
+    store's vocabulary. `total_samples` and `start_samples` say how long the track is and where in it the
+    window begins.
+    """
+
+    codes: Int[Tensor, "batch frame"]
+    coarser: Int[Tensor, "batch frame_above"] | None
+    artist: Int[Tensor, " batch"]
+    genres: Int[Tensor, "batch genre"]
+    total_samples: Int[Tensor, " batch"]
+    start_samples: Int[Tensor, " batch"]
+
+
+class ShardWriter:
+    """Writes the codes of a data set track by track into a folder; `CodeStore` reads them.
+
+    Tracks written before by the same codec are kept (`has`), so stopped work goes on where it was.
+    `codec_hash` names the weights that made the codes. Raises UserError for a folder that cannot be written
+    or that holds the codes of another codec.
+    """
+
+    def __init__(self, folder: Path, grid: Grid, codebook_size: int, codec_hash: str) -> None:
+        check_writable(folder)
+        self.folder = folder
+        self._head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "sample_rate": grid.sample_rate,
+            "hop_lengths": list(grid.hop_lengths),
+            "codebook_size": codebook_size,
+            "codec_hash": codec_hash,
+        }
+        self._grid = grid
+        self._dtype = torch.int16 if codebook_size - 1 <= _LARGEST_INT16 else torch.int32
+        self._shards: dict[str, Shard] = {}
+        started = folder / "codec.json"
+        if started.exists() and read_json(started, "set of codes") != self._head:
+            raise UserError(f"{folder} holds the codes of another codec", "give another folder, or delete this one")
+        write_json(started, self._head)
+
+    def has(self, track: Track) -> bool:
+        """Whether the codes of this recording are written; its labels are taken from `track` again."""
+        path = self.folder / _described(track)
+        if not path.exists():
+            return False
+        shard = read_settings(Shard, read_json(path, "description of codes"), str(path))
+        self._shards[track.content_hash] = shard.model_copy(update={"track": track})
+        return True
+
+    def add(self, track: Track, codes: Codes, num_samples: int) -> None:
+        """Write the codes of a whole track, all levels from sample 0 on, one item."""
+        levels = {_key(level): codes[level][0].to(self._dtype).cpu() for level in range(self._grid.num_levels)}
+        shard = Shard(
+            track=track,
+            file=f"{track.content_hash}.safetensors",
+            num_samples=num_samples,
+            num_frames=tuple(len(level) for level in levels.values()),
+        )
+        for finer, coarser in zip(range(self._grid.top), range(1, self._grid.num_levels), strict=True):
+            assert shard.num_frames[finer] == shard.num_frames[coarser] * self._grid.ratio(finer), shard.num_frames
+        with replacing(self.folder / shard.file) as part:
+            save_file(levels, part)
+        write_json(self.folder / _described(track), plain(shard))
+        self._shards[track.content_hash] = shard
+
+    def finish(self) -> None:
+        """Write the index: the tracks added or found by `has` make up the data set."""
+        if not self._shards:
+            raise UserError(f"no track was encoded into {self.folder}", "give tracks that can be read")
+        shards = [plain(shard) for shard in self._shards.values()]
+        write_json(self.folder / "index.json", {**self._head, "tracks": shards})
+
+
+class CodeStore:
+    """The codes of a data set and batches of windows cut out of them.
+
+    Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
+    lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary | None = None, *, artist_balance: float = 0.5) -> None:
+        self.folder = folder
+        index = read_json(folder / "index.json", "set of codes")
+        if not isinstance(index, dict) or index.get("format") != FORMAT or index.get("version") != VERSION:
+            raise UserError(f"{folder} holds no codes written by this program", "encode the music again")
+        self.grid = Grid(index["sample_rate"], tuple(index["hop_lengths"]))
+        self.codebook_size: int = index["codebook_size"]
+        self.codec_hash: str = index["codec_hash"]
+        self.shards = tuple(read_settings(Shard, each, str(folder / "index.json")) for each in index["tracks"])
+        tracks = [shard.track for shard in self.shards]
+        self.vocabulary = vocabulary_of(tracks) if vocabulary is None else vocabulary
+        self._artists = [self.vocabulary.artist_id(track.artist) for track in tracks]
+        self._genres = [self.vocabulary.genre_ids(track.genres) for track in tracks]
+        self._balance = artist_balance
+        self._draws: dict[tuple[int, int], Draw] = {}
+        self._open: dict[int, Any] = {}
+
+    @property
+    def data_hash(self) -> str:
+        """A hash of what is learned from: the codec, the content and the labels."""
+        seen = sorted((shard.track.content_hash, shard.track.artist or "", shard.track.genres) for shard in self.shards)
+        return hashlib.blake2b(json.dumps([self.codec_hash, seen]).encode(), digest_size=8).hexdigest()
+
+    def indices(self, side: Split) -> list[int]:
+        """The places in `shards` of the tracks on one side of the split."""
+        return [index for index, shard in enumerate(self.shards) if split(shard.track) == side]
+
+    def batch(
+        self,
+        step: int,
+        batch_size: int,
+        level: int,
+        context_frames: int,
+        *,
+        seed: int,
+        label_dropout: float = 0.0,
+    ) -> CodeBatch:
+        """Training windows of one step, a function of `seed` and `step`.
+
+        Windows start where a frame of the level above starts. The artist and the genres of a window each
+        become unknown with the chance `label_dropout`.
+        """
+        draw = self._draw(level, context_frames)
+        ratio = self._ratio(level)
+        chunks = [draw.chunk(context_frames, seed, step, item, ratio=ratio) for item in range(batch_size)]
+        batch = self._cut(chunks, level, context_frames)
+        unknown = torch.tensor(self.vocabulary.genre_ids(()))
+        for item in range(batch_size):
+            if chance(seed, step, item, _ARTIST_DROPPED) < label_dropout:
+                batch.artist[item] = self.vocabulary.artist_id(None)
+            if chance(seed, step, item, _GENRES_DROPPED) < label_dropout:
+                batch.genres[item] = unknown
+        return batch
+
+    def validation_batches(
+        self, batch_size: int, level: int, context_frames: int, *, max_windows: int | None = None
+    ) -> Iterator[CodeBatch]:
+        """The validation tracks from beginning to end in windows that do not overlap, labelled; the same
+        every time.
+
+        A rest shorter than a window is left out; `max_windows` keeps so many, evenly spread.
+        """
+        self._ratio_fits(level, context_frames)
+        indices = self.indices("validation")
+        lengths = [self._length(index, level, context_frames) for index in indices]
+        limit = sum(lengths) if max_windows is None else max_windows
+        chunks = [Chunk(indices[chunk.track], chunk.start) for chunk in spread(lengths, context_frames, limit)]
+        for start in range(0, len(chunks), batch_size):
+            yield self._cut(chunks[start : start + batch_size], level, context_frames)
+
+    def codes(self, index: int, level: int, start: int = 0, stop: int | None = None) -> Int[Tensor, " frame"]:
+        """Codes of one track at one level, from frame `start` up to `stop` or to the end."""
+        path = self.folder / self.shards[index].file
+        stop = self.shards[index].num_frames[level] if stop is None else stop
+        try:
+            if index not in self._open:
+                self._open[index] = safe_open(path, "pt")
+            codes: Tensor = self._open[index].get_slice(_key(level))[start:stop]
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} of the set of codes is missing or damaged", "encode the music again") from error
+        return codes.long()
+
+    def counts(self, level: int, side: Split) -> Int[Tensor, " code"]:
+        """How often each code occurs at one level of one side of the split."""
+        counts = torch.zeros(self.codebook_size, dtype=torch.long)
+        for index in self.indices(side):
+            counts += torch.bincount(self.codes(index, level), minlength=self.codebook_size)
+        return counts
+
+    def unigram_entropy(self, level: int, side: Split) -> float:
+        """Bits per code of a model that knows only how often each code occurs: a prior must do better."""
+        shares = self.counts(level, side).double()
+        shares = shares[shares > 0] / shares.sum()
+        return float(-(shares * shares.log2()).sum())
+
+    def _ratio(self, level: int) -> int:
+        return 1 if level == self.grid.top else self.grid.ratio(level)
+
+    def _ratio_fits(self, level: int, context_frames: int) -> None:
+        if not 0 <= level <= self.grid.top:
+            raise UserError(f"there is no level {level}", f"levels go from 0, the finest, to {self.grid.top}")
+        if context_frames <= 0 or context_frames % self._ratio(level):
+            raise UserError(
+                f"a window of {context_frames} frames does not fit level {level}",
+                f"make it a multiple of {self._ratio(level)}, the frames under one of the level above",
+            )
+
+    def _length(self, index: int, level: int, context_frames: int) -> int:
+        frames = self.shards[index].num_frames[level]
+        return frames if frames >= context_frames else 0
+
+    def _draw(self, level: int, context_frames: int) -> Draw:
+        if (level, context_frames) not in self._draws:
+            self._ratio_fits(level, context_frames)
+            learned = set(self.indices("train"))
+            lengths = [
+                self._length(index, level, context_frames) if index in learned else 0
+                for index in range(len(self.shards))
+            ]
+            if not any(lengths):
+                raise UserError(
+                    f"no training track is as long as a window of {context_frames} frames at level {level}",
+                    "use a shorter window, or longer tracks",
+                )
+            artists = [shard.track.artist for shard in self.shards]
+            self._draws[level, context_frames] = Draw(lengths, track_weights(lengths, artists, self._balance))
+        return self._draws[level, context_frames]
+
+    def _cut(self, chunks: Sequence[Chunk], level: int, context_frames: int) -> CodeBatch:
+        ratio = self._ratio(level)
+        coarser = [
+            self.codes(chunk.track, level + 1, chunk.start // ratio, (chunk.start + context_frames) // ratio)
+            for chunk in chunks
+            if level < self.grid.top
+        ]
+        return CodeBatch(
+            codes=torch.stack(
+                [self.codes(chunk.track, level, chunk.start, chunk.start + context_frames) for chunk in chunks]
+            ),
+            coarser=torch.stack(coarser) if coarser else None,
+            artist=torch.tensor([self._artists[chunk.track] for chunk in chunks]),
+            genres=torch.tensor([self._genres[chunk.track] for chunk in chunks]),
+            total_samples=torch.tensor([self.shards[chunk.track].num_samples for chunk in chunks]),
+            start_samples=torch.tensor([chunk.start * self.grid.hop_lengths[level] for chunk in chunks]),
+        )
+
+
+def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:
+    """Every artist and genre of `tracks`, sorted; of spellings that differ in case, the commonest."""
+    return Vocabulary(
+        artists=_names(track.artist for track in tracks if track.artist is not None),
+        genres=_names(genre for track in tracks for genre in track.genres),
+    )
+
+
+def _names(found: Iterator[str]) -> tuple[str, ...]:
+    by_meaning: dict[str, Counter[str]] = {}
+    for name in found:
+        by_meaning.setdefault(" ".join(name.casefold().split()), Counter())[name] += 1
+    return tuple(spellings.most_common(1)[0][0] for _, spellings in sorted(by_meaning.items()))
+
+
+def _key(level: int) -> str:
+    return f"level_{level}"
+
+
+def _described(track: Track) -> str:
+    return f"{track.content_hash}.json"

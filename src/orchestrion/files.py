@@ -1,0 +1,102 @@
+"""Writing so that a file is whole or absent, and saying plainly why it could not be written."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrion.errors import UserError
+
+_REASONS = {
+    errno.ENOSPC: "no space is left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENOENT: "its folder does not exist",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+@contextmanager
+def explained(path: Path, act: str) -> Iterator[None]:
+    """Turn an OSError about `path` into a UserError; `act` is what was tried, such as "write"."""
+    try:
+        yield
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise UserError(f"cannot {act} {path}: {reason}", "choose another place, or make room there") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write to the yielded path; `path` then appears whole, or is left as it was.
+
+    Raises UserError where the disk is full or the place cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    with explained(path, "write"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            with part.open("rb+") as written:
+                os.fsync(written.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, kind: str) -> Any:
+    """The JSON value in `path`; `kind` names the file in the UserError for one that is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {kind} at {path}", "check the path") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a {kind}: it is damaged or something else", "make it anew") from error
+
+
+def refuse_overwrite(path: Path, force: bool) -> None:
+    """Raise UserError if `path` exists, unless `force`."""
+    if path.exists() and not force:
+        raise UserError(f"{path} exists already", "choose another name, or add --force to replace it")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError now rather than after hours of work if files cannot be made in `folder`."""
+    with explained(folder, "write into"):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+
+
+def check_space(folder: Path, num_bytes: int) -> None:
+    """Raise UserError if fewer than `num_bytes` are free where `folder` is or will be."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < num_bytes:
+        raise UserError(
+            f"{folder} needs about {num_bytes / 1e6:.0f} MB and {free / 1e6:.0f} MB are free there",
+            "make room, or choose another place",
+        )

@@ -1,0 +1,102 @@
+"""What was asked for: everything besides the model that decides how a song sounds."""
+
+import math
+from typing import Any
+
+from pydantic import field_validator, model_validator
+
+from orchestrion.config import Settings
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.errors import UserError
+
+LONGEST_SECONDS = 24 * 3600.0
+
+
+class Prime(Settings):
+    """Someone's own sound to go on from: `seconds` of a file from `start_seconds`, to its end if absent."""
+
+    path: str
+    start_seconds: float = 0.0
+    seconds: float | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Prime":
+        if not (math.isfinite(self.start_seconds) and self.start_seconds >= 0):
+            raise UserError(f"a prompt cannot start at {self.start_seconds} s", "start at 0 or later")
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise UserError(f"a prompt of {self.seconds} s cannot be used", "give a length above 0, or leave it out")
+        return self
+
+
+class Origin(Settings):
+    """The song that this one is made from, and how: "continue" keeps every level, "upsample" the top."""
+
+    song: str
+    act: str
+    codes_sha256: str
+
+
+class Request(Settings):
+    """A song to be made.
+
+    An absent artist and no genres are a trained case, the same as asking for "unknown". `seconds` is the
+    length of the result, a prompt included; `total_seconds` the length that the model is told the whole
+    piece has, the same if absent. `sampling` has one entry per level, level 0 first; empty means the model's
+    own. Levels finer than `finest_level` are left out: a draft that can be upsampled later.
+    """
+
+    seconds: float
+    artist: str | None = None
+    genres: tuple[str, ...] = ()
+    seed: int = 0
+    total_seconds: float | None = None
+    sampling: tuple[LevelSampling, ...] = ()
+    finest_level: int = 0
+    prime: Prime | None = None
+    origin: Origin | None = None
+
+    @field_validator("genres", "sampling", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Request":
+        for seconds, what in ((self.seconds, "a song"), (self.total_seconds, "a whole piece")):
+            if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+                raise UserError(f"{what} of {seconds} s cannot be made", "ask for a number of seconds above 0")
+            if seconds is not None and seconds > LONGEST_SECONDS:
+                raise UserError(f"{what} of {seconds:.0f} s is too long", f"ask for {LONGEST_SECONDS:.0f} s or less")
+        if self.total_seconds is not None and self.total_seconds < self.seconds:
+            raise UserError(
+                f"{self.seconds} s do not fit a whole piece of {self.total_seconds} s",
+                "make total_seconds at least as long as seconds",
+            )
+        if self.prime and self.prime.seconds is not None and self.prime.seconds >= self.seconds:
+            raise UserError(
+                f"a prompt of {self.prime.seconds} s leaves nothing of a song of {self.seconds} s to compose",
+                "seconds counts the prompt too: ask for more, or prime with less",
+            )
+        if self.prime and self.origin:
+            raise UserError("a song cannot both be primed and go on from another song", "choose one")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed {self.seed} is out of range", "use a whole number from 0 to 2**63 - 1")
+        if self.finest_level < 0:
+            raise UserError(f"there is no level {self.finest_level}", "0 is the finest")
+        return self
+
+    def changed(self, **changes: Any) -> "Request":
+        """The same request with other settings, checked like a new one."""
+        return Request(**{**dict(self), **changes})
+
+    def continued(self, seconds: float, origin: Origin, **changes: Any) -> "Request":
+        """The request for a song that goes on from this one's for `seconds` more."""
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
+        longer = self.seconds + seconds
+        total = max(longer, self.total_seconds) if self.total_seconds else None
+        return self.changed(**{"seconds": longer, "total_seconds": total, "prime": None, "origin": origin, **changes})
+
+    def upsampled(self, origin: Origin, **changes: Any) -> "Request":
+        """The request for all levels under the top of this one's song, made anew."""
+        return self.changed(**{"finest_level": 0, "prime": None, "origin": origin, **changes})

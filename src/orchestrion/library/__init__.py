@@ -1,0 +1,1 @@
+"""Songs on disk: what was asked, what was made of it, and how it looks."""

@@ -1,0 +1,237 @@
+"""A song on disk: the request, the codes so far, the audio of each level, a picture.
+
+docs/formats-songs.md describes every file.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from orchestrion.audio import io
+from orchestrion.codes import Codes
+from orchestrion.config import Settings, plain, read_settings
+from orchestrion.errors import UserError
+from orchestrion.files import explained, read_json, replacing, write_json
+from orchestrion.grid import Grid
+
+SONG_FORMAT = "orchestrion.song"
+CODES_FORMAT = "orchestrion.codes"
+FORMAT_VERSION = 1
+SUFFIX = ".song"
+
+_REQUEST, _CODES, _AUDIO, _PICTURE = "request.json", "codes.safetensors", "audio", "picture.png"
+
+
+class SongModel(Settings):
+    """The model of a song: the name it was opened by, the hash of its description, that of its codec.
+
+    Whoever has the same codec can read the codes; to go on in the same way takes the same description.
+    """
+
+    name: str
+    sha256: str
+    codec_sha256: str
+
+
+class SongInfo(Settings):
+    """What `request.json` holds. `request` is plain data: this room keeps requests and does not read them."""
+
+    format: str = SONG_FORMAT
+    version: int = FORMAT_VERSION
+    orchestrion: str
+    model: SongModel
+    request: dict[str, Any]
+    sample_rate: int
+    hop_lengths: tuple[int, ...]
+    num_samples: int
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.sample_rate, self.hop_lengths)
+
+
+@dataclass(frozen=True)
+class SongFolder:
+    """One song's folder. Every file in it appears whole; what is there already is never half replaced."""
+
+    path: Path
+    info: SongInfo
+
+    @staticmethod
+    def create(path: Path, info: SongInfo, codes: Codes) -> "SongFolder":
+        """A new folder that knows what was asked, and the codes that the song starts with, if any.
+
+        The request is written last: a folder without it is no song yet, and may be created again.
+        """
+        if path.exists() and not is_vacant(path):
+            raise UserError(f"{path} exists already", "choose another name, or add --force to replace it")
+        (path / _CODES).unlink(missing_ok=True)
+        if any(part is not None for part in codes.levels):
+            write_codes(path / _CODES, codes)
+        write_json(path / _REQUEST, plain(info))
+        return SongFolder(path, info)
+
+    @staticmethod
+    def open(path: Path) -> "SongFolder":
+        """The song in `path`; UserError if it is not a song folder, or one of a later version."""
+        if not (path / _REQUEST).is_file():
+            raise UserError(f"there is no song in {path}", f"give a folder with a {_REQUEST}, or the audio beside it")
+        data = read_json(path / _REQUEST, "song")
+        if not isinstance(data, dict) or data.get("format") != SONG_FORMAT:
+            raise UserError(f"{path / _REQUEST} is not a song's request", "give a song folder")
+        if data.get("version") != FORMAT_VERSION:
+            raise UserError(
+                f"{path} is a song of format {data.get('version')} and this program reads {FORMAT_VERSION}",
+                "use the version of orchestrion that made it",
+            )
+        return SongFolder(path, read_settings(SongInfo, data, str(path / _REQUEST)))
+
+    def codes(self) -> Codes:
+        """The codes so far, at no level if none was saved yet."""
+        path = self.path / _CODES
+        if not path.exists():
+            return Codes.empty(self.info.grid)
+        codes = read_codes(path)
+        if codes.grid != self.info.grid:
+            raise UserError(f"{path} holds codes on {codes.grid}, not on the song's own grid", "restore the right file")
+        return codes
+
+    def save_codes(self, codes: Codes) -> None:
+        write_codes(self.path / _CODES, codes)
+
+    def audio_path(self, level: int) -> Path:
+        return self.path / _AUDIO / f"level_{level}.flac"
+
+    def save_audio(self, level: int, audio: Float[Tensor, "channel sample"]) -> None:
+        io.write(self.audio_path(level), audio, self.info.sample_rate)
+
+    @property
+    def picture_path(self) -> Path:
+        return self.path / _PICTURE
+
+    def delete(self) -> None:
+        with explained(self.path, "delete"):
+            shutil.rmtree(self.path)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A place for a song. `song` is what is there of this very song; `other` what must go for it."""
+
+    path: Path
+    info: SongInfo
+    song: SongFolder | None = None
+    other: SongFolder | None = None
+
+    def begin(self, codes: Codes) -> SongFolder:
+        """The folder to go on with: as it is, or a new one that starts with `codes`."""
+        if self.song:
+            return self.song
+        if self.other:
+            self.other.delete()
+        return SongFolder.create(self.path, self.info, codes)
+
+
+def claim(path: Path, info: SongInfo, *, replace: bool) -> Claim:
+    """See whether the song of `info` can be kept in `path`; nothing is changed yet.
+
+    UserError if something is there that is not this song, unless it is a song and `replace` gives it up.
+    """
+    if not path.exists() or is_vacant(path):
+        return Claim(path, info)
+    song = SongFolder.open(path)
+    asked, there = info.request, song.info.request
+    differing = [name for name in asked if asked[name] != there.get(name)]
+    if song.info.model.sha256 != info.model.sha256:
+        differing.append("model")
+    if not differing:
+        return Claim(path, song.info, song=song)
+    if not replace:
+        raise UserError(
+            f"{path} holds another song, with another {', '.join(differing)}",
+            "choose another name, or add --force to replace it",
+        )
+    return Claim(path, info, other=song)
+
+
+def is_vacant(path: Path) -> bool:
+    """Whether `path` is a folder with nothing in it that anyone could miss."""
+    return path.is_dir() and {file.name for file in path.iterdir()} <= {_CODES}
+
+
+def beside(audio: Path) -> Path:
+    """The song folder that belongs to an audio file.
+
+    >>> beside(Path("tunes/song.flac")).as_posix()
+    'tunes/song.song'
+    """
+    return audio.with_suffix(SUFFIX)
+
+
+def find(path: Path) -> SongFolder:
+    """The song that `path` means: its folder, or the audio file beside the folder."""
+    if path.is_dir():
+        return SongFolder.open(path)
+    if beside(path).is_dir():
+        return SongFolder.open(beside(path))
+    if path.exists():
+        raise UserError(f"{path} has no song folder beside it", f"the codes are kept in {beside(path)}: bring it along")
+    raise UserError(f"there is no song at {path}", "check the path")
+
+
+def write_codes(path: Path, codes: Codes) -> None:
+    """Codes as safetensors, 32-bit integers, whole or not at all. The same codes give the same bytes."""
+    tensors = {
+        f"level_{level}": part.detach().cpu().to(torch.int32).contiguous()
+        for level, part in enumerate(codes.levels)
+        if part is not None
+    }
+    about = {
+        "format": CODES_FORMAT,
+        "version": FORMAT_VERSION,
+        "sample_rate": codes.grid.sample_rate,
+        "hop_lengths": codes.grid.hop_lengths,
+    }
+    with replacing(path) as part_path:
+        # One key only: the order in which safetensors writes several is left to chance.
+        save_file(tensors, part_path, {"orchestrion": json.dumps(about)})
+
+
+def codes_sha256(codes: Codes) -> str:
+    """A hash of the codes themselves: tells whether another song still stands on the same ones."""
+    digest = hashlib.sha256(repr(codes.grid).encode())
+    for level, part in enumerate(codes.levels):
+        if part is not None:
+            digest.update(f"/{level} {tuple(part.shape)} ".encode())
+            digest.update(part.detach().cpu().to(torch.int32).contiguous().numpy().astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def read_codes(path: Path) -> Codes:
+    """The codes in `path`; UserError if it is missing, damaged or something else."""
+    if not path.is_file():
+        raise UserError(f"there are no codes at {path}", "check the path")
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("orchestrion", "{}"))
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged or not a file of codes", "restore it from a copy, or compose anew"
+        ) from error
+    if not isinstance(about, dict) or about.get("format") != CODES_FORMAT or about.get("version") != FORMAT_VERSION:
+        raise UserError(f"{path} is not a file of codes that this program reads", "give the codes of a song folder")
+    grid = Grid(int(about["sample_rate"]), tuple(int(hop) for hop in about["hop_lengths"]))
+    levels = tuple(found.pop(f"level_{level}", None) for level in range(grid.num_levels))
+    if found or any(part is not None and part.ndim != 2 for part in levels):
+        raise UserError(f"{path} does not hold one row of codes per level", "restore it from a copy, or compose anew")
+    return Codes(grid, tuple(None if part is None else part.long() for part in levels))

@@ -1,0 +1,1 @@
+"""Layers that codec and priors share."""

@@ -1,0 +1,142 @@
+"""Blocks of attention and MLP, and the stack of them."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from orchestrion.config.prior import Pattern, TransformerConfig
+from orchestrion.nn.attention import Angles, Attention
+from orchestrion.nn.cache import Cache
+from orchestrion.nn.embed import Rotary
+from orchestrion.nn.norm import UnitRms
+
+
+class Mlp(nn.Module):
+    """Widen, bend, narrow."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.wide = nn.Linear(config.width, config.mlp_width, bias=config.biases)
+        self.narrow = nn.Linear(config.mlp_width, config.width, bias=config.biases)
+        self.activation = config.activation
+
+    def forward(self, x: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
+        hidden: Tensor = self.wide(x)
+        if self.activation == "squared_relu":
+            hidden = F.relu(hidden).square()
+        else:
+            hidden = hidden * torch.sigmoid(1.702 * hidden)
+        out: Tensor = self.narrow(hidden)
+        return out
+
+
+class Block(nn.Module):
+    """`x + s · (a + mlp(norm(x + a)))` with `a = attention(norm(x))` and s the residual scale."""
+
+    def __init__(
+        self, config: TransformerConfig, pattern: Pattern, context_tokens: int, memory_width: int | None
+    ) -> None:
+        super().__init__()
+        self.attention_norm = _norm(config)
+        self.attention = Attention(config, pattern, context_tokens, memory_width)
+        self.mlp_norm = _norm(config)
+        self.mlp = Mlp(config)
+        self.scale = config.residual_scale
+        self.dropout = config.dropout
+
+    def join(self, x: Tensor, attended: Tensor, rng: Generator | None = None) -> Tensor:
+        """The block's output, where `attended` came out of its attention."""
+        attended = self._thin(attended, rng)
+        between = x + attended
+        update = self._thin(self.mlp(self.mlp_norm(between)), rng)
+        return between + update if self.scale == 1.0 else x + self.scale * (attended + update)
+
+    def _thin(self, update: Tensor, rng: Generator | None) -> Tensor:
+        if rng is None or not self.dropout or not self.training:
+            return update
+        kept = update.new_empty(update.shape[0], 1, update.shape[2]).bernoulli_(1 - self.dropout, generator=rng)
+        return update * (kept / (1 - self.dropout))
+
+
+class Transformer(nn.Module):
+    """Vectors in, vectors out; each position sees itself and earlier ones as the patterns allow."""
+
+    def __init__(self, config: TransformerConfig, context_tokens: int, memory_width: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.rotary = (
+            Rotary(config.head_width, context_tokens, config.rotary_base) if config.positions == "rotary" else None
+        )
+        self.blocks = nn.ModuleList(Block(config, pattern, context_tokens, memory_width) for pattern in config.patterns)
+        self.final_norm = _norm(config) if config.final_norm else nn.Identity()
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        memory: Float[Tensor, "batch character memory"] | None = None,
+        *,
+        rng: Generator | None = None,
+    ) -> Float[Tensor, "batch token width"]:
+        """The whole sequence; blocks drop channels only in training mode and where an `rng` is given."""
+        angles = self._angles(0, x)
+        for block in self._blocks():
+            x = block.join(x, block.attention(block.attention_norm(x), angles, memory), rng)
+        out: Tensor = self.final_norm(x)
+        return out
+
+    def features(
+        self,
+        x: Float[Tensor, "batch token width"],
+        memory: Float[Tensor, "batch character memory"] | None,
+        num_layers: int,
+    ) -> Float[Tensor, "batch token width"]:
+        """What comes out of the first `num_layers` layers."""
+        angles = self._angles(0, x)
+        for _, block in zip(range(num_layers), self._blocks(), strict=False):
+            x = block.join(x, block.attention(block.attention_norm(x), angles, memory))
+        return x
+
+    def weights(
+        self,
+        x: Float[Tensor, "batch token width"],
+        memory: Float[Tensor, "batch character memory"] | None,
+        layer: int,
+    ) -> Float[Tensor, "batch head token key"]:
+        """How much each token attends to each key in `layer`, counted from 0."""
+        below = self.features(x, memory, layer)
+        block = list(self._blocks())[layer]
+        return block.attention.weights(block.attention_norm(below), self._angles(0, x), memory)
+
+    def begin(
+        self,
+        x: Float[Tensor, "batch token width"],
+        num_tokens: int,
+        memory: Float[Tensor, "batch character memory"] | None = None,
+    ) -> Cache:
+        """An empty past with room for `num_tokens` tokens, in batch size and dtype like `x`."""
+        return Cache([block.attention.begin(x, num_tokens, memory) for block in self._blocks()])
+
+    def advance(self, x: Float[Tensor, "batch new width"], cache: Cache) -> Float[Tensor, "batch new width"]:
+        """The next tokens after those that `cache` has read; the same numbers as all at once."""
+        start = cache.length
+        angles = self._angles(start, x)
+        for block, past in zip(self._blocks(), cache.layers, strict=True):
+            x = block.join(x, block.attention.advance(block.attention_norm(x), start, angles, past))
+        cache.length = start + x.shape[1]
+        out: Tensor = self.final_norm(x)
+        return out
+
+    def _angles(self, start: int, x: Tensor) -> Angles:
+        return self.rotary.at(start, start + x.shape[1], x) if self.rotary else None
+
+    def _blocks(self) -> Iterator[Block]:
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            yield block
+
+
+def _norm(config: TransformerConfig) -> nn.Module:
+    return UnitRms() if config.norm == "rms" else nn.LayerNorm(config.width)

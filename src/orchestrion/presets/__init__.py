@@ -1,0 +1,5 @@
+"""Named configurations, as functions."""
+
+from orchestrion.presets.mini import mini
+
+__all__ = ["mini"]

@@ -1,0 +1,75 @@
+"""The small model that trains on two cores and ships with the package."""
+
+from orchestrion.config.codec import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
+from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
+from orchestrion.config.training import (
+    CodecTrainingConfig,
+    ModelTrainingConfig,
+    OptimizerConfig,
+    PriorTrainingConfig,
+    TrainingConfig,
+)
+
+
+def mini() -> ModelTrainingConfig:
+    """A codec of two levels, an upsampler and a top prior."""
+    return ModelTrainingConfig(codec=mini_codec(), priors=(mini_upsampler(), mini_top()))
+
+
+def mini_codec() -> CodecTrainingConfig:
+    """Two levels at 22.05 kHz: 345 and 43 codes a second, 3.8 and 0.47 kbit/s.
+
+    A processor is slow at many narrow layers near the sample rate, so the first convolution leaves it at once.
+    """
+
+    def stage(stride: int, kernel: int, width: int, dilations: tuple[int, ...]) -> StageConfig:
+        return StageConfig(stride=stride, kernel=kernel, width=width, residual_width=width, dilations=dilations)
+
+    fine = LevelConfig(stages=(stage(64, 256, 192, (1, 3, 9) * 2),))
+    top = LevelConfig(stages=(stage(128, 512, 192, (1, 3, 9)), stage(4, 8, 256, (1, 3, 9) * 2)))
+    return CodecTrainingConfig(
+        codec=CodecConfig(
+            sample_rate=22_050,
+            levels=(fine, top),
+            codebook=CodebookConfig(size=2048, width=64),
+            loss=CodecLossConfig(waveform=0.5, spectral=1.0, log_spectral=0.3),
+        ),
+        training=TrainingConfig(
+            steps=3200, batch_size=8, optimizer=OptimizerConfig(learning_rate=8e-4, warmup_steps=100)
+        ),
+        chunk_seconds=0.75,
+    )
+
+
+def _training(steps: int, batch_size: int) -> TrainingConfig:
+    optimizer = OptimizerConfig(
+        kind="muon", learning_rate=2e-3, matrix_learning_rate=3e-3, warmup_steps=30, decay_share=0.7
+    )
+    return TrainingConfig(
+        steps=steps,
+        batch_size=batch_size,
+        average_decay=0.99,
+        validate_every=100,
+        save_every=50,
+        optimizer=optimizer,
+    )
+
+
+def mini_top() -> PriorTrainingConfig:
+    """Sees 12 seconds of music at 43 codes a second."""
+    return PriorTrainingConfig(
+        context_frames=512,
+        transformer=TransformerConfig(width=320, num_heads=5, patterns=("full",) * 6),
+        training=_training(steps=800, batch_size=8),
+        timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
+    )
+
+
+def mini_upsampler() -> PriorTrainingConfig:
+    """Sees 1.5 seconds at 345 codes a second, and the top codes under them."""
+    return PriorTrainingConfig(
+        context_frames=512,
+        transformer=TransformerConfig(width=256, num_heads=4, patterns=("full",) * 5),
+        training=_training(steps=900, batch_size=12),
+        conditioner=ConditionerConfig(width=256, strides=(2, 4), dilations=(1, 3, 9)),
+    )

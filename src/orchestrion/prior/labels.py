@@ -1,0 +1,105 @@
+"""Labels and timing: what is asked of the music, as vectors."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor, nn
+
+from orchestrion.config.prior import LabelConfig, TimingConfig
+from orchestrion.errors import UserError
+from orchestrion.nn.embed import RangeEmbedding
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is told about each item of a batch of windows.
+
+    `artist` and `genres` are ids (0 unknown; -1 fills `genres` up), `total_samples` the length of the whole
+    piece and `start_samples` where the window starts in it, `coarser` the codes of the level above over the
+    window, `lyrics` character ids.
+    """
+
+    artist: Int[Tensor, " batch"]
+    genres: Int[Tensor, "batch genre"]
+    total_samples: Num[Tensor, " batch"]
+    start_samples: Num[Tensor, " batch"]
+    coarser: Int[Tensor, "batch frame_above"] | None = None
+    lyrics: Int[Tensor, "batch character"] | None = None
+
+    def to(self, device: torch.device | str) -> "Conditions":
+        """The same on another device."""
+        return Conditions(**{name: part.to(device) for name, part in self._parts()})
+
+    def rows(self, start: int, stop: int) -> "Conditions":
+        """Items `start` to `stop` of the batch."""
+        return Conditions(**{name: part[start:stop] for name, part in self._parts()})
+
+    def _parts(self) -> list[tuple[str, Tensor]]:
+        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return [(name, part) for name, part in named if part is not None]
+
+
+class LabelEmbedding(nn.Module):
+    """The artist's vector plus those of the genres."""
+
+    def __init__(self, config: LabelConfig, width: int) -> None:
+        super().__init__()
+        self.artist = nn.Embedding(config.num_artists, width)
+        self.genre = nn.Embedding(config.num_genres, width)
+
+    def forward(
+        self, artist: Int[Tensor, " batch"], genres: Int[Tensor, "batch genre"]
+    ) -> Float[Tensor, "batch width"]:
+        """UserError for ids that this prior does not know."""
+        for ids, table, name in ((artist, self.artist, "artist"), (genres, self.genre, "genre")):
+            if ids.numel() and int(ids.max()) >= table.num_embeddings:
+                raise UserError(
+                    f"there is no {name} number {int(ids.max())} in this prior",
+                    "use the vocabulary it was trained with",
+                )
+        present = (genres >= 0).unsqueeze(-1)
+        bag = (self.genre(genres.clamp(min=0)) * present).sum(1)
+        together: Tensor = bag + self.artist(artist)
+        return together
+
+
+class TimingEmbedding(nn.Module):
+    """For each frame, how long the piece is and where in it the frame stands, absolutely and as a share."""
+
+    def __init__(self, config: TimingConfig, width: int, sample_rate: int, window_samples: int, frames: int) -> None:
+        super().__init__()
+        low, high = config.min_total_seconds * sample_rate, config.max_total_seconds * sample_rate
+        self.total = RangeEmbedding(
+            config.num_bins, width, low, high, clamp=config.clamp, what="a total length in samples"
+        )
+        self.position = RangeEmbedding(
+            config.num_bins, width, 0.0, high, clamp=config.clamp, what="a position in samples"
+        )
+        self.share = RangeEmbedding(config.num_bins, width, 0.0, 1.0, clamp=True, what="a relative position")
+        self.window_samples = window_samples
+        self.context_frames = frames
+
+    def positions(
+        self, total: Num[Tensor, " batch"], start: Num[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch frame"], Float[Tensor, "batch frame"]]:
+        """Where each frame of the window starts, in samples and as a share of the piece.
+
+        A window that ends after the piece has its share stretched to end at 1.
+        """
+        stop = start + self.window_samples
+        return (
+            self._between(start, stop),
+            self._between(start / total, (stop / total).clamp(0.0, 1.0)),
+        )
+
+    def forward(self, total: Num[Tensor, " batch"], start: Num[Tensor, " batch"]) -> Float[Tensor, "batch frame width"]:
+        """A vector for each frame of a whole context."""
+        position, share = self.positions(total, start)
+        vectors: Tensor = self.total(total.float())[:, None] + self.position(position) + self.share(share)
+        return vectors
+
+    def _between(self, start: Tensor, stop: Tensor) -> Tensor:
+        start, stop = start.float()[:, None], stop.float()[:, None]
+        step = torch.arange(self.context_frames, device=start.device) / self.context_frames
+        return start + (stop - start) * step

@@ -1,0 +1,1 @@
+"""Data sets that can be had for nothing, each ready to train on."""

@@ -1,0 +1,1 @@
+"""Making models: one loop, a recipe for each kind."""

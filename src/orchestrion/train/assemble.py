@@ -1,0 +1,154 @@
+"""Putting a trained codec and trained priors together to a model that can be played."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from orchestrion.checkpoints.folder import CODEC, ModelInfo, load_codec, read_model, unfilled, write_model
+from orchestrion.config import read_settings
+from orchestrion.config.prior import PriorConfig
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.data.encoded import CodeStore
+from orchestrion.data.manifest import Track, split
+from orchestrion.errors import UserError
+from orchestrion.files import read_json
+from orchestrion.prior.model import Prior
+from orchestrion.text.vocab import Vocabulary
+
+
+def build_model(
+    name: str,
+    codec_folder: Path,
+    prior_runs: Sequence[Path],
+    store: CodeStore,
+    folder: Path,
+    *,
+    licence: str,
+    temperature: float = 1.0,
+    dtype: torch.dtype = torch.float16,
+) -> ModelInfo:
+    """Write a model folder from the codec in `codec_folder` and a finished run for each prior.
+
+    `store` holds the codes that the priors learned from; its tracks are listed in the model card. UserError for runs
+    that are unfinished, belong to another codec or teach a level twice.
+    """
+    base = read_model(codec_folder)
+    codec_hash = base.sha256[CODEC]
+    if store.codec_hash != codec_hash:
+        raise UserError(f"{store.folder} was not made by the codec in {codec_folder}", "give the one that made it")
+    priors: dict[int, Prior] = {}
+    figures: dict[str, Any] = {}
+    vocabulary = store.vocabulary
+    for run in prior_runs:
+        description = _description(run)
+        level = int(description["level"])
+        if description["codec_hash"] != codec_hash:
+            raise UserError(f"the prior in {run} was trained for another codec", f"train it on {store.folder}")
+        if level in priors:
+            raise UserError(f"level {level} is given twice", "give one run for each level")
+        if Vocabulary.from_json(description["vocabulary"], str(run)) != vocabulary:
+            raise UserError(f"the prior in {run} knows other names than {store.folder}", "train it on these codes")
+        priors[level] = _prior(run, description)
+        figures[f"level_{level}"] = description["figures"]
+    info = ModelInfo(
+        name=name,
+        codec=base.codec,
+        vocabulary=vocabulary,
+        sampling=tuple(LevelSampling(temperature=temperature) for _ in range(store.grid.num_levels)),
+        about={"licence": licence, "data_hash": store.data_hash, "figures": figures},
+    )
+    codec = load_codec(codec_folder, base)
+    parameters = {"codec": _count(codec)} | {f"prior {level}": _count(prior) for level, prior in priors.items()}
+    card = model_card(info, parameters, [shard.track for shard in store.shards])
+    return write_model(folder, info, codec, priors, card=card, dtype=dtype)
+
+
+def _description(run: Path) -> Any:
+    if not (run / "prior.json").exists():
+        raise UserError(f"the training of the prior in {run} is not finished", "run its command again")
+    return read_json(run / "prior.json", "description of a prior")
+
+
+def _prior(run: Path, description: Any) -> Prior:
+    config = read_settings(PriorConfig, description["config"], str(run / "prior.json"))
+    prior = unfilled(Prior, config)
+    try:
+        prior.load_state_dict(load_file(run / "prior.safetensors"), assign=True)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{run / 'prior.safetensors'} is damaged", "run its training command again") from error
+    return prior
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Track]) -> str:
+    """The text of a model card: what the model is, how well it predicts, and all it learned from."""
+    grid = info.grid
+    lines = [
+        f"# {info.name}",
+        "",
+        f"A model of {grid.num_levels} levels at {grid.sample_rate} Hz, {info.codec.channels} channel(s). "
+        f"Licence of the weights: {info.about['licence']}.",
+        "",
+        "| part | parameters |",
+        "| --- | --- |",
+        *(f"| {name} | {count / 1e6:.1f} million |" for name, count in parameters.items()),
+        "",
+        "## Levels",
+        "",
+        "Bits per code on held-out tracks, by the averaged weights, beside the entropy of single codes (of the training "
+        "tracks): the further below, the more of the music is predicted.",
+        "",
+        "| level | codes a second | single codes | prior | prior without labels | below |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *_level_rows(info),
+        "",
+        "## What it learned from",
+        "",
+        *_track_lines(tracks),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _level_rows(info: ModelInfo) -> Iterable[str]:
+    for level in range(info.grid.num_levels):
+        figures = info.about["figures"].get(f"level_{level}")
+        rate = f"| {level} | {info.grid.frame_rate(level):.1f} |"
+        if figures is None:
+            yield f"{rate} no prior | | | |"
+            continue
+        single, bits, unlabelled = (
+            figures[name] for name in ("unigram_bits", "validation/bits", "validation/bits_unlabelled")
+        )
+        yield f"{rate} {single:.2f} | {bits:.2f} | {unlabelled:.2f} | {single - bits:.2f} |"
+
+
+def _track_lines(tracks: Sequence[Track]) -> Iterable[str]:
+    by_artist: dict[str, list[Track]] = defaultdict(list)
+    for track in tracks:
+        by_artist[track.artist or "unknown"].append(track)
+    hours = sum(track.seconds for track in tracks) / 3600
+    held_out = sum(split(track) == "validation" for track in tracks)
+    yield f"{len(tracks)} tracks, {hours:.1f} hours; {held_out} of them (marked *) only for validation."
+    yield ""
+    yield "| artist | track | minutes | licence | source |"
+    yield "| --- | --- | --- | --- | --- |"
+    for artist, own in sorted(by_artist.items(), key=lambda item: item[0].casefold()):
+        for track in sorted(own, key=lambda track: track.title or track.path.name):
+            mark = "*" if split(track) == "validation" else ""
+            title = _cell(track.title or track.path.stem) + mark
+            credit = track.credit if track.credit and track.credit != artist else ""
+            name = f"{_cell(artist)} ({_cell(credit)})" if credit else _cell(artist)
+            licence, source = _cell(track.licence or "not stated"), _cell(track.source or "")
+            yield f"| {name} | {title} | {track.seconds / 60:.1f} | {licence} | {source} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("\n", " ")

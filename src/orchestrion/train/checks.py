@@ -1,0 +1,65 @@
+"""Why a run heads to noise: plain sentences from the numbers, each with what to try."""
+
+import math
+from collections.abc import Iterable
+
+Numbers = dict[str, float]
+
+
+def nonfinite(metrics: Numbers) -> Iterable[str]:
+    """Numbers that are no numbers any more."""
+    bad = sorted(name for name, value in metrics.items() if value != value or abs(value) == float("inf"))
+    if bad:
+        yield (
+            f"{', '.join(bad)} stopped being a number: lower the learning rate, or train in float32 from the last "
+            "checkpoint"
+        )
+
+
+def codebook_findings(metrics: Numbers, level: int, codebook_size: int) -> Iterable[str]:
+    """Collapse of a level's codebook, from the validation's `used` share and `entropy` in bits."""
+    used = metrics[f"level_{level}/codebook_used"] * codebook_size
+    entropy = metrics[f"level_{level}/codebook_entropy"]
+    if used < 0.1 * codebook_size:
+        yield (
+            f"level {level} uses {used:.0f} of {codebook_size} codebook entries, it has collapsed: raise "
+            "codebook.revive_below_share, or lower loss.commitment"
+        )
+    elif 2**entropy < 0.1 * used:
+        yield (
+            f"level {level} leans on few entries (entropy {entropy:.1f} bits for {used:.0f} used): music that is "
+            "mostly silence does this, and a learning rate that is too high"
+        )
+
+
+def codec_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -> Iterable[str]:
+    """A decoder that ignores its codes."""
+    if step > 5 * warmup_steps and metrics[f"level_{level}/snr"] < 0.1:
+        yield (
+            f"level {level} reconstructs no better than silence (signal to noise {metrics[f'level_{level}/snr']:.2f} dB):"
+            " lower the learning rate, and listen to the input"
+        )
+
+
+def prior_findings(metrics: Numbers, codebook_size: int, step: int, warmup_steps: int) -> Iterable[str]:
+    """A prior that has learned nothing yet, or learns by heart.
+
+    Reads `validation/bits`, `train/bits` and `unigram_bits`, all in bits per code.
+    """
+    bits, unigram = metrics["validation/bits"], metrics["unigram_bits"]
+    uniform = math.log2(codebook_size)
+    if unigram > 0.98 * uniform:
+        yield (
+            f"the codes are close to uniform ({unigram:.2f} of {uniform:.0f} bits): if the loss does not leave that number "
+            "the codec may code noise; listen to its reconstructions"
+        )
+    if step > 2 * warmup_steps and bits >= unigram:
+        yield (
+            f"the loss ({bits:.2f} bits) is not below the entropy of single codes ({unigram:.2f} bits), so the songs "
+            "will be noise: train longer, or raise the learning rate if it falls slowly"
+        )
+    if metrics["train/bits"] + 0.7 < bits:
+        yield (
+            f"validation ({bits:.2f} bits) is far worse than training ({metrics['train/bits']:.2f}): the model learns "
+            "by heart; use more music, more dropout or a smaller model, or stop here"
+        )

@@ -1,0 +1,128 @@
+"""The recipe for a codec."""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from orchestrion.audio import io
+from orchestrion.audio.spectral import decibels, distance, signal_to_noise
+from orchestrion.checkpoints.folder import ModelInfo, write_model
+from orchestrion.codec import Codec
+from orchestrion.codec.codebook import entropy_bits
+from orchestrion.config.training import CodecTrainingConfig
+from orchestrion.data.tracks import TrackStore
+from orchestrion.errors import UserError
+from orchestrion.train.checks import codebook_findings, codec_findings
+from orchestrion.train.loop import StepResult, seed_of
+from orchestrion.train.show import compare_spectrograms
+
+Clips = Float[Tensor, "clip channel sample"]
+
+
+class CodecRecipe:
+    """Trains every level of a codec on the same chunks of the training tracks."""
+
+    def __init__(self, config: CodecTrainingConfig, tracks: TrackStore, device: torch.device) -> None:
+        self.config = config
+        self.tracks = tracks
+        self.device = device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.training.seed)
+            self.codec = Codec(config.codec).to(device)
+        self.chunk_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.chunk_seconds))
+        longest = max(n_fft for n_fft, _, _ in config.codec.loss.spectral_sizes)
+        if self.chunk_samples <= longest // 2:
+            raise UserError(
+                f"chunks of {self.chunk_samples} samples are too short for spectra of {longest}",
+                "raise chunk_seconds, or use smaller codec.loss.spectral_sizes",
+            )
+        clip_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.validation_seconds))
+        clips = list(
+            tracks.validation_batches(config.validation_clips, clip_samples, max_chunks=config.validation_clips)
+        )
+        if not clips:
+            raise UserError(
+                "no track is held out for validation",
+                "add more tracks: the split by content gives about one in twelve to it",
+            )
+        self.clips: Clips = clips[0].to(device)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.codec
+
+    def matrices(self) -> list[nn.Parameter]:
+        return []
+
+    def step(self, step: int) -> StepResult:
+        training = self.config.training
+        audio = self.tracks.batch(
+            step,
+            batch_size=training.batch_size,
+            num_samples=self.chunk_samples,
+            seed=training.seed,
+        )
+        rng = torch.Generator().manual_seed(seed_of(training.seed, step, stream=1))
+        outputs = self.codec(audio.to(self.device), rng)
+        metrics: dict[str, Tensor | float] = {}
+        for level, output in enumerate(outputs):
+            metrics |= {
+                f"level_{level}/train_loss": output.loss.detach(),
+                f"level_{level}/train_waveform": output.reconstruction.waveform.detach(),
+                f"level_{level}/train_spectral": output.reconstruction.spectral.detach(),
+                f"level_{level}/commitment": output.commitment.detach(),
+                f"level_{level}/revived": float(output.revived),
+            }
+        return StepResult(torch.stack([output.loss for output in outputs]).sum(), metrics)
+
+    def validate(self) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        codes = self.codec.encode(self.clips)
+        for level, (made, size) in enumerate(zip(codes.levels, self._sizes(), strict=True)):
+            assert made is not None
+            restored = self.codec.decode(codes, level)
+            apart = distance(self.clips, restored)
+            counts = torch.bincount(made.flatten(), minlength=size).float()
+            metrics |= {
+                f"level_{level}/snr": float(signal_to_noise(self.clips, restored).mean()),
+                f"level_{level}/convergence_db": float(decibels(apart.convergence).mean()),
+                f"level_{level}/log_spectral": float((apart.convergence + 0.5 * apart.log_difference).mean()),
+                f"level_{level}/codebook_used": float((counts > 0).float().mean()),
+                f"level_{level}/codebook_entropy": entropy_bits(counts),
+            }
+        return metrics
+
+    def _sizes(self) -> list[int]:
+        return [self.config.codec.codebook.size] * self.codec.grid.num_levels
+
+    def show(self, folder: Path) -> None:
+        """The first two held-out clips and what each level makes of them, to hear and to see."""
+        clips = self.clips[:2]
+        codes = self.codec.encode(clips)
+        sounds = {"original": clips} | {
+            f"level {level}": self.codec.decode(codes, level) for level in range(self.codec.grid.num_levels)
+        }
+        rate = self.config.codec.sample_rate
+        for name, audio in sounds.items():
+            for index, clip in enumerate(audio):
+                io.write(folder / f"clip-{index}-{name.replace(' ', '-')}.flac", clip.cpu(), rate)
+        compare_spectrograms(folder / "clips.png", {k: list(v.cpu()) for k, v in sounds.items()}, rate)
+
+    def findings(self, step: int, metrics: dict[str, float]) -> list[str]:
+        warmup = self.config.training.optimizer.warmup_steps
+        return [
+            sentence
+            for level, size in enumerate(self._sizes())
+            for sentence in (
+                *codebook_findings(metrics, level, size),
+                *codec_findings(metrics, level, step, warmup),
+            )
+        ]
+
+    def export(self, folder: Path) -> None:
+        """Write `model/`: a model folder with a codec and no priors yet."""
+        about = {"trained_on": self.tracks.data_hash, "steps": self.config.training.steps}
+        info = ModelInfo(name=folder.name, codec=self.config.codec, about=about)
+        write_model(folder / "model", info, self.codec, card="A codec without priors; see ../run.json.\n")

@@ -1,0 +1,56 @@
+"""What a run writes down as it goes: numbers as JSON lines and for TensorBoard, sounds and pictures."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrion.files import explained
+
+logger = logging.getLogger(__name__)
+
+
+class RunLog:
+    """The growing record of one run; a resumed run cuts what came after its checkpoint and goes on."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self.folder = folder
+        self._path = folder / "metrics.jsonl"
+        self._started = time.monotonic()
+        self._keep_before(first_step)
+        self._board = _tensorboard(folder / "tensorboard", first_step)
+
+    def _keep_before(self, step: int) -> None:
+        if self._path.exists():
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
+            self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def numbers(self, step: int, metrics: dict[str, float]) -> None:
+        with explained(self._path, "write"), self._path.open("a", encoding="utf-8") as file:
+            record: dict[str, Any] = {"step": step, **{k: round(v, 6) for k, v in metrics.items()}}
+            file.write(json.dumps(record) + "\n")
+        if self._board is not None:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+
+    def finding(self, step: int, sentence: str) -> None:
+        """A plain sentence about what is wrong, to the log and to `findings.txt`."""
+        logger.warning("step %d: %s", step, sentence)
+        path = self.folder / "findings.txt"
+        with explained(path, "write"), path.open("a", encoding="utf-8") as file:
+            file.write(f"step {step}: {sentence}\n")
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.warning("no TensorBoard logs are written: pip install 'orchestrion[train]' adds them")
+        return None
+    return SummaryWriter(str(folder), purge_step=first_step)  # type: ignore[no-untyped-call]

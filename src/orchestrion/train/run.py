@@ -1,0 +1,63 @@
+"""A run folder that explains itself: configuration, data, versions."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from orchestrion.config import Settings, plain
+from orchestrion.errors import UserError
+from orchestrion.files import check_writable, read_json, write_json
+from orchestrion.version import __version__
+
+RUN_FORMAT = 1
+
+
+def digest(items: Iterable[str]) -> str:
+    """A short fingerprint of a list of strings, in any order."""
+    hasher = hashlib.blake2b(digest_size=8)
+    for item in sorted(items):
+        hasher.update(item.encode() + b"\n")
+    return hasher.hexdigest()
+
+
+def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -> None:
+    """Write `run.json`, or check that the run already in `folder` is this very one, so that it can go on.
+
+    `data` describes the music by content, such as its digest. UserError for a folder that holds another run.
+    """
+    check_writable(folder)
+    description = {"format": RUN_FORMAT, "kind": kind, "config": plain(config), "data": data}
+    path = folder / "run.json"
+    if path.exists():
+        before = read_json(path, "run description")
+        for part in ("format", "kind", "config", "data"):
+            now = json.loads(json.dumps(description[part]))
+            if before.get(part) != now:
+                raise UserError(
+                    f"{folder} holds a run with another {part}{_first_difference(before.get(part), now)}",
+                    "choose another folder, or the settings it was begun with",
+                )
+        return
+    if (folder / "checkpoint").exists():
+        raise UserError(f"{folder} holds a checkpoint without its run.json", "choose another folder")
+    versions = {
+        "orchestrion": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    write_json(path, description | {"versions": versions})
+
+
+def _first_difference(before: Any, now: Any, where: str = "") -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            if before.get(key) != now.get(key):
+                return _first_difference(before.get(key), now.get(key), f"{where}.{key}".lstrip("."))
+    return f" ({where}: {str(before)[:60]} there, {str(now)[:60]} here)" if where else ""

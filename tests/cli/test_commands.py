@@ -1,0 +1,240 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny
+from orchestrion.audio import io
+from orchestrion.checkpoints import zoo
+from orchestrion.cli.main import COMMANDS, cli, main
+from orchestrion.library.folder import SongFolder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny.write_tiny_model(folder / "ditty")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _tiny_world(models, request, monkeypatch):
+    monkeypatch.setenv(zoo.MODELS_VARIABLE, str(models))
+    if "picture" not in request.node.name:
+        monkeypatch.setattr("orchestrion.jukebox.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+
+
+COMPOSE = ("compose", "--model", "ditty", "--device", "cpu", "--seconds", "0.3", "--seed", "7")
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = main(arguments)
+    return status, *capsys.readouterr()
+
+
+def walk(command, words=()):
+    import click
+
+    context = click.Context(command)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from walk(command.get_command(context, name), (*words, name))
+    else:
+        yield " ".join(words), command
+
+
+def test_every_command_is_documented_and_explains_itself(repo_root):
+    page = (repo_root / "docs/cli.md").read_text()
+    for name, command in walk(cli):
+        assert f"## {name}\n" in page, f"docs/cli.md has no heading for {name!r}"
+        assert command.help, name
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys; from orchestrion.cli.main import main; status = main(['--help']);"
+        "assert status == 0, status; assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
+        "assert main(['compose', '--help']) == 0; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_a_song_its_picture_and_its_folder_are_made(capsys):
+    status, out, err = run(capsys, *COMPOSE, "--artist", "bix", "--genre", "jazz", "-o", "s.flac")
+    assert (status, out) == (0, "s.flac\n")
+    assert "compose level 1" in err and "decode level 0" in err
+    assert io.probe(Path("s.flac")).seconds == pytest.approx(0.3)
+    assert Path("s.png").stat().st_size > 1000
+    assert SongFolder.open(Path("s.song")).info.request["artist"] == "Bix"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "ogg", "mp3", "opus"])
+def test_songs_are_written_as_their_name_says(capsys, suffix):
+    assert run(capsys, *COMPOSE, "-q", "-o", f"s.{suffix}")[0] == 0
+    assert io.probe(Path(f"s.{suffix}")).seconds == pytest.approx(0.3, abs=0.1)
+
+
+def test_the_result_as_json(capsys):
+    status, out, err = run(capsys, *COMPOSE, "-q", "--json", "--top-p", "0.9", "--top-k", "5,0")
+    result = json.loads(out)
+    assert status == 0 and err == ""
+    assert result["audio"] == "song.flac" and result["seconds"] == pytest.approx(0.3)
+    sampling = result["request"]["sampling"]
+    assert [level["top_p"] for level in sampling] == [0.9, 0.9]
+    assert [level["top_k"] for level in sampling] == [5, None]
+    assert sampling[0]["temperature"] == 0.9, "the model's own where nothing is given"
+    assert set(result["took_seconds"]) == {"compose level 1", "compose level 0", "decode level 1", "decode level 0"}
+
+
+def test_the_same_command_gives_the_same_bytes(capsys):
+    for name in ("a", "b"):
+        assert run(capsys, *COMPOSE, "-q", "-o", f"{name}.flac")[0] == 0
+    assert Path("a.flac").read_bytes() == Path("b.flac").read_bytes()
+
+
+def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch):
+    assert run(capsys, *COMPOSE, "-q", "-o", "whole.flac")[0] == 0
+    from orchestrion import jukebox
+
+    real, done = jukebox.fill_song, []
+
+    def interrupted(*args, **kwargs):
+        for event in real(*args, **kwargs):
+            done.append(event)
+            if len(done) == 70:
+                raise KeyboardInterrupt
+            yield event
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jukebox, "fill_song", interrupted)
+        status, out, err = run(capsys, *COMPOSE, "-q", "-o", "s.flac")
+    assert (status, out) == (130, "")
+    assert "s.song" in err and "same command" in err
+    assert not Path("s.flac").exists()
+    status, _, err = run(capsys, *COMPOSE, "-q", "--seed", "8", "-o", "s.flac")
+    assert status == 2 and "another seed" in err
+    assert run(capsys, *COMPOSE, "-q", "-o", "s.flac")[0] == 0
+    assert Path("s.flac").read_bytes() == Path("whole.flac").read_bytes()
+
+
+REFUSED = [
+    (("-o", "song.xyz"), "song.xyz"),
+    (("-o", "song"), "song"),
+    (("-o", "there.flac"), "exists already"),
+    (("--seconds", "0"), "above 0"),
+    (("--seconds", "-3"), "above 0"),
+    (("--seconds", "nan"), "above 0"),
+    (("--seconds", "inf"), "above 0"),
+    (("--seconds", "0.001"), "less than one code"),
+    (("--seconds", "many"), "not a valid float"),
+    (("--artist", "Biks"), "Bix"),
+    (("--genre", "valz"), "waltz"),
+    (("--model", "dity"), "did you mean ditty"),
+    (("--device", "gramophone"), "gramophone"),
+    (("--temperature", "-1"), "temperature"),
+    (("--temperature", "1,2,3"), "3 levels"),
+    (("--temperature", "hot"), "not a number"),
+    (("--top-p", "0"), "top_p"),
+    (("--prime", "none.wav"), "none.wav"),
+    (("--prime-start", "3"), "--prime"),
+    (("--prime", "text.wav"), "text.wav"),
+    (("--sceonds", "3"), "--seconds"),
+    (("-o", "there.flac/song.flac"), "there.flac"),
+]
+
+
+@pytest.mark.parametrize("arguments, problem", REFUSED, ids=[" ".join(a) for a, _ in REFUSED])
+def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, arguments, problem):
+    Path("there.flac").write_bytes(b"dear")
+    Path("text.wav").write_text("words")
+    for weights in ("load_prior", "load_codec"):
+        monkeypatch.setattr(f"orchestrion.jukebox.{weights}", None)
+    status, out, err = run(capsys, *COMPOSE, *arguments)
+    assert (status, out) == (2, "")
+    assert problem in err and "Traceback" not in err
+    assert Path("there.flac").read_bytes() == b"dear"
+    assert sorted(p.name for p in Path().iterdir()) == ["text.wav", "there.flac"], "nothing is left behind"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_that_cannot_be_written_is_refused(capsys):
+    Path("locked").mkdir(mode=0o500)
+    status, _, err = run(capsys, *COMPOSE, "-o", "locked/song.flac")
+    assert status == 2 and "permission" in err
+
+
+def test_force_replaces_another_song(capsys):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    status, _, err = run(capsys, *COMPOSE, "-q", "--seed", "8")
+    assert status == 2 and "--force" in err
+    before = Path("song.flac").read_bytes()
+    assert run(capsys, *COMPOSE, "-q", "--seed", "8", "--force")[0] == 0
+    assert Path("song.flac").read_bytes() != before
+    assert SongFolder.open(Path("song.song")).info.request["seed"] == 8
+
+
+def test_a_song_is_primed_with_a_file(capsys):
+    import torch
+
+    io.write(Path("mine.wav"), 0.2 * torch.randn(1, 1600, generator=torch.Generator().manual_seed(0)), 1600)
+    status, out, _ = run(capsys, *COMPOSE, "-q", "--json", "--prime", "mine.wav", "--prime-seconds", "0.2")
+    assert status == 0
+    assert json.loads(out)["request"]["prime"] == {"path": "mine.wav", "start_seconds": 0.0, "seconds": 0.2}
+
+
+def test_a_song_is_continued_upsampled_and_decoded(capsys):
+    assert run(capsys, *COMPOSE, "-q", "--finest-level", "1", "-o", "draft.wav")[0] == 0
+    assert run(capsys, "continue", "draft.wav", "--seconds", "0.4", "-q")[1] == "draft-continued.wav\n"
+    assert run(capsys, "upsample", "draft-continued.wav", "-q", "-o", "full.flac")[1] == "full.flac\n"
+    assert io.probe(Path("full.flac")).seconds == pytest.approx(0.7)
+    assert run(capsys, "decode", "full.flac", "--level", "1")[1] == "full-level1.flac\n"
+    assert io.probe(Path("full-level1.flac")).seconds == pytest.approx(0.7)
+    short, long, full = (SongFolder.open(Path(f"{n}.song")).codes() for n in ("draft", "draft-continued", "full"))
+    assert (long[1][:, : short[1].shape[1]] == short[1]).all()
+    assert (full[1] == long[1]).all() and full.has(0) and not long.has(0)
+
+
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        (("continue", "none.flac", "--seconds", "1"), "there is no song"),
+        (("continue", "song.flac", "--seconds", "0"), "above 0"),
+        (("continue", "song.flac", "--seconds", "1", "-o", "song.flac"), "exists already"),
+        (("continue", "song.flac", "--seconds", "1", "--artist", "Adda"), "Ada Byron"),
+        (("upsample", "song.flac", "-o", "a.xyz"), "a.xyz"),
+        (("decode", "song.flac", "--level", "2"), "no level 2"),
+        (("songs", "show", "."), "no song in"),
+        (("models", "show", "dity"), "did you mean ditty"),
+        (("models", "show", "."), "no model in"),
+        (("sing",), "sing"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, tuple) else "",
+)
+def test_songs_and_models_that_cannot_be_had_are_status_2(capsys, arguments, problem):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "") and problem in err
+
+
+def test_a_song_is_described(capsys):
+    assert run(capsys, *COMPOSE, "-q", "--genre", "folk")[0] == 0
+    _, text, _ = run(capsys, "songs", "show", "song.flac")
+    assert "folk" in text and "complete" in text and "ditty" in text
+    described = json.loads(run(capsys, "songs", "show", "song.song", "--json")[1])
+    assert described["complete"] and described["levels"][1]["codes"] == 15
+
+
+def test_models_are_listed_and_described(capsys):
+    listed = json.loads(run(capsys, "models", "list", "--json")[1])["models"]
+    assert "ditty" in [model["name"] for model in listed]
+    assert "ditty" in run(capsys, "models", "list")[1]
+    _, text, _ = run(capsys, "models", "show", "ditty")
+    assert all(name in text for name in (*tiny.NAMES.artists, *tiny.NAMES.genres, "CC0-1.0", "200.0 codes"))
+    described = json.loads(run(capsys, "models", "show", "ditty", "--json")[1])
+    assert described["artists"] == list(tiny.NAMES.artists) and described["card"] == "# tiny\n"
+    assert run(capsys, "models", "show", "ditty", "--card")[1] == "# tiny\n\n"

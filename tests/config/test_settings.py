@@ -1,0 +1,66 @@
+"""Settings survive being written, and answer nonsense in plain words."""
+
+import pytest
+
+import tiny
+from orchestrion import presets
+from orchestrion.config import CodecConfig, plain, read_settings, read_toml
+from orchestrion.config.training import ModelTrainingConfig, TrainingConfig
+from orchestrion.errors import UserError
+
+
+@pytest.mark.parametrize("settings", [tiny.codec_config(), tiny.prior_config(0), tiny.prior_config(1), presets.mini()])
+def test_settings_survive_json(settings):
+    assert read_settings(type(settings), plain(settings)) == settings
+
+
+def test_a_misspelt_name_is_refused_with_the_right_one():
+    with pytest.raises(UserError, match="'batchsize'.*did you mean 'batch_size'"):
+        read_settings(TrainingConfig, {"steps": 3, "batch_size": 1, "batchsize": 4})
+
+
+def test_a_misspelt_name_deep_down_is_found():
+    given = plain(tiny.codec_config())
+    given["levels"][1]["stages"][0]["strid"] = 2
+    with pytest.raises(UserError, match=r"levels\.1\.stages\.0\.strid.*did you mean 'stride'"):
+        read_settings(CodecConfig, given)
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    with pytest.raises(UserError) as caught:
+        read_settings(TrainingConfig, {"steps": "many", "seeds": 1})
+    for part in ("steps", "seeds", "batch_size"):
+        assert part in caught.value.problem
+
+
+def test_a_wrong_type_is_not_guessed_at():
+    with pytest.raises(UserError, match="steps"):
+        read_settings(TrainingConfig, {"steps": "3", "batch_size": 1})
+
+
+def test_levels_that_do_not_nest_are_refused():
+    given = plain(tiny.codec_config())
+    given["levels"].reverse()
+    with pytest.raises(UserError, match="multiple of the one before"):
+        read_settings(CodecConfig, given)
+
+
+def test_toml_is_read_and_broken_toml_explained(tmp_path):
+    path = tmp_path / "training.toml"
+    path.write_text("steps = 3\nbatch_size = 2\n[optimizer]\nkind = 'muon'\n")
+    assert read_toml(TrainingConfig, path).optimizer.kind == "muon"
+    path.write_text("steps = = 3")
+    with pytest.raises(UserError, match="not valid TOML"):
+        read_toml(TrainingConfig, path)
+    with pytest.raises(UserError, match="cannot read"):
+        read_toml(TrainingConfig, tmp_path / "absent.toml")
+
+
+def test_the_preset_that_ships_fits_together():
+    config = presets.mini()
+    assert isinstance(config, ModelTrainingConfig)
+    grid = config.codec.codec.grid
+    assert len(config.priors) == grid.num_levels
+    for level, prior in enumerate(config.priors):
+        strides = prior.conditioner.ratio if prior.conditioner else 1
+        assert strides == (1 if level == grid.top else grid.ratio(level))

@@ -1,0 +1,165 @@
+"""From a folder to tracks, whatever lies in it."""
+
+import os
+from pathlib import Path
+
+import pytest
+import soundfile
+from small_data import sound
+
+from orchestrion.data.manifest import read_manifest
+from orchestrion.data.scan import audio_files, describe, scan, split_genres
+from orchestrion.errors import UserError
+
+
+def tagged(path, **tags):
+    with soundfile.SoundFile(path, "w", 8000, 1) as file:
+        for name, text in tags.items():
+            setattr(file, name, text)
+        file.write([0.1] * 800)
+    return path
+
+
+def test_tags_become_labels(tmp_path):
+    path = tagged(tmp_path / "song.flac", artist="Björk 姫", title="夜の歌", genre="Rock; Folk/Electronic, rock")
+    found = describe(path)
+    assert (found.artist, found.title) == ("Björk 姫", "夜の歌")
+    assert found.genres == ("rock", "folk", "electronic")
+    assert (found.seconds, found.sample_rate, found.channels) == (0.1, 8000, 1)
+
+
+def test_without_tags_the_artist_is_unknown_and_the_title_the_name(tmp_path):
+    found = describe(sound(tmp_path / "some song.wav", 0.1))
+    assert (found.artist, found.title, found.genres, found.lyrics) == (None, "some song", (), None)
+
+
+def test_an_artist_called_unknown_is_unknown(tmp_path):
+    assert describe(tagged(tmp_path / "a.flac", artist="Unknown Artist ", genre="Unknown")).artist is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "genres"),
+    [
+        ("", ()),
+        (" ; ,/", ()),
+        ("Hip  Hop", ("hip hop",)),
+        ("a,b,c,d,e,f", ("a", "b", "c", "d", "e")),
+        ("ROCK\x00Pop", ("rock", "pop")),
+    ],
+)
+def test_genres_are_split_cleaned_and_at_most_five(tag, genres):
+    assert split_genres(tag) == genres
+
+
+def test_lyrics_lie_beside_the_song_and_timed_ones_win(tmp_path):
+    song = sound(tmp_path / "song.wav", 0.1)
+    (tmp_path / "song.txt").write_text("la")
+    assert describe(song).lyrics == tmp_path / "song.txt"
+    (tmp_path / "song.lrc").write_text("[00:00.00] la")
+    assert describe(song).lyrics == tmp_path / "song.lrc"
+
+
+def test_every_script_hidden_files_and_loops(tmp_path):
+    names = ["naïve été.wav", "песня.wav", "歌.wav", "أغنية.wav", "🎵 x.wav", "-rf *.wav", "UPPER.WAV"]
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for number, name in enumerate(names):
+        sound(tmp_path / "deep" / name, 0.1, frequency=100 + number)
+    for hidden in (".hidden.wav", "deep/er/._song.wav"):
+        sound(tmp_path / hidden, 0.1)
+    (tmp_path / ".git").mkdir()
+    sound(tmp_path / ".git" / "song.wav", 0.1)
+    (tmp_path / "deep" / "er" / "loop").symlink_to(tmp_path)
+    (tmp_path / "again").symlink_to(tmp_path / "deep")
+    (tmp_path / "dangling.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "notes.txt").write_text("not music")
+    paths = audio_files(tmp_path)
+    assert sorted(path.name for path in paths) == sorted([*names, "dangling.wav"])
+    scanned = list(scan(paths))
+    assert [step.path.name for step in scanned if step.track is None] == ["dangling.wav"]
+    assert [step.done for step in scanned] == list(range(1, len(paths) + 1))
+
+
+def test_unreadable_files_are_reported_not_fatal(tmp_path):
+    sound(tmp_path / "good.wav", 0.1)
+    (tmp_path / "empty.mp3").write_bytes(b"")
+    (tmp_path / "words.ogg").write_text("words")
+    cut = sound(tmp_path / "cut.wav", 1.0)
+    cut.write_bytes(cut.read_bytes()[:1000])
+    problems = {step.path.name: step.problem for step in scan(audio_files(tmp_path))}
+    assert problems.pop("good.wav") is None
+    assert set(problems) == {"empty.mp3", "words.ogg", "cut.wav"}
+    assert all(str(tmp_path / name) in problem for name, problem in problems.items())
+
+
+def test_the_same_content_is_listed_once(tmp_path):
+    first = sound(tmp_path / "a.wav", 0.1)
+    (tmp_path / "b.wav").write_bytes(first.read_bytes())
+    steps = list(scan(audio_files(tmp_path)))
+    assert steps[0].track is not None
+    assert "same recording" in steps[1].problem
+    assert "a.wav" in steps[1].problem
+
+
+def test_the_split_does_not_depend_on_name_or_folder(tmp_path):
+    path = sound(tmp_path / "a.wav", 0.2)
+    before = describe(path).content_hash
+    (tmp_path / "sub").mkdir()
+    assert describe(path.rename(tmp_path / "sub" / "z.wav")).content_hash == before
+
+
+def test_names_that_are_not_text_are_reported(tmp_path):
+    try:
+        name = os.fsencode(tmp_path) + b"/b\xff.wav"
+        Path(os.fsdecode(name)).write_bytes(sound(tmp_path / "a.wav", 0.1).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    problems = [step.problem for step in scan(audio_files(tmp_path)) if step.problem]
+    assert len(problems) == 1
+    assert "not UTF-8" in problems[0]
+
+
+def test_folders_without_music_are_explained(tmp_path):
+    with pytest.raises(UserError, match="no audio file"):
+        audio_files(tmp_path)
+    with pytest.raises(UserError, match="there is no folder"):
+        audio_files(tmp_path / "missing")
+    with pytest.raises(UserError, match="not a folder"):
+        audio_files(sound(tmp_path / "a.wav", 0.1))
+
+
+def test_the_command_writes_a_manifest_and_lists_what_it_left_out(tmp_path):
+    from click.testing import CliRunner
+
+    from orchestrion.cli.data import data
+
+    tagged(tmp_path / "song.flac", artist="Ada")
+    (tmp_path / "broken.flac").write_bytes(b"")
+    done = CliRunner().invoke(data, ["scan", str(tmp_path)])
+    assert done.exit_code == 0
+    assert done.stdout.strip() == str(tmp_path / "manifest.jsonl")
+    assert "broken.flac is empty" in done.stderr.replace("\n", " ")
+    assert [each.artist for each in read_manifest(tmp_path / "manifest.jsonl")] == ["Ada"]
+
+
+def test_the_command_replaces_nothing_unasked(tmp_path):
+    from click.testing import CliRunner
+
+    from orchestrion.cli.data import data
+
+    sound(tmp_path / "song.wav", 0.1)
+    (tmp_path / "manifest.jsonl").write_text("mine")
+    refused = CliRunner().invoke(data, ["scan", str(tmp_path)])
+    assert isinstance(refused.exception, UserError)
+    assert (tmp_path / "manifest.jsonl").read_text() == "mine"
+    assert CliRunner().invoke(data, ["scan", str(tmp_path), "--force"]).exit_code == 0
+
+
+def test_the_command_fails_when_nothing_can_be_read(tmp_path):
+    from click.testing import CliRunner
+
+    from orchestrion.cli.data import data
+
+    (tmp_path / "broken.flac").write_bytes(b"")
+    done = CliRunner().invoke(data, ["scan", str(tmp_path)])
+    assert isinstance(done.exception, UserError)
+    assert not (tmp_path / "manifest.jsonl").exists()

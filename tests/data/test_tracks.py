@@ -1,0 +1,169 @@
+"""Decoded tracks and the batches cut out of them."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from small_data import RATE, sound, track
+
+from orchestrion.data.manifest import split
+from orchestrion.data.tracks import TrackStore, audio_findings, prepare
+from orchestrion.errors import UserError
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Tracks on both sides of the split."""
+    found = []
+    number = 0
+    while len(found) < 6 or len({split(each) for each in found}) < 2:
+        made = track(
+            sound(tmp_path / f"{number}.wav", 0.5 + number / 50, frequency=100 + number),
+            artist=f"a{number % 3}",
+        )
+        number += 1
+        if len(found) < 6 or split(made) == "validation":
+            found.append(made)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path, listed):
+    list(prepare(listed, tmp_path / "pcm", RATE, 1))
+    return TrackStore(tmp_path / "pcm")
+
+
+def test_prepared_audio_is_the_audio_of_the_file(store, listed):
+    for index, each in enumerate(store.tracks):
+        assert each.track == listed[index]
+        expected, _ = soundfile.read(each.track.path, dtype="float32")
+        torch.testing.assert_close(store.audio(index)[0], torch.from_numpy(expected), atol=1e-4, rtol=0)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(store, tmp_path):
+    again = TrackStore(tmp_path / "pcm")
+    again.batch(3, 2, 500, 0)  # what was drawn before does not matter
+    torch.testing.assert_close(store.batch(7, 4, 1000, 5), again.batch(7, 4, 1000, 5), atol=0, rtol=0)
+    assert not torch.equal(store.batch(7, 4, 1000, 5), store.batch(8, 4, 1000, 5))
+    assert not torch.equal(store.batch(7, 4, 1000, 5), store.batch(7, 4, 1000, 6))
+
+
+def test_batches_are_parts_of_training_tracks(store):
+    for step in range(20):
+        batch = store.batch(step, 2, 1000, 0)
+        for item in range(2):
+            chunk = store.chunk(0, step, item, 1000)
+            assert split(store.tracks[chunk.track].track) == "train"
+            torch.testing.assert_close(batch[item], store.audio(chunk.track, chunk.start, 1000), atol=0, rtol=0)
+
+
+def test_validation_batches_are_fixed_and_of_validation_tracks(store):
+    first = list(store.validation_batches(2, 800, max_chunks=3))
+    second = list(store.validation_batches(2, 800, max_chunks=3))
+    assert [len(batch) for batch in first] == [2, 1] or sum(len(batch) for batch in first) <= 3
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    (index, *_) = store.indices("validation")
+    audio = store.audio(index)[0]
+    head = first[0][0, 0, :50]
+    assert any(torch.equal(audio[start : start + 50], head) for start in range(0, audio.shape[0] - 50, 800))
+
+
+def test_short_tracks_end_in_silence(store):
+    batch = store.batch(0, 1, 10 * RATE, 0)
+    chunk = store.chunk(0, 0, 0, 10 * RATE)
+    length = store.tracks[chunk.track].num_samples
+    assert chunk.start == 0
+    assert batch[0, 0, :length].abs().max() > 0.1
+    assert not batch[0, 0, length:].any()
+
+
+def test_preparing_again_decodes_nothing_and_takes_new_labels(store, listed, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrion.audio.io.blocks", None)
+    renamed = [each.model_copy(update={"artist": "Zoe"}) for each in listed]
+    assert [step.done for step in prepare(renamed, tmp_path / "pcm", RATE, 1)] == list(range(1, len(listed) + 1))
+    again = TrackStore(tmp_path / "pcm")
+    assert {each.track.artist for each in again.tracks} == {"Zoe"}
+    assert again.data_hash != store.data_hash
+
+
+def test_a_stopped_preparation_goes_on(listed, tmp_path):
+    steps = prepare(listed, tmp_path / "pcm", RATE, 1)
+    next(steps)
+    steps.close()
+    with pytest.raises(UserError, match="prepared data set"):
+        TrackStore(tmp_path / "pcm")
+    list(prepare(listed, tmp_path / "pcm", RATE, 1))
+    assert len(TrackStore(tmp_path / "pcm").tracks) == len(listed)
+    assert not [path for path in (tmp_path / "pcm").iterdir() if path.name.startswith(".")]
+
+
+def test_unreadable_tracks_are_reported_and_left_out(listed, tmp_path):
+    listed[0].path.unlink()
+    listed[1].path.write_bytes(listed[1].path.read_bytes()[:-100])
+    problems = [step.problem for step in prepare(listed, tmp_path / "pcm", RATE, 1) if step.problem]
+    assert len(problems) == 2
+    assert "there is no file" in problems[0] or "cannot read" in problems[0]
+    assert "has changed" in problems[1]
+    assert len(TrackStore(tmp_path / "pcm").tracks) == len(listed) - 2
+
+
+def test_no_readable_track_is_an_error(listed, tmp_path):
+    for each in listed:
+        each.path.unlink()
+    with pytest.raises(UserError, match="no track could be prepared"):
+        list(prepare(listed, tmp_path / "pcm", RATE, 1))
+
+
+def test_loud_tracks_are_scaled_and_the_scale_is_kept(tmp_path):
+    loud = 2 * np.sin(np.arange(4000) * 0.1)[:, None].astype(np.float32)
+    soundfile.write(tmp_path / "loud.wav", loud, RATE, "FLOAT")
+    path = tmp_path / "loud.wav"
+    while split(track(path)) == "validation":
+        loud = loud[:-1]
+        soundfile.write(path, loud, RATE, "FLOAT")
+    list(prepare([track(path)], tmp_path / "pcm", RATE, 1))
+    store = TrackStore(tmp_path / "pcm")
+    assert store.tracks[0].scale == pytest.approx(1 / store.tracks[0].peak)
+    torch.testing.assert_close(
+        store.audio(0) / store.tracks[0].scale, torch.from_numpy(loud.T.copy()), atol=1e-4, rtol=0
+    )
+    findings = audio_findings(store)
+    assert any("clipped" in finding for finding in findings)
+    assert any("beyond full scale" in finding for finding in findings)
+
+
+def test_silence_is_reported_and_not_drawn(listed, tmp_path):
+    sound(tmp_path / "silent.wav", 30.0, amplitude=0.0)
+    quiet_start = tmp_path / "late.wav"
+    soundfile.write(quiet_start, np.concatenate([np.zeros(RATE * 2), np.full(RATE, 0.5)]), RATE)
+    tracks = [*listed, track(tmp_path / "silent.wav"), track(quiet_start)]
+    list(prepare(tracks, tmp_path / "pcm", RATE, 1))
+    store = TrackStore(tmp_path / "pcm")
+    assert any("silent" in finding and "silent.wav" in finding for finding in audio_findings(store))
+    for step in range(50):
+        assert (store.batch(step, 4, 200, 0).abs().amax((1, 2)) > 1e-3).all()
+
+
+def test_only_silence_is_an_error(tmp_path):
+    sound(tmp_path / "silent.wav", 1.0, amplitude=0.0)
+    list(prepare([track(tmp_path / "silent.wav")], tmp_path / "pcm", RATE, 1))
+    with pytest.raises(UserError, match="nothing to learn from"):
+        TrackStore(tmp_path / "pcm")
+
+
+def test_a_damaged_cache_is_explained(store, tmp_path):
+    for path in (tmp_path / "pcm").glob("*.npy"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="prepare it again"):
+        TrackStore(tmp_path / "pcm").batch(0, 1, 100, 0)
+
+
+def test_stereo_is_kept_where_it_is_wanted(tmp_path, listed):
+    list(prepare(listed, tmp_path / "pcm", 16_000, 2))
+    assert TrackStore(tmp_path / "pcm").batch(0, 3, 100, 0).shape == (3, 2, 100)
+
+
+def test_two_workers_make_the_same_cache_as_one(listed, tmp_path, store):
+    list(prepare(listed[:3], tmp_path / "pcm2", RATE, 1, workers=2))
+    for path in (tmp_path / "pcm2").glob("*.npy"):
+        assert path.read_bytes() == (tmp_path / "pcm" / path.name).read_bytes()

@@ -1,0 +1,129 @@
+"""What a prior is told, and what it says when told wrongly."""
+
+import pytest
+import tiny_priors as tiny
+import torch
+from torch.testing import assert_close
+
+from orchestrion.config import ConditionerConfig, PriorConfig, TransformerConfig, read_settings
+from orchestrion.config.base import plain
+from orchestrion.errors import UserError
+from orchestrion.prior import Conditions, Prior
+from orchestrion.prior.labels import LabelEmbedding
+from orchestrion.prior.upsample import Conditioner
+
+
+def test_the_order_of_genres_and_empty_places_do_not_matter() -> None:
+    labels = LabelEmbedding(tiny.top().labels, 16)  # type: ignore[arg-type]
+    artist = torch.tensor([2, 2])
+    vectors = labels(artist, torch.tensor([[4, 1, -1, -1, -1], [-1, 1, -1, -1, 4]]))
+    assert_close(vectors[0], vectors[1])
+    assert_close(labels(artist[:1], torch.tensor([[-1]]))[0], labels.artist.weight[2])
+
+
+@pytest.mark.parametrize(("artist", "genre", "message"), [(4, 0, "artist number 4"), (0, 5, "genre number 5")])
+def test_labels_past_the_table_are_refused(artist: int, genre: int, message: str, rng: torch.Generator) -> None:
+    prior = tiny.prior(tiny.top(), rng)
+    told = tiny.conditions(prior.config, rng, 1)
+    wrong = Conditions(torch.tensor([artist]), torch.tensor([[genre]]), told.total_samples, told.start_samples)
+    with pytest.raises(UserError, match=message):
+        prior(tiny.codes(prior.config, rng, 1), wrong)
+
+
+def test_every_condition_reaches_the_music(rng: torch.Generator) -> None:
+    prior = tiny.prior(tiny.upsampler(), rng)
+    told, codes = tiny.conditions(prior.config, rng, 1), tiny.codes(prior.config, rng, 1)
+    usual = prior(codes, told)
+    assert told.coarser is not None
+    for change in (
+        {"artist": (told.artist + 1) % 4},
+        {"genres": torch.full_like(told.genres, -1)},
+        {"total_samples": told.total_samples * 4},
+        {"start_samples": told.start_samples + 5000},
+        {"coarser": (told.coarser + 1) % 11},
+    ):
+        assert (prior(codes, Conditions(**{**vars(told), **change})) - usual).abs().max() > 1e-3, change
+
+
+def test_a_missing_condition_is_named(rng: torch.Generator) -> None:
+    for config, name, message in (
+        (tiny.upsampler(), "coarser", "level above"),
+        (tiny.with_encoder(), "lyrics", "lyrics"),
+        (tiny.with_lyrics_in_sequence(), "lyrics", "lyrics"),
+    ):
+        told = Conditions(**{**vars(tiny.conditions(config, rng)), name: None})
+        with pytest.raises(UserError, match=message):
+            tiny.prior(config, rng)(tiny.codes(config, rng), told)
+
+
+def test_coarser_codes_act_where_they_are() -> None:
+    config = ConditionerConfig(width=8, strides=(2, 4), dilations=(1,))
+    conditioner = Conditioner(config, 7, 8)
+    coarser = torch.randint(7, (1, 40))
+    changed = coarser.clone()
+    changed[:, 20] = (changed[:, 20] + 1) % 7
+    moved = (conditioner(coarser) - conditioner(changed)).abs().amax((0, 2)) > 1e-6
+    frames = moved.nonzero()[:, 0]
+    assert moved.shape == (320,)
+    assert frames.min() > (20 - 6) * 8
+    assert frames.max() < (20 + 7) * 8
+
+
+def test_conditions_go_in_rows(rng: torch.Generator) -> None:
+    told = tiny.conditions(tiny.upsampler(), rng, 5)
+    assert told.coarser is not None
+    part = told.rows(1, 3).to("cpu")
+    assert torch.equal(part.artist, told.artist[1:3])
+    assert part.coarser is not None
+    assert torch.equal(part.coarser, told.coarser[1:3])
+    assert part.lyrics is None
+
+
+def test_dropout_is_drawn_from_the_generator_in_training_only(rng: torch.Generator) -> None:
+    stack = TransformerConfig(width=16, num_heads=2, patterns=("full",), dropout=0.5)
+    prior = tiny.prior(tiny.top(transformer=stack), rng)
+    told, codes = tiny.conditions(prior.config, rng), tiny.codes(prior.config, rng)
+
+    def losses() -> list[float]:
+        return [
+            float(prior.loss(codes, told, rng=given).total.detach())
+            for given in (None, torch.Generator().manual_seed(1), torch.Generator().manual_seed(1))
+        ]
+
+    plain_loss, first, second = losses()
+    assert plain_loss == first == second
+    prior.train()
+    plain_again, first, second = losses()
+    assert plain_again == plain_loss
+    assert first == second != plain_loss
+
+
+def test_weights_follow_from_the_seed() -> None:
+    made = [Prior(tiny.upsampler(), torch.Generator().manual_seed(3)).state_dict() for _ in range(2)]
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("transformer", "num_heads"), 3, "cannot be shared by 3 heads"),
+        (("transformer", "num_rows"), 5, "cannot be cut into 5 rows"),
+        (("transformer", "patterns"), ["prefix"], "needs prefix_tokens"),
+        (("transformer", "patterns"), ["lyrics"], "needs lyrics with an encoder"),
+        (("transformer", "patterns"), ["diagonal"], "patterns"),
+        (("transformer", "patterns"), [], "patterns"),
+        (("transformer", "n_heads"), 3, "did you mean"),
+        (("conditioner", "strides"), [5], "must be 1 or even"),
+        (("conditioner", "strides"), [2, 16], "multiple of 32"),
+        (("timing", "max_total_seconds"), 0.5, "below max_total_seconds"),
+        (("context_frames",), 0, "context_frames"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(path: tuple[str, ...], value: object, message: str) -> None:
+    given = plain(tiny.upsampler())
+    place = given
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    with pytest.raises(UserError, match=message):
+        read_settings(PriorConfig, given)

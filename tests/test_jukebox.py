@@ -1,0 +1,325 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from orchestrion import Jukebox, LevelSampling, Prime, Request
+from orchestrion.audio import io
+from orchestrion.codes import Codes
+from orchestrion.errors import UserError
+from orchestrion.grid import Grid
+from orchestrion.library.folder import SongFolder, read_codes
+
+SOME = Request(seconds=0.9, artist="bix", genres=("jazz",), seed=7)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny.write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def jukebox(model) -> Jukebox:
+    return Jukebox.from_pretrained(model, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_pictures(request, monkeypatch):
+    """Drawing takes longer than all the rest of a tiny song."""
+    if "drawn" not in request.node.name:
+        monkeypatch.setattr("orchestrion.jukebox.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+
+
+def noise(seconds: float, rate: int = tiny.SAMPLE_RATE) -> torch.Tensor:
+    return 0.3 * torch.randn(1, round(seconds * rate), generator=torch.Generator().manual_seed(3))
+
+
+def equal(a: Codes, b: Codes) -> bool:
+    return all(torch.equal(a[level], b[level]) for level in range(2))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_request_becomes_a_song_of_its_length(jukebox):
+    song = jukebox.compose(SOME).finish()
+    assert song.audio.shape == (1, round(0.9 * tiny.SAMPLE_RATE))
+    assert song.codes[1].shape[1] == 45 and song.codes[0].shape[1] == 180
+    assert song.request.artist == "Bix" and song.folder is None
+    assert torch.equal(song.audio, jukebox.decode(song.codes)[:, : song.audio.shape[1]])
+
+
+def test_progress_counts_every_frame_of_every_level_and_then_decodes(jukebox):
+    events = list(jukebox.compose(SOME))
+    made = [event for event in events if event.stage == "compose"]
+    assert [(e.level, e.done) for e in made] == [(1, n + 1) for n in range(45)] + [(0, n + 1) for n in range(180)]
+    assert events[-1].stage == "decode" and events[-1].done == events[-1].total
+
+
+def test_a_composition_can_be_left_and_finished_later(jukebox):
+    composition = jukebox.compose(SOME)
+    for event in composition:
+        if event.done == 20:
+            break
+    assert equal(composition.finish().codes, jukebox.compose(SOME).finish().codes)
+    assert composition.finish() is composition.finish()
+
+
+def test_the_same_request_gives_the_same_bytes_drawn_and_all_and_others_do_not(jukebox):
+    for name in ("a", "b"):
+        jukebox.compose(SOME, f"{name}.song").finish()
+    assert files(Path("a.song")) == files(Path("b.song"))
+    song = jukebox.compose(SOME).finish()
+    for changed in ({"artist": "Ada Byron"}, {"artist": None}, {"genres": ("folk",)}, {"seed": 8}):
+        assert not equal(jukebox.compose(SOME.changed(**changed)).finish().codes, song.codes)
+
+
+def test_leaving_labels_out_is_asking_for_unknown(jukebox):
+    left_out = jukebox.compose(Request(seconds=0.5)).finish()
+    asked = jukebox.compose(Request(seconds=0.5, artist="unknown", genres=("unknown",))).finish()
+    assert equal(left_out.codes, asked.codes)
+
+
+def test_the_folder_holds_all_that_was_asked_and_made(jukebox):
+    song = jukebox.compose(SOME, "a.song").finish()
+    kept = SongFolder.open(Path("a.song"))
+    assert sorted(files(Path("a.song"))) == [
+        "audio/level_0.flac",
+        "audio/level_1.flac",
+        "codes.safetensors",
+        "picture.png",
+        "request.json",
+    ]
+    assert kept.info.request["artist"] == "Bix" and kept.info.request["sampling"][0]["temperature"] == 0.9
+    assert equal(kept.codes(), song.codes)
+    again = jukebox.load("a.song")
+    assert again.request == song.request and torch.equal(again.audio, song.audio)
+    heard = io.read(kept.audio_path(0), tiny.SAMPLE_RATE, 1)
+    torch.testing.assert_close(heard, song.audio, atol=1e-4, rtol=0)
+
+
+def stop_after(jukebox, request, folder, events):
+    composition = jukebox.compose(request, folder)
+    for _ in range(events):
+        next(composition)
+
+
+@pytest.mark.parametrize("events", [1, 24, 30, 45, 150, 224])
+def test_a_stopped_song_goes_on_to_the_same_bytes(jukebox, events):
+    jukebox.compose(SOME, "whole.song").finish()
+    stop_after(jukebox, SOME, "stopped.song", events)
+    jukebox.compose(SOME, "stopped.song").finish()
+    assert files(Path("stopped.song")) == files(Path("whole.song"))
+
+
+def test_a_song_resumes_from_its_folder_alone(jukebox):
+    jukebox.compose(SOME, "whole.song").finish()
+    stop_after(jukebox, SOME, "stopped.song", 100)
+    jukebox.resume("stopped.song").finish()
+    assert files(Path("stopped.song")) == files(Path("whole.song"))
+
+
+KILLED = """
+import os, signal, sys
+from orchestrion import Jukebox, Request
+jukebox = Jukebox.from_pretrained(sys.argv[1], device="cpu")
+for event in jukebox.compose(Request(seconds=0.9, artist="bix", genres=("jazz",), seed=7), sys.argv[2]):
+    if (event.level, event.done) == (0, 90):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_song_killed_in_the_middle_goes_on_to_the_same_bytes(jukebox, model):
+    jukebox.compose(SOME, "whole.song").finish()
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(model), "killed.song"], env=threads, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    so_far = read_codes(Path("killed.song/codes.safetensors"))
+    assert so_far[1].shape[1] == 45 and 0 < so_far[0].shape[1] < 180
+    jukebox.compose(SOME, "killed.song").finish()
+    assert files(Path("killed.song")) == files(Path("whole.song"))
+
+
+def test_a_folder_of_another_song_is_left_alone(jukebox):
+    stop_after(jukebox, SOME, "a.song", 100)
+    before = files(Path("a.song"))
+    with pytest.raises(UserError, match=r"another seed, artist|another artist, seed"):
+        jukebox.compose(SOME.changed(seed=8, artist=None), "a.song")
+    assert files(Path("a.song")) == before
+
+
+def test_a_folder_of_another_model_is_left_alone(jukebox):
+    stop_after(jukebox, SOME, "a.song", 30)
+    other = tiny.write_tiny_model(Path("other"), dtype=torch.bfloat16)
+    with pytest.raises(UserError, match="with another model"):
+        Jukebox.from_pretrained(other).compose(SOME, "a.song")
+
+
+def test_another_song_is_replaced_only_when_told_so(jukebox):
+    jukebox.compose(SOME, "a.song").finish()
+    other = SOME.changed(seed=8)
+    song = jukebox.compose(other, "a.song", replace=True).finish()
+    assert equal(SongFolder.open(Path("a.song")).codes(), song.codes)
+    assert equal(jukebox.compose(other).finish().codes, song.codes)
+
+
+def test_a_song_of_another_codec_is_not_loaded(jukebox):
+    jukebox.compose(SOME, "a.song").finish()
+    other = tiny.write_tiny_model(Path("other"), dtype=torch.bfloat16)
+    with pytest.raises(UserError, match="not of this model's codec"):
+        Jukebox.from_pretrained(other).load("a.song")
+
+
+def test_a_draft_has_the_top_level_only_and_can_be_upsampled_to_the_whole(jukebox):
+    whole = jukebox.compose(SOME).finish()
+    draft = jukebox.compose(SOME.changed(finest_level=1), "draft.song").finish()
+    assert not draft.codes.has(0) and draft.audio.shape == whole.audio.shape
+    assert equal(jukebox.upsample(jukebox.load("draft.song")).finish().codes, whole.codes)
+
+
+def test_upsampling_again_keeps_the_top_and_nothing_else(jukebox):
+    song = jukebox.compose(SOME).finish()
+    again = jukebox.upsample(song, seed=99).finish()
+    assert torch.equal(again.codes[1], song.codes[1])
+    assert not torch.equal(again.codes[0], song.codes[0])
+    assert again.request.origin.act == "upsample"
+
+
+def test_continuing_keeps_what_was_there_and_adds_what_was_asked(jukebox):
+    song = jukebox.compose(SOME, "a.song").finish()
+    longer = jukebox.continue_(song, 0.7, "b.song", artist="Ada Byron").finish()
+    assert longer.audio.shape[1] == round(1.6 * tiny.SAMPLE_RATE)
+    for level in (0, 1):
+        assert torch.equal(longer.codes[level][:, : song.codes[level].shape[1]], song.codes[level])
+    assert longer.request.origin.song == "a" and longer.request.artist == "Ada Byron"
+    for seconds in (0.0, -1.0, float("nan")):
+        with pytest.raises(UserError, match="cannot be continued"):
+            jukebox.continue_(song, seconds)
+
+
+def test_a_stopped_continuation_goes_on_to_the_same_bytes(jukebox):
+    song = jukebox.compose(SOME, "a.song").finish()
+    jukebox.continue_(song, 0.7, "whole.song").finish()
+    composition = jukebox.continue_(song, 0.7, "stopped.song")
+    for _ in range(10):
+        next(composition)
+    jukebox.resume("stopped.song").finish()
+    assert files(Path("stopped.song")) == files(Path("whole.song"))
+
+
+def test_a_prompt_is_the_start_of_the_song_at_every_level(jukebox):
+    io.write(Path("mine.wav"), noise(1.0), tiny.SAMPLE_RATE)
+    prime = Prime(path="mine.wav", start_seconds=0.25, seconds=0.51)
+    song = jukebox.compose(SOME.changed(prime=prime), "primed.song").finish()
+    heard = io.read(Path("mine.wav"), tiny.SAMPLE_RATE, 1, start_seconds=0.25, seconds=0.51)
+    codes = jukebox.encode(heard, tiny.SAMPLE_RATE)
+    assert torch.equal(song.codes[1][:, :25], codes[1])
+    assert torch.equal(song.codes[0][:, :100], codes[0][:, :100])
+    assert equal(jukebox.prime(SOME, heard, tiny.SAMPLE_RATE).finish().codes, song.codes)
+    assert equal(jukebox.resume("primed.song").finish().codes, song.codes)
+
+
+def test_audio_is_encoded_at_any_rate_and_number_of_channels(jukebox):
+    stereo = noise(1.0, 8000).expand(2, -1)
+    codes = jukebox.encode(stereo, 8000)
+    assert codes[1].shape == (1, 50)
+    assert jukebox.decode(codes, 1).shape == jukebox.decode(codes, 0).shape == (1, 1600)
+
+
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"artist": "Adda Byron"}, "Ada Byron"),
+        ({"genres": ("jaz",)}, "jazz"),
+        ({"seconds": 0.019}, "less than one code"),
+        ({"finest_level": 2}, "no level 2"),
+        ({"sampling": (LevelSampling(),) * 3}, "3 levels of 2"),
+        ({"prime": Prime(path="none.wav")}, "none.wav"),
+        ({"prime": Prime(path="mine.wav", seconds=2.0), "seconds": 5.0}, "ends"),
+        ({"prime": Prime(path="mine.wav", start_seconds=2.0)}, "ends"),
+        ({"prime": Prime(path="mine.wav", seconds=0.01)}, "no code of the top"),
+        ({"prime": Prime(path="mine.wav"), "seconds": 1.0}, "leaves nothing"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_loaded(jukebox, monkeypatch, changes, problem):
+    io.write(Path("mine.wav"), noise(1.0), tiny.SAMPLE_RATE)
+    monkeypatch.setattr("orchestrion.jukebox.load_prior", None)
+    monkeypatch.setattr("orchestrion.jukebox.load_codec", None)
+    with pytest.raises(UserError, match=problem):
+        jukebox.compose(SOME.changed(**changes), "a.song")
+    assert not Path("a.song").exists()
+
+
+def test_a_disk_that_is_too_small_is_noticed_first(jukebox, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: type("", (), {"free": 1000})())
+    with pytest.raises(UserError, match="are free"):
+        jukebox.compose(SOME, "a.song")
+
+
+def test_a_model_without_priors_encodes_and_does_not_compose():
+    jukebox = Jukebox.from_pretrained(tiny.write_tiny_model(Path("codec"), levels=()))
+    assert jukebox.encode(noise(0.5), tiny.SAMPLE_RATE)[1].shape == (1, 25)
+    with pytest.raises(UserError, match="no prior for level 1"):
+        jukebox.compose(SOME)
+
+
+def test_codes_of_another_model_are_refused(jukebox):
+    foreign = Codes(Grid(1600, (8, 64)), (None, torch.zeros(1, 4, dtype=torch.int64)))
+    beyond = Codes(jukebox.info.grid, (None, torch.full((1, 4), tiny.CODEBOOK_SIZE)))
+    several = Codes(jukebox.info.grid, (None, torch.zeros(2, 4, dtype=torch.int64)))
+    long = Codes(jukebox.info.grid, (None, torch.zeros(1, 400, dtype=torch.int64)))
+    for codes in (foreign, beyond, several, long):
+        with pytest.raises(UserError):
+            jukebox.compose(SOME, codes=codes)
+    for codes in (foreign, beyond, several):
+        with pytest.raises(UserError):
+            jukebox.decode(codes, 1)
+
+
+def test_one_level_of_weights_is_in_memory_at_a_time(jukebox, monkeypatch):
+    import gc
+    import weakref
+
+    from orchestrion import jukebox as room
+
+    alive = []
+
+    def watched(real):
+        def load(*args):
+            gc.collect()
+            assert [ref for ref in alive if ref() is not None] == []
+            module = real(*args)
+            alive.append(weakref.ref(module))
+            return module
+
+        return load
+
+    for name in ("load_prior", "load_codec"):
+        monkeypatch.setattr(room, name, watched(getattr(room, name)))
+    jukebox.compose(SOME, "a.song").finish()
+    assert len(alive) == 3
+
+
+def test_a_device_that_is_not_there_is_refused(model):
+    for device in ("cuda:63", "gramophone"):
+        with pytest.raises(UserError, match="cannot be used here"):
+            Jukebox.from_pretrained(model, device=device)
+
+
+def test_bfloat16_composes_too(model):
+    song = Jukebox.from_pretrained(model, device="cpu", dtype=torch.bfloat16).compose(Request(seconds=0.4)).finish()
+    assert song.audio.dtype == torch.float32 and song.audio.isfinite().all()
+
+
+def test_a_song_is_saved_and_drawn(jukebox):
+    song = jukebox.compose(Request(seconds=0.5)).finish()
+    song.save("song.wav")
+    song.draw("song.png")
+    assert io.probe(Path("song.wav")).seconds == pytest.approx(0.5)
+    assert Path("song.png").stat().st_size > 1000

@@ -1,0 +1,144 @@
+"""Models that run in milliseconds, and stand-ins whose output shows every mistake."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from orchestrion.checkpoints.folder import ModelInfo, write_model
+from orchestrion.codec.model import Codec
+from orchestrion.config import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
+from orchestrion.config.prior import (
+    ConditionerConfig,
+    LabelConfig,
+    PriorConfig,
+    TimingConfig,
+    TransformerConfig,
+)
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.prior.labels import Conditions
+from orchestrion.prior.model import Prior
+from orchestrion.text.vocab import Vocabulary
+
+SAMPLE_RATE = 1600
+CODEBOOK_SIZE = 12
+M = TypeVar("M", bound=nn.Module)
+NAMES = Vocabulary(artists=("Ada Byron", "Bix"), genres=("folk", "jazz", "waltz"))
+
+
+def codec_config() -> CodecConfig:
+    """Levels of 8 and 32 samples per frame: 200 and 50 codes a second."""
+
+    def level(*strides: int) -> LevelConfig:
+        stages = tuple(
+            StageConfig(stride=stride, kernel=2 * stride, width=6, residual_width=6, dilations=(1, 3))
+            for stride in strides
+        )
+        return LevelConfig(stages=stages)
+
+    return CodecConfig(
+        sample_rate=SAMPLE_RATE,
+        levels=(level(8), level(8, 4)),
+        codebook=CodebookConfig(size=CODEBOOK_SIZE, width=4),
+        loss=CodecLossConfig(spectral_sizes=((128, 32, 128), (64, 16, 64))),
+    )
+
+
+def prior_config(level: int) -> PriorConfig:
+    """The top sees 24 codes of half a second, the level below 48 of a quarter."""
+    return PriorConfig(
+        sample_rate=SAMPLE_RATE,
+        hop_length=(8, 32)[level],
+        codebook_size=CODEBOOK_SIZE,
+        context_frames=(48, 24)[level],
+        transformer=TransformerConfig(width=8, num_heads=2, patterns=("full",) * 2),
+        labels=LabelConfig(num_artists=NAMES.num_artists, num_genres=NAMES.num_genres),
+        timing=TimingConfig(num_bins=16, min_total_seconds=0.1, max_total_seconds=60.0) if level == 1 else None,
+        conditioner=None if level == 1 else ConditionerConfig(width=6, strides=(2, 2), dilations=(1, 3)),
+    )
+
+
+def scrambled(module: M, seed: int) -> M:
+    """Gives every weight and codebook entry a value of its own, so that whatever is left out shows."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in sorted(module.state_dict().items()):
+            if tensor.is_floating_point() and not name.endswith(("sums", "counts")):
+                tensor.copy_(torch.randn(tensor.shape, generator=rng) * (0.5 if tensor.ndim > 1 else 0.1))
+            elif tensor.dtype == torch.bool:
+                tensor.fill_(True)
+    return module.eval()
+
+
+def codec() -> Codec:
+    with torch.random.fork_rng(devices=[]):
+        return scrambled(Codec(codec_config()), 1)
+
+
+def prior(level: int) -> Prior:
+    with torch.random.fork_rng(devices=[]):
+        return scrambled(Prior(prior_config(level)), 2 + level)
+
+
+def write_tiny_model(folder: Path, *, levels: tuple[int, ...] = (0, 1), dtype: torch.dtype | None = None) -> Path:
+    """A whole model folder of a codec and the priors of `levels`."""
+    info = ModelInfo(
+        name="tiny",
+        codec=codec_config(),
+        vocabulary=NAMES,
+        sampling=(LevelSampling(temperature=0.9), LevelSampling(top_p=0.95)),
+        about={"licence": "CC0-1.0"},
+    )
+    write_model(folder, info, codec(), {level: prior(level) for level in levels}, card="# tiny\n", dtype=dtype)
+    return folder
+
+
+@dataclass
+class _Count:
+    start: Tensor  # number of the window's first frame, per row
+    num_frames: int
+    read: int = 0
+
+
+class CountingPrior:
+    """Invents frame t as the number t, so that a window laid wrongly shows as a wrong number.
+
+    Checks that it is fed the numbers that belong there, and that the coarser codes under its window count
+    likewise.
+    """
+
+    def __init__(self, hop_length: int, ratio: int, num_codes: int, first_code: int = 0) -> None:
+        self.hop_length, self.ratio, self.num_codes = hop_length, ratio, num_codes
+        self.first_code = first_code
+        self.windows: list[tuple[int, int]] = []
+
+    def begin(self, conditions: Conditions, num_frames: int) -> _Count:
+        assert (conditions.start_samples % self.hop_length == 0).all()
+        start = conditions.start_samples // self.hop_length
+        if conditions.coarser is not None:
+            first = int(start[0]) // self.ratio
+            expected = torch.arange(first, first + -(-num_frames // self.ratio))
+            assert (conditions.coarser == expected).all(), (conditions.coarser, expected)
+        self.windows.append((int(start[0]), int(start[0]) + num_frames))
+        return _Count(start, num_frames)
+
+    def advance(self, codes: Tensor, state: _Count) -> Tensor:
+        assert codes.shape[1] > 0 or state.read == 0
+        expected = state.start[:, None] + state.read + torch.arange(codes.shape[1])
+        assert (codes == expected).all(), (codes, expected)
+        state.read += codes.shape[1]
+        assert state.read < state.num_frames, "asked for a code past the window"
+        logits = torch.full((len(codes), self.first_code + self.num_codes), -1e9)
+        logits[torch.arange(len(codes)), self.first_code + state.start + state.read] = 0.0
+        return logits
+
+
+def conditions(batch: int = 1, total_samples: int = SAMPLE_RATE) -> Conditions:
+    return Conditions(
+        artist=torch.zeros(batch, dtype=torch.int64),
+        genres=torch.tensor([[0, -1, -1, -1, -1]]).expand(batch, -1),
+        total_samples=torch.full((batch,), total_samples),
+        start_samples=torch.zeros(batch, dtype=torch.int64),
+    )

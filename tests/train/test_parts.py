@@ -1,0 +1,141 @@
+"""Optimizer, average and checks by themselves."""
+
+import doctest
+
+import pytest
+import torch
+from torch import nn
+
+from orchestrion.config.training import OptimizerConfig
+from orchestrion.train import checks, optim
+from orchestrion.train.ema import AveragedWeights
+from orchestrion.train.loop import seed_of
+from orchestrion.train.optim import Optimizer, rate_factor
+
+
+def test_the_examples_in_the_docstring():
+    assert doctest.testmod(optim).failed == 0
+
+
+def model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+
+
+def one_step(of: nn.Module, optimizer: Optimizer, step: int) -> None:
+    of(torch.ones(3, 4) * (step + 1)).square().mean().backward()
+    optimizer.step(step)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_an_optimizer_goes_on_from_its_saved_state(kind):
+    config = OptimizerConfig(kind=kind, warmup_steps=3)
+    one = model()
+    first = Optimizer(one, config, 20, [one[0].weight])
+    for step in range(4):
+        one_step(one, first, step)
+    other = model()
+    other.load_state_dict(one.state_dict())
+    second = Optimizer(other, config, 20, [other[0].weight])
+    second.load({name: value.clone() for name, value in first.tensors().items()})
+    for step in range(4, 8):
+        one_step(one, first, step)
+        one_step(other, second, step)
+    for left, right in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_the_rate_rises_then_falls_to_nothing():
+    config = OptimizerConfig(warmup_steps=10, decay_share=0.5)
+    factors = [rate_factor(step, 100, config) for step in range(101)]
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10:50] == [1.0] * 40
+    assert factors[50:] == sorted(factors[50:], reverse=True)
+    assert factors[100] == 0
+
+
+def test_gradients_are_clipped_to_the_norm():
+    one = model()
+    optimizer = Optimizer(one, OptimizerConfig(clip_norm=1e-3, warmup_steps=0), 10)
+    one(torch.full((3, 4), 100.0)).square().mean().backward()
+    norm = optimizer.step(0)
+    assert norm > 1
+
+
+def test_the_average_of_constant_weights_is_those_weights_and_all_is_given_back():
+    one = model()
+    average = AveragedWeights(one, 0.9)
+    own = {name: value.clone() for name, value in one.state_dict().items()}
+    with torch.no_grad():
+        one[0].weight.add_(1)
+    for step in range(500):
+        average.update(one, step)
+    torch.testing.assert_close(average.weights["0.weight"], own["0.weight"] + 1)
+    with torch.no_grad():
+        one[0].weight.add_(1)
+    one.train()
+    with average.applied_to(one):
+        torch.testing.assert_close(one[0].weight.data, own["0.weight"] + 1)
+        assert not one.training
+    torch.testing.assert_close(one[0].weight.data, own["0.weight"] + 2)
+    assert one.training
+
+
+def test_seeds_of_neighbouring_steps_and_streams_differ():
+    seeds = {seed_of(seed, step, stream) for seed in range(3) for step in range(50) for stream in range(3)}
+    assert len(seeds) == 3 * 50 * 3
+
+
+def codec_numbers(**changed: float) -> dict[str, float]:
+    healthy = {"level_0/codebook_used": 0.9, "level_0/codebook_entropy": 9.5, "level_0/snr": 5.0}
+    return healthy | changed
+
+
+def test_a_healthy_codec_has_no_findings():
+    assert not list(checks.codebook_findings(codec_numbers(), 0, 2048))
+    assert not list(checks.codec_findings(codec_numbers(), 0, 1000, 100))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"level_0/codebook_used": 0.05}, "collapsed"),
+        ({"level_0/codebook_entropy": 3.0}, "few entries"),
+    ],
+)
+def test_a_sick_codebook_is_told(changed, words):
+    assert words in " ".join(checks.codebook_findings(codec_numbers(**changed), 0, 2048))
+
+
+def test_a_silent_decoder_is_told():
+    assert "no better than silence" in " ".join(
+        checks.codec_findings(codec_numbers(**{"level_0/snr": 0.0}), 0, 1000, 100)
+    )
+
+
+def prior_numbers(**changed: float) -> dict[str, float]:
+    return {"train/bits": 7.0, "validation/bits": 7.2, "unigram_bits": 10.0} | {
+        name.replace("_bits", "/bits") if name != "unigram_bits" else name: value for name, value in changed.items()
+    }
+
+
+def test_a_healthy_prior_has_no_findings():
+    assert not list(checks.prior_findings(prior_numbers(), 2048, 1000, 30))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"validation_bits": 10.5, "train_bits": 10.4}, "not below the entropy"),
+        ({"validation_bits": 8.5}, "learns by heart"),
+        ({"unigram_bits": 10.95}, "close to uniform"),
+    ],
+)
+def test_a_sick_prior_is_told(changed, words):
+    assert words in " ".join(checks.prior_findings(prior_numbers(**changed), 2048, 1000, 30))
+
+
+def test_numbers_that_are_none_are_told():
+    assert "loss" in " ".join(checks.nonfinite({"loss": float("nan"), "fine": 1.0}))
+    assert not list(checks.nonfinite({"loss": 1.0}))

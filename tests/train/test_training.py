@@ -1,0 +1,223 @@
+"""Training is the same however it is cut, explains itself, and ends in a model that can be played."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny_training as small
+import torch
+from safetensors.torch import load_file
+
+from orchestrion.checkpoints.folder import load_codec, read_card, read_model
+from orchestrion.data.encoded import CodeStore
+from orchestrion.data.tracks import TrackStore
+from orchestrion.errors import UserError
+from orchestrion.generate.request import Request
+from orchestrion.jukebox import Jukebox
+from orchestrion.train.assemble import build_model
+from orchestrion.train.loop import Progress
+from orchestrion.train.precision import settled
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> TrackStore:
+    return small.music(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def codec_run(store, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("codec-run")
+    assert small.run_codec(store, folder, small.codec_config(6, validate_every=3))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codes(store, codec_run, tmp_path_factory) -> CodeStore:
+    return small.encoded(store, codec_run / "model", tmp_path_factory.mktemp("codes"))
+
+
+@pytest.fixture(scope="module")
+def prior_runs(codes, codec_run, tmp_path_factory) -> tuple[Path, ...]:
+    folders = tuple(tmp_path_factory.mktemp(f"prior-{level}") for level in range(2))
+    for level, folder in enumerate(folders):
+        config = small.prior_config(level, 6, validate_every=3)
+        assert small.run_prior(codes, codec_run / "model", level, folder, config)
+    return folders
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}/{key}": value
+        for name in ("model", "average", "optimizer")
+        for key, value in load_file(folder / "checkpoint" / f"{name}.safetensors").items()
+    }
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+class _Enough(Exception):
+    pass
+
+
+def broken_off(after: int):
+    def on_progress(progress: Progress) -> None:
+        if progress.step == after:
+            raise _Enough
+
+    return on_progress
+
+
+def test_a_codec_run_broken_off_and_resumed_ends_like_one_left_alone(store, codec_run, tmp_path):
+    for after in (1, 3, 5):  # checkpoints are at 2 and 4
+        with pytest.raises(_Enough):
+            small.run_codec(
+                store, tmp_path, small.codec_config(6, validate_every=3), on_progress=broken_off(after)
+            )
+    small.run_codec(store, tmp_path, small.codec_config(6, validate_every=3))
+    assert_same_weights(codec_run, tmp_path)
+    same = [line(codec_run, "metrics.jsonl"), line(tmp_path, "metrics.jsonl")]
+    assert same[0] == same[1]
+
+
+def line(folder: Path, name: str) -> list[dict[str, float]]:
+    records = [json.loads(text) for text in (folder / name).read_text().splitlines()]
+    return [{k: v for k, v in record.items() if "seconds" not in k} for record in records]
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_prior_run_broken_off_and_resumed_ends_like_one_left_alone(codes, codec_run, prior_runs, level, tmp_path):
+    config = small.prior_config(level, 6, validate_every=3)
+    with pytest.raises(_Enough):
+        small.run_prior(codes, codec_run / "model", level, tmp_path, config, on_progress=broken_off(3))
+    small.run_prior(codes, codec_run / "model", level, tmp_path, config)
+    assert_same_weights(prior_runs[level], tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["codec", "prior"])
+def test_a_run_killed_and_resumed_ends_like_one_left_alone(store, codes, codec_run, kind, tmp_path):
+    """SIGKILL of a real process, wherever it happens to be after its first checkpoint."""
+    source = store.folder if kind == "codec" else codes.folder
+    arguments = [kind, source, codec_run / "model"]
+    command = [sys.executable, small.__file__, *map(str, arguments)]
+    environment = {"PYTHONPATH": f"{Path(small.__file__).parents[1]}", "PATH": ""}
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, str(folder), "40"], env=environment)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait(timeout=300) == 0
+    process = start(killed)
+    while not (killed / "checkpoint").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert not (killed / "model").exists()
+    assert start(killed).wait(timeout=300) == 0
+    assert_same_weights(whole, killed)
+
+
+def test_a_signal_saves_and_stops(store, tmp_path):
+    def stop_at_three(progress: Progress) -> None:
+        if progress.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    config = small.codec_config(6, save_every=100)
+    assert not small.run_codec(store, tmp_path, config, on_progress=stop_at_three)
+    assert json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())["step"] == 4
+    assert small.run_codec(store, tmp_path, config)
+
+
+def test_a_run_folder_explains_itself(codec_run, prior_runs):
+    for folder in (codec_run, *prior_runs):
+        run = json.loads((folder / "run.json").read_text())
+        assert {"config", "data", "versions", "kind"} <= run.keys()
+        steps = [record["step"] for record in line(folder, "metrics.jsonl")]
+        assert set(steps) == set(range(6))
+        shown = folder / "samples" / "step-000006"
+        assert list(shown.glob("*.flac"))
+        assert list(shown.glob("*.png"))
+        assert list((folder / "tensorboard").iterdir())
+
+
+def test_another_configuration_or_other_music_in_the_same_folder_is_refused(store, codec_run):
+    with pytest.raises(UserError, match=r"another config \(training.batch_size: 2 there, 3 here\)"):
+        small.run_codec(store, codec_run, small.codec_config(6, validate_every=3, batch_size=3))
+
+
+def test_a_damaged_checkpoint_is_explained(store, tmp_path):
+    config = small.codec_config(2)
+    small.run_codec(store, tmp_path, config)
+    path = tmp_path / "checkpoint" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match="damaged"):
+        small.run_codec(store, tmp_path, config)
+
+
+def test_a_run_whose_numbers_fail_stops_with_a_sentence(store, tmp_path):
+    optimizer = small.OptimizerConfig(learning_rate=1e20, warmup_steps=0, clip_norm=1e20)
+    with pytest.raises(UserError, match="stopped being a number.*lower the learning rate"):
+        small.run_codec(store, tmp_path, small.codec_config(20, optimizer=optimizer))
+    assert "stopped being a number" in (tmp_path / "findings.txt").read_text()
+
+
+def test_a_prior_learns_what_its_codes_allow(codes, codec_run, tmp_path):
+    config = small.prior_config(1, 60, validate_every=60, save_every=60)
+    small.run_prior(codes, codec_run / "model", 1, tmp_path, config)
+    records = line(tmp_path, "metrics.jsonl")
+    first, last = records[0]["train/bits"], records[-1]
+    assert last["validation/bits"] < first - 0.3
+
+
+def test_trained_parts_make_a_model_that_composes(codes, codec_run, prior_runs, tmp_path):
+    model = tmp_path / "model"
+    build_model("tones", codec_run / "model", prior_runs, codes, model, licence="CC0-1.0")
+    card = read_card(model)
+    for shard in codes.shards:
+        assert shard.track.path.stem in card
+    song = Jukebox.from_pretrained(model).compose(Request(artist="Ada", seconds=1.0, seed=3)).finish()
+    assert song.audio.shape == (1, 1600)
+    assert song.audio.isfinite().all()
+    assert read_model(model).about["figures"]["level_1"]["windows"] > 0
+
+
+def test_parts_that_do_not_belong_together_are_refused(codes, codec_run, prior_runs, store, tmp_path):
+    other = tmp_path / "other"
+    small.run_codec(store, other, small.codec_config(2, seed=1))
+    with pytest.raises(UserError, match="was not made by the codec"):
+        build_model("x", other / "model", prior_runs, codes, tmp_path / "m", licence="CC0-1.0")
+    with pytest.raises(UserError, match="level 0 is given twice"):
+        build_model("x", codec_run / "model", (prior_runs[0],) * 2, codes, tmp_path / "m", licence="CC0-1.0")
+    with pytest.raises(UserError, match="not finished"):
+        build_model("x", codec_run / "model", (tmp_path,), codes, tmp_path / "m", licence="CC0-1.0")
+
+
+def test_encoding_resumes_and_refuses_another_codec(codes, codec_run, store, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in codes.folder.glob("*.safetensors")}
+    small.encoded(store, codec_run / "model", codes.folder)
+    assert before == {path: path.stat().st_mtime_ns for path in codes.folder.glob("*.safetensors")}
+    other = tmp_path / "other"
+    small.run_codec(store, other, small.codec_config(2, seed=1))
+    with pytest.raises(UserError, match="another codec"):
+        small.encoded(store, other / "model", codes.folder)
+
+
+def test_shards_hold_what_the_codec_makes_of_a_track(codes, codec_run, store):
+    codec = load_codec(codec_run / "model", read_model(codec_run / "model"))
+    audio = store.audio(0)[None]
+    assert (codes.codes(0, 0)[None] == codec.encode(audio)[0]).all()
+
+
+def test_the_precision_is_settled_before_a_run_is_described():
+    config = settled(small.training(2, precision="auto"), small.CPU)
+    assert config.precision in ("bfloat16", "float32")
+    assert settled(config, small.CPU) == config

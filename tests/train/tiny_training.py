@@ -1,0 +1,106 @@
+"""Trainings that take seconds: a few tones as music, tiny models."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+import tiny
+from orchestrion.audio import io
+from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
+from orchestrion.config.training import CodecTrainingConfig, OptimizerConfig, PriorTrainingConfig, TrainingConfig
+from orchestrion.data.encoded import CodeStore
+from orchestrion.data.manifest import Track, content_hash, split
+from orchestrion.data.tracks import TrackStore, prepare
+from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.encode import encode_tracks
+from orchestrion.train.loop import train
+from orchestrion.train.prior import PriorRecipe
+from orchestrion.train.run import begin_run
+
+CPU = torch.device("cpu")
+
+
+def music(folder: Path, tracks: int = 8) -> TrackStore:
+    """Tones with overtones, on both sides of the split, prepared."""
+    found: list[Track] = []
+    number = 0
+    while len(found) < tracks or {split(track) for track in found} != {"train", "validation"}:
+        path = folder / f"tone-{number}.flac"
+        time = torch.arange(4 * tiny.SAMPLE_RATE) / tiny.SAMPLE_RATE
+        pitch = 50.0 + 9 * number
+        audio = 0.4 * torch.sin(2 * torch.pi * pitch * time) + 0.2 * torch.sin(4 * torch.pi * pitch * time)
+        io.write(path, audio[None], tiny.SAMPLE_RATE)
+        track = Track(
+            path=path,
+            seconds=4.0,
+            sample_rate=tiny.SAMPLE_RATE,
+            channels=1,
+            content_hash=content_hash(path),
+            artist=("Ada", "Bix")[number % 2],
+            genres=("folk",),
+        )
+        if len(found) < tracks or split(track) == "validation":
+            found.append(track)
+        number += 1
+    for _ in prepare(found, folder / "audio", tiny.SAMPLE_RATE, 1):
+        pass
+    return TrackStore(folder / "audio")
+
+
+def training(steps: int, **settings: object) -> TrainingConfig:
+    given = {"batch_size": 2, "precision": "float32", "log_every": 1, "validate_every": 1000, "save_every": 2}
+    optimizer = settings.pop("optimizer", OptimizerConfig(learning_rate=3e-3, warmup_steps=2))
+    return TrainingConfig(steps=steps, optimizer=optimizer, **(given | settings))
+
+
+def codec_config(steps: int, **settings: object) -> CodecTrainingConfig:
+    return CodecTrainingConfig(
+        codec=tiny.codec_config(),
+        training=training(steps, **settings),
+        chunk_seconds=0.5,
+        validation_clips=2,
+        validation_seconds=1.0,
+    )
+
+
+def prior_config(level: int, steps: int, **settings: object) -> PriorTrainingConfig:
+    optimizer = OptimizerConfig(kind="muon", learning_rate=1e-2, matrix_learning_rate=1e-2, warmup_steps=2)
+    return PriorTrainingConfig(
+        context_frames=(32, 16)[level],
+        transformer=TransformerConfig(width=8, num_heads=2, patterns=("full", "full"), dropout=0.1),
+        training=training(steps, optimizer=optimizer, **settings),
+        timing=TimingConfig(num_bins=8, min_total_seconds=0.5, max_total_seconds=60.0) if level else None,
+        conditioner=None if level else ConditionerConfig(width=6, strides=(2, 2), dilations=(1, 3)),
+        validation_windows=4,
+    )
+
+
+def run_codec(store: TrackStore, folder: Path, config: CodecTrainingConfig, **options: object) -> bool:
+    begin_run(folder, "codec", config, {"tracks": store.data_hash})
+    return train(CodecRecipe(config, store, CPU), config.training, folder, **options)
+
+
+def encoded(store: TrackStore, model: Path, folder: Path) -> CodeStore:
+    info = read_model(model)
+    for _ in encode_tracks(load_codec(model, info), info.sha256[CODEC], store, folder):
+        pass
+    return CodeStore(folder)
+
+
+def run_prior(
+    store: CodeStore, model: Path, level: int, folder: Path, config: PriorTrainingConfig, **options: object
+) -> bool:
+    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": level})
+    recipe = PriorRecipe(config, store, level, load_codec(model, read_model(model)), CPU)
+    return train(recipe, config.training, folder, **options)
+
+
+if __name__ == "__main__":  # run by the tests that kill it
+    torch.set_num_threads(1)
+    kind, source, model, folder, steps = sys.argv[1:]
+    if kind == "codec":
+        run_codec(TrackStore(Path(source)), Path(folder), codec_config(int(steps)))
+    else:
+        run_prior(CodeStore(Path(source)), Path(model), 1, Path(folder), prior_config(1, int(steps)))
