@@ -13,7 +13,6 @@ from math import log2
 from pathlib import Path
 
 import torch
-from report import machine, table, write_section
 from torch import Tensor
 
 from orchestrion.audio import io
@@ -22,6 +21,7 @@ from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_codec, read_model
 from orchestrion.codec.codebook import entropy_bits
 from orchestrion.data.tracks import TrackStore
+from report import machine, table, write_section
 
 OPUS_KILOBITS = (6, 8, 12, 16)
 NUM_CLIPS, CLIP_SECONDS = 10, 10

@@ -1,6 +1,6 @@
 """Composing a minute with a model, loading included: writes a table into docs/benchmarks.md.
 
-    python bench/compose.py [MODEL] [--seconds 60] [--runs 3]
+python bench/compose.py [MODEL] [--seconds 60] [--runs 3]
 """
 
 import argparse
@@ -26,10 +26,11 @@ def compose_once(model: str, seconds: float) -> None:
     print("loading", last - started)
     for event in (composing := jukebox.compose(Request(seconds=seconds, seed=1))):
         now = time.perf_counter()
-        marks[str(event.level)] = marks.get(str(event.level), 0.0) + now - last
+        name = "audio" if event.stage == "decode" else str(event.level)
+        marks[name] = marks.get(name, 0.0) + now - last
         last = now
     composing.finish()
-    marks["audio"] = time.perf_counter() - last
+    marks["audio"] = marks.get("audio", 0.0) + time.perf_counter() - last
     for name, taken in marks.items():
         print(name, taken)
     print("whole", time.perf_counter() - started)
@@ -65,7 +66,8 @@ def main() -> None:
         if name != "megabytes"
     ]
     text = (
-        f"{given.seconds:.0f} s of music with `{given.model}`, seconds taken, {given.runs} runs in a fresh process each. "
+        f"{given.seconds:.0f} s of music with `{given.model}`, seconds taken, {given.runs} runs, each in a fresh "
+        "process. "
         f"Peak memory {max(measured['megabytes']):.0f} MB.\n\n"
         + table(["part", "median, s", "range, s", "of real time"], rows)
         + f"\n\n{machine()} Script: `bench/compose.py`."

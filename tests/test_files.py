@@ -61,3 +61,12 @@ def test_more_than_the_disk_has_is_refused_before_it_is_written(tmp_path):
     check_space(tmp_path / "not" / "there", 1)
     with pytest.raises(UserError, match="make room"):
         check_space(tmp_path / "not" / "there", 10**18)
+
+
+def test_a_file_may_be_read_by_whom_any_new_file_may(tmp_path):
+    plain_file = tmp_path / "plain"
+    plain_file.touch()
+    with replacing(tmp_path / "written") as part:
+        part.unlink()
+        part.touch(mode=0o600)  # as safetensors does
+    assert (tmp_path / "written").stat().st_mode == plain_file.stat().st_mode

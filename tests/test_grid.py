@@ -36,7 +36,9 @@ def test_samples_survive_being_seconds(samples):
     assert GRID.num_samples(GRID.seconds(samples)) == samples
 
 
-@pytest.mark.parametrize(("rate", "hops"), [(0, (8,)), (44_100, ()), (44_100, (8, 12)), (44_100, (8, 8)), (44_100, (0,))])
+@pytest.mark.parametrize(
+    ("rate", "hops"), [(0, (8,)), (44_100, ()), (44_100, (8, 12)), (44_100, (8, 8)), (44_100, (0,))]
+)
 def test_a_grid_that_does_not_nest_is_refused(rate, hops):
     with pytest.raises(UserError):
         Grid(rate, hops)

@@ -44,7 +44,10 @@ def replacing(path: Path) -> Iterator[Path]:
     with explained(path, "write"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            part.touch()
+            permissions = part.stat().st_mode  # of any new file here; some writers put one of their own in its place
             yield part
+            part.chmod(permissions)
             with part.open("rb+") as written:
                 os.fsync(written.fileno())
             part.replace(path)

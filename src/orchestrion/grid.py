@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orchestrion.errors import UserError
 
@@ -30,7 +31,7 @@ class Grid:
                 f"a grid of {self.hop_lengths} samples per frame at {self.sample_rate} Hz makes no sense",
                 "rates and hop lengths are positive",
             )
-        for finer, coarser in zip(self.hop_lengths, self.hop_lengths[1:], strict=False):
+        for finer, coarser in pairwise(self.hop_lengths):
             if coarser % finer or coarser == finer:
                 raise UserError(
                     f"hop lengths {self.hop_lengths} do not nest",

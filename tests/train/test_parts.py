@@ -115,8 +115,8 @@ def test_a_silent_decoder_is_told():
 
 
 def prior_numbers(**changed: float) -> dict[str, float]:
-    return {"train/bits": 7.0, "validation/bits": 7.2, "unigram_bits": 10.0} | {
-        name.replace("_bits", "/bits") if name != "unigram_bits" else name: value for name, value in changed.items()
+    return {"train/recent_bits": 7.0, "validation/bits": 7.2, "unigram_bits": 10.0} | {
+        name.replace("_", "/", 1) if name != "unigram_bits" else name: value for name, value in changed.items()
     }
 
 
@@ -127,7 +127,7 @@ def test_a_healthy_prior_has_no_findings():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"validation_bits": 10.5, "train_bits": 10.4}, "not below the entropy"),
+        ({"validation_bits": 10.5, "train_recent_bits": 10.4}, "not below the entropy"),
         ({"validation_bits": 8.5}, "learns by heart"),
         ({"unigram_bits": 10.95}, "close to uniform"),
     ],

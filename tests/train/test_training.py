@@ -79,9 +79,7 @@ def broken_off(after: int):
 def test_a_codec_run_broken_off_and_resumed_ends_like_one_left_alone(store, codec_run, tmp_path):
     for after in (1, 3, 5):  # checkpoints are at 2 and 4
         with pytest.raises(_Enough):
-            small.run_codec(
-                store, tmp_path, small.codec_config(6, validate_every=3), on_progress=broken_off(after)
-            )
+            small.run_codec(store, tmp_path, small.codec_config(6, validate_every=3), on_progress=broken_off(after))
     small.run_codec(store, tmp_path, small.codec_config(6, validate_every=3))
     assert_same_weights(codec_run, tmp_path)
     same = [line(codec_run, "metrics.jsonl"), line(tmp_path, "metrics.jsonl")]

@@ -1,4 +1,4 @@
-"""A model on disk: `model.json`, weights as safetensors, a card (docs/formats-songs.md)."""
+"""A model on disk: `model.json`, weights as safetensors, a card (docs/formats.md)."""
 
 import hashlib
 from pathlib import Path
@@ -19,6 +19,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, replacing, write_json, write_text
 from orchestrion.grid import Grid
 from orchestrion.prior.model import Prior
+from orchestrion.text.published import PublishedNames
 from orchestrion.text.vocab import Vocabulary
 
 MODEL_FORMAT = "orchestrion.model"
@@ -35,8 +36,9 @@ def prior_file(level: int) -> str:
 class ModelInfo(Settings):
     """What `model.json` holds: all of a model but its weights.
 
-    `priors` and `sampling` have an entry per level; a level without a prior has None. `about` is free:
-    licence, provenance, figures. `sha256` has the hash of each file of weights.
+    `priors` and `sampling` have an entry per level; a level without a prior has None. `published_names` likewise, in a
+    model that was imported: there each prior has names of its own and `vocabulary` is empty. `about` is free: licence,
+    provenance, figures. `sha256` has the hash of each file of weights.
     """
 
     format: str = MODEL_FORMAT
@@ -45,6 +47,7 @@ class ModelInfo(Settings):
     codec: CodecConfig
     priors: tuple[PriorConfig | None, ...] = ()
     vocabulary: Vocabulary = Vocabulary()
+    published_names: tuple[PublishedNames | None, ...] = ()
     sampling: tuple[LevelSampling, ...] = ()
     about: dict[str, Any] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict)
@@ -87,10 +90,15 @@ def write_model(
     configs = tuple(priors[level].config if level in priors else None for level in range(info.grid.num_levels))
     sampling = info.sampling or tuple(LevelSampling() for _ in configs)
     written = info.model_copy(update={"priors": configs, "sha256": hashes, "sampling": sampling})
-    _check(written, folder)
-    write_text(folder / CARD, card)
-    write_json(folder / DESCRIPTION, plain(written))
+    write_description(folder, written, card)
     return written
+
+
+def write_description(folder: Path, info: ModelInfo, card: str) -> None:
+    """Make the weights in `folder` a model; UserError for a description that contradicts itself."""
+    check_fits(info, folder)
+    write_text(folder / CARD, card)
+    write_json(folder / DESCRIPTION, plain(info))
 
 
 def read_model(folder: Path) -> ModelInfo:
@@ -110,7 +118,7 @@ def read_model(folder: Path) -> ModelInfo:
             "use a version of orchestrion that knows it",
         )
     info = read_settings(ModelInfo, data, str(path))
-    _check(info, folder)
+    check_fits(info, folder)
     return info
 
 
@@ -226,7 +234,7 @@ def _check_names_and_shapes(path: Path, found: dict[str, Tensor], wanted: dict[s
         raise UserError(f"{path} holds another model's weights: {shown}", "get the model again")
 
 
-def _check(info: ModelInfo, folder: Path) -> None:
+def check_fits(info: ModelInfo, folder: Path) -> None:
     """Raise UserError unless the parts of a description fit one another."""
     grid, problems = info.grid, []
     for what, entries in (("priors", info.priors), ("sampling", info.sampling)):
@@ -242,10 +250,17 @@ def _check(info: ModelInfo, folder: Path) -> None:
         ratio = prior.conditioner.ratio if prior.conditioner else 1
         if level < grid.top and ratio not in (1, grid.ratio(level)):
             problems.append(f"the prior of level {level} is for codes {ratio} times coarser")
-        if prior.labels and prior.labels.num_artists != info.vocabulary.num_artists:
-            problems.append(f"the prior of level {level} knows {prior.labels.num_artists} artists")
-        if prior.labels and prior.labels.num_genres != info.vocabulary.num_genres:
-            problems.append(f"the prior of level {level} knows {prior.labels.num_genres} genres")
+        if prior.labels is None:
+            continue
+        own = info.published_names[level] if level < len(info.published_names) else None
+        known = own or info.vocabulary
+        for what, there, told in (
+            ("artists", prior.labels.num_artists, known.num_artists),
+            ("genres", prior.labels.num_genres, known.num_genres),
+        ):
+            # The published lists may be absent, or not use the last ids.
+            if told > there or (told < there and own is None):
+                problems.append(f"the prior of level {level} knows {there} {what}, its list {told}")
     if problems:
         raise UserError(f"the model in {folder} does not fit together: {'; '.join(problems)}", "get or make it again")
 

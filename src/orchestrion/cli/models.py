@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrion.cli.options import PATH, force_option, json_option, show_result
+from orchestrion.cli.options import DTYPES, PATH, force_option, json_option, show_result
 
 if TYPE_CHECKING:
     from orchestrion.checkpoints.folder import ModelInfo
@@ -100,8 +100,7 @@ def _levels(info: "ModelInfo") -> list[dict[str, Any]]:
 
 def _as_text(result: dict[str, Any]) -> str:
     lines = [
-        f"{result['name']}  {result['megabytes']} MB, {result['sample_rate']} Hz, "
-        f"{result['channels']} channel(s)",
+        f"{result['name']}  {result['megabytes']} MB, {result['sample_rate']} Hz, {result['channels']} channel(s)",
         f"  folder   {result['folder']}",
         f"  licence  {result['about'].get('licence', 'not stated')}",
     ]
@@ -143,3 +142,41 @@ def build(
     check_writable(output)
     build_model(name, codec, priors, CodeStore(codes), output, licence=licence)
     click.echo(output)
+
+
+@models.command("import")
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@click.option("--name", required=True, help="What the model is to be called.")
+@click.option("-o", "--output", type=PATH, help="Folder of the new model.  [default: where models are installed]")
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    help="How the priors' weights are stored.  [default: as they are in the files]",
+)
+@click.option(
+    "--labels",
+    type=PATH,
+    help="Folder with the lists of artists and genres (v2_artist_ids.txt, …); without, no labels are known.",
+)
+@force_option
+def import_(
+    paths: tuple[Path, ...], name: str, output: Path | None, dtype: str | None, labels: Path | None, force: bool
+) -> None:
+    """Turn the published Jukebox checkpoints into a model called NAME.
+
+    PATH... are the .pth.tar files: vqvae, and those of its priors that are wanted.
+    """
+    from orchestrion.checkpoints.zoo import installed_folder
+    from orchestrion.files import check_writable, refuse_overwrite
+
+    folder = output or installed_folder() / name
+    refuse_overwrite(folder / "model.json", force)
+    check_writable(folder)
+
+    import torch
+
+    from orchestrion.checkpoints.importing import import_published
+
+    stored = getattr(torch, dtype) if dtype else None
+    import_published(paths, folder, name=name, dtype=stored, labels=labels)
+    click.echo(folder)

@@ -71,7 +71,7 @@ def codec(
 
     place = _place(device, threads)
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(preset).codec)
-    config = config.model_copy(update={"training": _settled(config.training, steps, place)})
+    config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = _prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     begin_run(folder, "codec", config, {"tracks": store.data_hash})
     for sentence in audio_findings(store):
@@ -111,7 +111,7 @@ def prior(
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")
     config = _config(PriorTrainingConfig, config_file, lambda: _preset(preset).priors[level])
-    config = config.model_copy(update={"training": _settled(config.training, steps, place)})
+    config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = CodeStore(codes, artist_balance=config.artist_balance)
     begin_run(folder, "prior", config, {"codes": store.data_hash, "level": level})
     recipe = PriorRecipe(config, store, level, load_codec(model, info), place)
@@ -175,11 +175,14 @@ def _config(kind: type[S], path: Path | None, preset: Callable[[], S]) -> S:
     return preset() if path is None else read_toml(kind, path)
 
 
-def _settled(training: Any, steps: int | None, place: "torch.device") -> Any:
+def _settled(training: Any, steps: int | None, place: "torch.device", folder: Path) -> Any:
+    """The training as it will be described: a run that goes on keeps the precision it was begun with."""
     from orchestrion.train.precision import settled
+    from orchestrion.train.run import begun_with
 
     chosen = training if steps is None else training.model_copy(update={"steps": steps})
-    return settled(chosen, place)
+    before = begun_with(folder).get("training", {}).get("precision")
+    return chosen.model_copy(update={"precision": before}) if before else settled(chosen, place)
 
 
 def _prepared(

@@ -10,7 +10,6 @@ from torch import Tensor
 from orchestrion.audio.spectral import magnitudes
 from orchestrion.config import CodecLossConfig
 
-
 QUIET = 0.01
 """Root mean square below which a clip counts as if it were this loud, so that near-silence does not rule a batch."""
 

@@ -1,5 +1,7 @@
 """Settings of the codec: how audio becomes codes and comes back."""
 
+from itertools import pairwise
+
 from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
@@ -100,7 +102,7 @@ class CodecConfig(Settings):
     @model_validator(mode="after")
     def _levels_nest(self) -> "CodecConfig":
         hops = [level.hop_length for level in self.levels]
-        if any(coarse % fine or coarse <= fine for fine, coarse in zip(hops, hops[1:], strict=False)):
+        if any(coarse % fine or coarse <= fine for fine, coarse in pairwise(hops)):
             raise ValueError(f"hop lengths {hops} must each be a multiple of the one before")
         return self
 

@@ -1,6 +1,6 @@
 """A song on disk: the request, the codes so far, the audio of each level, a picture.
 
-docs/formats-songs.md describes every file.
+docs/formats.md describes every file.
 """
 
 import hashlib

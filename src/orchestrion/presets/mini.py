@@ -49,7 +49,7 @@ def _training(steps: int, batch_size: int) -> TrainingConfig:
         steps=steps,
         batch_size=batch_size,
         average_decay=0.99,
-        validate_every=100,
+        validate_every=200,
         save_every=50,
         optimizer=optimizer,
     )
@@ -59,8 +59,9 @@ def mini_top() -> PriorTrainingConfig:
     """Sees 12 seconds of music at 43 codes a second."""
     return PriorTrainingConfig(
         context_frames=512,
-        transformer=TransformerConfig(width=320, num_heads=5, patterns=("full",) * 6),
-        training=_training(steps=800, batch_size=8),
+        validation_windows=32,
+        transformer=TransformerConfig(width=256, num_heads=4, patterns=("full",) * 6),
+        training=_training(steps=640, batch_size=12),
         timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
     )
 
@@ -69,7 +70,8 @@ def mini_upsampler() -> PriorTrainingConfig:
     """Sees 1.5 seconds at 345 codes a second, and the top codes under them."""
     return PriorTrainingConfig(
         context_frames=512,
+        validation_windows=32,
         transformer=TransformerConfig(width=256, num_heads=4, patterns=("full",) * 5),
-        training=_training(steps=900, batch_size=12),
+        training=_training(steps=420, batch_size=12),
         conditioner=ConditionerConfig(width=256, strides=(2, 4), dilations=(1, 3, 9)),
     )

@@ -103,8 +103,8 @@ def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Tra
         "",
         "## Levels",
         "",
-        "Bits per code on held-out tracks, by the averaged weights, beside the entropy of single codes (of the training "
-        "tracks): the further below, the more of the music is predicted.",
+        "Bits per code on held-out tracks, by the averaged weights, beside the entropy of single codes (of the "
+        "training tracks): the further below, the more of the music is predicted.",
         "",
         "| level | codes a second | single codes | prior | prior without labels | below |",
         "| --- | --- | --- | --- | --- | --- |",

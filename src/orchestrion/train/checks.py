@@ -36,30 +36,30 @@ def codec_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -
     """A decoder that ignores its codes."""
     if step > 5 * warmup_steps and metrics[f"level_{level}/snr"] < 0.1:
         yield (
-            f"level {level} reconstructs no better than silence (signal to noise {metrics[f'level_{level}/snr']:.2f} dB):"
-            " lower the learning rate, and listen to the input"
+            f"level {level} reconstructs no better than silence (signal to noise "
+            f"{metrics[f'level_{level}/snr']:.2f} dB): lower the learning rate, and listen to the input"
         )
 
 
 def prior_findings(metrics: Numbers, codebook_size: int, step: int, warmup_steps: int) -> Iterable[str]:
     """A prior that has learned nothing yet, or learns by heart.
 
-    Reads `validation/bits`, `train/bits` and `unigram_bits`, all in bits per code.
+    Reads `validation/bits`, `train/recent_bits` (the mean of the last steps) and `unigram_bits`, in bits per code.
     """
     bits, unigram = metrics["validation/bits"], metrics["unigram_bits"]
     uniform = math.log2(codebook_size)
     if unigram > 0.98 * uniform:
         yield (
-            f"the codes are close to uniform ({unigram:.2f} of {uniform:.0f} bits): if the loss does not leave that number "
-            "the codec may code noise; listen to its reconstructions"
+            f"the codes are close to uniform ({unigram:.2f} of {uniform:.0f} bits): if the loss does not leave that "
+            "number the codec may code noise; listen to its reconstructions"
         )
     if step > 2 * warmup_steps and bits >= unigram:
         yield (
             f"the loss ({bits:.2f} bits) is not below the entropy of single codes ({unigram:.2f} bits), so the songs "
             "will be noise: train longer, or raise the learning rate if it falls slowly"
         )
-    if metrics["train/bits"] + 0.7 < bits:
+    if metrics["train/recent_bits"] + 0.7 < bits:
         yield (
-            f"validation ({bits:.2f} bits) is far worse than training ({metrics['train/bits']:.2f}): the model learns "
-            "by heart; use more music, more dropout or a smaller model, or stop here"
+            f"validation ({bits:.2f} bits) is far worse than training ({metrics['train/recent_bits']:.2f}): the model "
+            "learns by heart; use more music, more dropout or a smaller model, or stop here"
         )

@@ -53,4 +53,4 @@ def _tensorboard(folder: Path, first_step: int) -> Any:
     except ImportError:
         logger.warning("no TensorBoard logs are written: pip install 'orchestrion[train]' adds them")
         return None
-    return SummaryWriter(str(folder), purge_step=first_step)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=first_step)

@@ -123,7 +123,9 @@ def train(
     """
     assert config.precision != "auto", "settle the precision before the run is described"
     model = recipe.model
-    optimizer = Optimizer(model, config.optimizer, config.steps, recipe.matrices())
+    bfloat16 = config.precision == "bfloat16"
+    matrix_dtype = torch.bfloat16 if bfloat16 else torch.float32
+    optimizer = Optimizer(model, config.optimizer, config.steps, recipe.matrices(), matrix_dtype=matrix_dtype)
     average = AveragedWeights(model, config.average_decay)
     first = _resume(folder, model, optimizer, average)
     log = RunLog(folder, first)
@@ -134,7 +136,7 @@ def train(
     with stop.on_signals(), contextlib.closing(log):
         for step in range(first, config.steps):
             started = time.perf_counter()
-            result = _one_step(recipe, step, bfloat16=config.precision == "bfloat16")
+            result = _one_step(recipe, step, bfloat16=bfloat16)
             norm = optimizer.step(step)
             average.update(model, step)
             recent = {name: float(value) for name, value in result.metrics.items()}
@@ -148,11 +150,12 @@ def train(
                 log.numbers(step, recent)
             if done % config.validate_every == 0 or last:
                 _validate(recipe, average, folder, log, step, recent)
-            if done % config.save_every == 0 or last or stop.wanted:
+            stopping = stop.wanted  # asked once: a signal that comes now waits for the next step to be saved
+            if done % config.save_every == 0 or last or stopping:
                 _save(folder, done, model, optimizer, average)
                 saved = done
             on_progress(Progress(done, config.steps, float(result.loss.detach())))
-            if stop.wanted and not last:
+            if stopping and not last:
                 return False
     assert saved == config.steps or first >= config.steps
     with average.applied_to(model):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrion.config.training import OptimizerConfig
+from orchestrion.train.muon import Muon
 
 
 def rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -26,9 +27,15 @@ class Optimizer:
     """One or two torch optimizers that step together, with a common schedule and clipping."""
 
     def __init__(
-        self, model: nn.Module, config: OptimizerConfig, steps: int, matrices: Iterable[nn.Parameter] = ()
+        self,
+        model: nn.Module,
+        config: OptimizerConfig,
+        steps: int,
+        matrices: Iterable[nn.Parameter] = (),
+        *,
+        matrix_dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`matrices` are the two-dimensional weights that Muon trains, where the config asks for it."""
+        """`matrices` are the weights that Muon trains, if the config asks for it, with products in `matrix_dtype`."""
         self.config = config
         self.steps = steps
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -43,12 +50,7 @@ class Optimizer:
             (adamw, config.learning_rate, [names[parameter] for parameter in rest])
         ]
         if by_muon:
-            muon = torch.optim.Muon(
-                by_muon,
-                config.matrix_learning_rate,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
+            muon = Muon(by_muon, config.matrix_learning_rate, weight_decay=config.weight_decay, dtype=matrix_dtype)
             self._parts.append((muon, config.matrix_learning_rate, [names[p] for p in by_muon]))
 
     def step(self, step: int) -> float:

@@ -1,5 +1,6 @@
 """The recipe for a prior: the top level's, or an upsampler's."""
 
+from collections import deque
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.show import compare_spectrograms
 
 _SHOWN = 2  # songs that are drawn at each validation
+_RECENT_STEPS = 50  # one batch may be of easy music: their mean says how well the training music is known
+_FINAL_WINDOWS = 240  # held-out windows, evenly spread, that the final figures are measured on
 
 
 def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> PriorConfig:
@@ -67,19 +70,22 @@ class PriorRecipe:
         if config.codebook_embedding:
             self._embed_codebooks(rng)
         self.prior.to(device)
+        self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
         self.unigram_bits = store.unigram_entropy(level, "train")
-        self.held_out = list(
-            store.validation_batches(
-                config.training.batch_size,
-                level,
-                config.context_frames,
-                max_windows=config.validation_windows,
-            )
-        )
+        self.held_out = self._windows(config.validation_windows)
         if not self.held_out:
             raise UserError(
                 "no held-out track is as long as a window", "add more tracks, or use a shorter context_frames"
             )
+
+    def _windows(self, most: int) -> list[CodeBatch]:
+        """At most so many windows of the held-out tracks, evenly spread, in batches."""
+        config = self.config
+        return list(
+            self.store.validation_batches(
+                config.training.batch_size, self.level, config.context_frames, max_windows=most
+            )
+        )
 
     def _embed_codebooks(self, rng: Generator) -> None:
         """Project codebook entries at random into the embeddings' width: distances are kept, nearly."""
@@ -116,6 +122,7 @@ class PriorRecipe:
         )
         rng = Generator().manual_seed(seed_of(training.seed, step, stream=2))
         loss = self.prior.loss(batch.codes.to(self.device), self._conditions(batch), rng=rng)
+        self._recent.append(float(loss.bits_per_code))
         return StepResult(loss.total, {"train/bits": loss.bits_per_code})
 
     def _conditions(self, batch: CodeBatch, *, labelled: bool = True) -> Conditions:
@@ -126,6 +133,9 @@ class PriorRecipe:
         return Conditions(artist, genres, batch.total_samples, batch.start_samples, batch.coarser).to(self.device)
 
     def validate(self) -> dict[str, float]:
+        return {"train/recent_bits": sum(self._recent) / len(self._recent)} | self._held_out_bits()
+
+    def _held_out_bits(self) -> dict[str, float]:
         return {
             "validation/bits": self._bits(labelled=True),
             "validation/bits_unlabelled": self._bits(labelled=False),
@@ -193,12 +203,10 @@ class PriorRecipe:
         )
 
     def _figures(self) -> dict[str, float]:
-        """Bits per code on all held-out windows, beside what single codes would take."""
-        self.held_out = list(
-            self.store.validation_batches(self.config.training.batch_size, self.level, self.config.context_frames)
-        )
+        """Bits per code on many held-out windows, beside what single codes would take."""
+        self.held_out = self._windows(_FINAL_WINDOWS)
         with torch.no_grad():
-            figures = self.validate()
+            figures = self._held_out_bits()
         windows = sum(len(batch.codes) for batch in self.held_out)
         return figures | {
             "windows": windows,

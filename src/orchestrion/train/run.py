@@ -55,6 +55,12 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
     write_json(path, description | {"versions": versions})
 
 
+def begun_with(folder: Path) -> dict[str, Any]:
+    """The configuration of the run in `folder`, as plain data; empty where there is none yet."""
+    path = folder / "run.json"
+    return dict(read_json(path, "run description").get("config", {})) if path.exists() else {}
+
+
 def _first_difference(before: Any, now: Any, where: str = "") -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):

@@ -1,5 +1,6 @@
 """Pictures of what a run has learned so far."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -20,7 +21,8 @@ def compare_spectrograms(path: Path, sounds: dict[str, list[Sound]], sample_rate
     axes = figure.subplots(len(sounds), columns, squeeze=False)
     for row, (name, clips) in zip(axes, sounds.items(), strict=True):
         for axis, clip in zip(row, clips, strict=True):
-            spectrum = 20 * torch.log10(magnitudes(clip.mean(0), 1024, 256, 1024) + 1e-3)
+            size = min(1024, 2 ** int(math.log2(clip.shape[-1])))
+            spectrum = 20 * torch.log10(magnitudes(clip.mean(0), size, size // 4, size) + 1e-3)
             seconds = clip.shape[-1] / sample_rate
             axis.imshow(
                 spectrum.numpy(),

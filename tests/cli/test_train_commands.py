@@ -1,0 +1,89 @@
+"""Mistakes with training commands get a sentence and status 2, before any heavy work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from orchestrion.audio import io
+from orchestrion.cli.main import main
+from orchestrion.data.manifest import Track, content_hash, write_manifest
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "tone.wav"
+    io.write(path, torch.sin(torch.arange(22_050) / 10)[None] * 0.5, 22_050)
+    track = Track(path=path, seconds=1.0, sample_rate=22_050, channels=1, content_hash=content_hash(path))
+    write_manifest(tmp_path / "manifest.jsonl", [track])
+    return tmp_path / "manifest.jsonl"
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """What a refused command says."""
+    assert main([str(word) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return " ".join(captured.err.split())
+
+
+def test_no_manifest(capsys, tmp_path):
+    assert "there is no" in told(capsys, "train", "codec", tmp_path / "absent.jsonl", "--run", tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_an_unknown_preset_names_the_known(capsys, manifest, tmp_path):
+    assert "known: mini" in told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--preset", "maxi")
+
+
+def test_a_misspelt_setting_is_found(capsys, manifest, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("[training]\nsteps = 1\nbatch_size = 1\nseeed = 2\n")
+    said = told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--config", config)
+    assert "did you mean 'seed'" in said
+    assert "'codec' is missing" in said
+
+
+def test_a_device_that_is_not_there(capsys, manifest, tmp_path):
+    said = told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--device", "cuda:77")
+    assert "try --device cpu" in said
+
+
+def test_music_without_a_held_out_track(capsys, manifest, tmp_path):
+    said = told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--steps", "1")
+    assert "held out" in said or "nothing to learn from" in said
+
+
+def test_a_codec_that_is_not_there(capsys, manifest, tmp_path):
+    said = told(capsys, "encode", manifest, "--codec", tmp_path / "absent", "-o", tmp_path / "codes")
+    assert "there is no model" in said
+
+
+def test_codes_of_another_codec(capsys, manifest, tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    tiny.write_tiny_model(one)
+    tiny.write_tiny_model(other, dtype=torch.float16)
+    assert main(["encode", str(manifest), "--codec", str(one), "-o", str(tmp_path / "codes")]) == 0
+    capsys.readouterr()
+    said = told(
+        capsys,
+        "train", "prior", tmp_path / "codes", "--codec", other, "--level", "1", "--run", tmp_path / "run",
+    )  # fmt: skip
+    assert "was not made by the codec" in said
+    said = told(
+        capsys,
+        "train", "prior", tmp_path / "codes", "--codec", one, "--level", "7", "--run", tmp_path / "run",
+    )  # fmt: skip
+    assert "give 0 to 1" in said
+
+
+def test_a_model_is_not_built_over_another(capsys, tmp_path):
+    tiny.write_tiny_model(tmp_path / "model")
+    said = told(
+        capsys,
+        "models", "build", "x", "--codec", tmp_path / "c", "--codes", tmp_path / "codes", "--licence", "CC0-1.0",
+        "-o", tmp_path / "model",
+    )  # fmt: skip
+    assert "--force" in said
