@@ -52,7 +52,7 @@ def window_ids(ids: Sequence[int], places: Sequence[int]) -> tuple[int, ...]:
     return tuple(FILLING if place == NO_CHARACTER else ids[place] for place in places)
 
 
-def _single(number: float) -> float:
+def _single(number: int | float) -> float:
     """`number` rounded to single precision; rounding each sum, product and quotient of such numbers so is exact."""
     rounded: float = struct.unpack("f", struct.pack("f", number))[0]
     return rounded
