@@ -176,12 +176,12 @@ def _config(kind: type[S], path: Path | None, preset: Callable[[], S]) -> S:
 
 
 def _settled(training: Any, steps: int | None, place: "torch.device", folder: Path) -> Any:
-    """The training as it will be described: a run that goes on keeps the precision it was begun with."""
+    """The training as it will be described: with "auto", a run that goes on keeps the precision it was begun with."""
     from orchestrion.train.precision import settled
     from orchestrion.train.run import begun_with
 
     chosen = training if steps is None else training.model_copy(update={"steps": steps})
-    before = begun_with(folder).get("training", {}).get("precision")
+    before = begun_with(folder).get("training", {}).get("precision") if chosen.precision == "auto" else None
     return chosen.model_copy(update={"precision": before}) if before else settled(chosen, place)
 
 
