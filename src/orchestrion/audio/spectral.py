@@ -28,8 +28,23 @@ def magnitudes(
         return power.sqrt().reshape(*audio.shape[:-1], *power.shape[-2:])
 
 
+def convergence(
+    true: Float[Tensor, "batch bin_frame"], made: Float[Tensor, "batch bin_frame"], floor: float
+) -> Float[Tensor, " batch"]:
+    """‖T-E‖/‖T‖ of magnitudes (Arik, Jun and Diamos 2018, arXiv 1808.06719); a smaller ‖T‖ counts as `floor`."""
+    ratio: Tensor = (true - made).norm(dim=1) / true.norm(dim=1).clamp_min(floor)
+    return ratio
+
+
+def log_difference(
+    true: Float[Tensor, "batch bin_frame"], made: Float[Tensor, "batch bin_frame"]
+) -> Float[Tensor, " batch"]:
+    """The mean of |log T - log E| of magnitudes."""
+    return ((true + LOG_FLOOR).log() - (made + LOG_FLOOR).log()).abs().mean(1)
+
+
 class SpectralDistance(NamedTuple):
-    """Both per item, over all sizes: see `distance`."""
+    """`convergence` and `log_difference` per item, each averaged over all sizes."""
 
     convergence: Float[Tensor, " batch"]
     log_difference: Float[Tensor, " batch"]
@@ -38,7 +53,8 @@ class SpectralDistance(NamedTuple):
 def _pairs(target: Tensor, estimate: Tensor, sizes: Sequence[tuple[int, int, int]]) -> Iterator[tuple[Tensor, Tensor]]:
     for n_fft, hop, window in sizes:
         if target.shape[-1] > n_fft // 2:  # reflection needs more samples than it mirrors
-            yield magnitudes(target, n_fft, hop, window), magnitudes(estimate, n_fft, hop, window)
+            true, made = magnitudes(target, n_fft, hop, window), magnitudes(estimate, n_fft, hop, window)
+            yield true.flatten(1), made.flatten(1)
 
 
 def distance(
@@ -48,14 +64,12 @@ def distance(
 ) -> SpectralDistance:
     """How far two sounds are apart in magnitude, averaged over `sizes`; differentiable.
 
-    `convergence` is ‖T-E‖/‖T‖ of the magnitudes (Arik, Jun and Diamos 2018, arXiv 1808.06719);
-    `log_difference` is the mean of |log T - log E|.
+    Sizes that the sounds are too short for are left out.
     """
     convergences, logs = [], []
     for true, made in _pairs(target, estimate, sizes):
-        norm = true.flatten(1).norm(dim=1).clamp_min(1e-3)
-        convergences.append((true - made).flatten(1).norm(dim=1) / norm)
-        logs.append(((true + LOG_FLOOR).log() - (made + LOG_FLOOR).log()).abs().flatten(1).mean(1))
+        convergences.append(convergence(true, made, floor=1e-3))
+        logs.append(log_difference(true, made))
     assert convergences, "audio is shorter than half the smallest window"
     return SpectralDistance(torch.stack(convergences).mean(0), torch.stack(logs).mean(0))
 

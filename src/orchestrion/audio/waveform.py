@@ -30,6 +30,12 @@ def resample(
     return torch.from_numpy(changed).reshape(-1, audio.shape[0]).T.contiguous().to(audio)
 
 
+def change_speed(audio: Float[Tensor, "channel sample"], factor: float) -> Float[Tensor, "channel changed"]:
+    """`audio` as a tape that runs `factor` times as fast: shorter, and higher by `12 * log2(factor)` semitones."""
+    changed = soxr.resample(audio.T.contiguous().cpu().numpy(), factor, 1.0)
+    return torch.from_numpy(changed).reshape(-1, audio.shape[0]).T.contiguous().to(audio)
+
+
 def peak(audio: Float[Tensor, "*batch channel sample"]) -> float:
     """The largest amplitude anywhere; 0 for an empty waveform."""
     return float(audio.abs().max()) if audio.numel() else 0.0

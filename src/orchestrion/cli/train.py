@@ -66,13 +66,14 @@ def codec(
     """Learn to turn the music of MANIFEST into codes and back."""
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
-    from orchestrion.train.codec import CodecRecipe
+    from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.run import begin_run
 
     place = _place(device, threads)
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(preset).codec)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = _prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
+    config = with_scales(config, store)
     begin_run(folder, "codec", config, {"tracks": store.data_hash})
     for sentence in audio_findings(store):
         click.echo(sentence, err=True)
@@ -122,11 +123,38 @@ def prior(
 @click.argument("manifest", type=PATH)
 @click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec is used.")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder for the codes.")
+@click.option(
+    "--variations",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Encode training tracks so many times more, at other speeds.",
+)
+@click.option(
+    "--vary",
+    "varied",
+    default="top",
+    show_default=True,
+    type=click.Choice(("top", "all")),
+    help="Levels that variations are encoded at: the others have many more codes and need them less.",
+)
 @cache_option
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
-def encode(manifest: Path, model: Path, output: Path, cache: Path | None, device: str, threads: int | None) -> None:
+def encode(
+    manifest: Path,
+    model: Path,
+    output: Path,
+    variations: int,
+    varied: str,
+    cache: Path | None,
+    device: str,
+    threads: int | None,
+) -> None:
     """Turn the music of MANIFEST into codes that priors learn from.
+
+    With --variations, priors also hear each training track in keys and tempos near its own, and do not learn a
+    small collection by heart.
 
     Run the same command again to go on after a stop: what is encoded stays.
     """
@@ -138,7 +166,14 @@ def encode(manifest: Path, model: Path, output: Path, cache: Path | None, device
     store = _prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
     codec_on_place = load_codec(model, info).to(place)
     with _bar("encoding") as update:
-        for encoded in encode_tracks(codec_on_place, info.sha256[CODEC], store, output):
+        for encoded in encode_tracks(
+            codec_on_place,
+            info.sha256[CODEC],
+            store,
+            output,
+            variations=variations,
+            varied_levels=(info.grid.top,) if varied == "top" else None,
+        ):
             update(encoded.done, encoded.total, "")
     click.echo(output)
 

@@ -36,10 +36,12 @@ class Decoder(nn.Module):
             dilations = stage.dilations[::-1] if reverse_dilations else stage.dilations
             stack = ResidualStack(stage.width, stage.residual_width, dilations)
             halo += stack.halo / rate
-            samples = index == 0 and not final_convolution
-            before = stages[index - 1]
-            out_width = channels if samples else in_width if index == 0 or before.project else before.width
-            layers += [stack, upsample(stage.width, out_width, stage.kernel, stage.stride, bias=not samples)]
+            writes_samples = index == 0 and not final_convolution
+            if index > 0 and not stages[index - 1].project:
+                out_width = stages[index - 1].width
+            else:
+                out_width = channels if writes_samples else in_width
+            layers += [stack, upsample(stage.width, out_width, stage.kernel, stage.stride, bias=not writes_samples)]
             halo += stage.kernel / stage.stride / rate
             rate *= stage.stride
         if final_convolution:

@@ -1,17 +1,21 @@
 """What the codec is trained to make small."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrion.audio.spectral import magnitudes
+from orchestrion.audio.spectral import convergence, log_difference, magnitudes
 from orchestrion.config import CodecLossConfig
 
 QUIET = 0.01
 """Root mean square below which a clip counts as if it were this loud, so that near-silence does not rule a batch."""
+
+SCALE_SIZE = (2048, 256, 1536)
+"""FFT size, hop and window, in samples, of the spectra that the published spectral scale is measured with."""
 
 
 class ReconstructionLoss(NamedTuple):
@@ -28,43 +32,76 @@ def reconstruction_loss(
     estimate: Float[Tensor, "batch channel sample"],
     config: CodecLossConfig,
 ) -> ReconstructionLoss:
-    """Squared error of the waveform and error of its spectra at several sizes (paper, section 3.2)."""
+    """Error of the waveform and of its spectra at several sizes (paper, section 3.2)."""
     estimate = estimate.float()
-    zero = target.new_zeros(())
     difference = (target - estimate).flatten(1)
-    floor = QUIET**2 * difference.shape[1]
-    energy = target.flatten(1).square().sum(1).clamp_min(floor) if config.relative else None
-    waveform = _scaled(difference.square(), energy, config.waveform_scale)
+    squares = difference.square()
+    if config.relative:
+        energy = target.flatten(1).square().mean(1).clamp_min(QUIET**2)
+        waveform = (squares.mean(1) / energy).mean()
+    else:
+        waveform = squares.mean() / config.waveform_scale
     total = config.waveform * waveform
     if config.absolute:
-        total = total + config.absolute * difference.abs().mean() / config.waveform_scale
+        total = total + config.absolute * difference.abs().mean() / config.absolute_scale
     if config.largest:
-        largest = difference.square().topk(config.num_largest, dim=1).values.mean()
+        largest = squares.topk(config.num_largest, dim=1).values.mean()
         total = total + config.largest * largest / config.waveform_scale
-    spectral = log_spectral = zero
+    spectral = log_spectral = target.new_zeros(())
     if config.spectral or config.log_spectral:
         spectral, log_spectral = _spectral_terms(target, estimate, config)
         total = total + config.spectral * spectral + config.log_spectral * log_spectral
     return ReconstructionLoss(total, waveform, spectral, log_spectral)
 
 
-def _scaled(squares: Tensor, energy: Tensor | None, scale: float) -> Tensor:
-    return squares.mean() / scale if energy is None else (squares.sum(1) / energy).mean()
-
-
-def _spectral_terms(target: Tensor, estimate: Tensor, config: CodecLossConfig) -> tuple[Tensor, Tensor]:
+def _spectral_terms(
+    target: Float[Tensor, "batch channel sample"],
+    estimate: Float[Tensor, "batch channel sample"],
+    config: CodecLossConfig,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     from_spectra, from_logs = [], []
     for n_fft, hop, window in config.spectral_sizes:
         true = magnitudes(target, n_fft, hop, window).flatten(1)
         made = magnitudes(estimate, n_fft, hop, window).flatten(1)
-        norm = (true - made).norm(dim=1)
         if config.relative:
             # A Hann window of n samples gives white noise of variance v magnitudes of mean square 3/8·n·v.
             floor = QUIET * math.sqrt(0.375 * window * true.shape[1])
-            from_spectra.append((norm / true.norm(dim=1).clamp_min(floor)).mean())
+            from_spectra.append(convergence(true, made, floor).mean())
         else:
-            from_spectra.append((norm / config.spectral_scale).mean())
+            from_spectra.append((true - made).norm(dim=1).mean() / config.spectral_scale)
         if config.log_spectral:
-            from_logs.append(((true + 1e-3).log() - (made + 1e-3).log()).abs().mean())
+            from_logs.append(log_difference(true, made).mean())
     logs = torch.stack(from_logs).mean() if from_logs else target.new_zeros(())
     return torch.stack(from_spectra).mean(), logs
+
+
+class LossScales(NamedTuple):
+    """How large each error is where silence stands for the music; names as in `CodecLossConfig`."""
+
+    waveform_scale: float
+    absolute_scale: float
+    spectral_scale: float
+
+
+def loss_scales(
+    clips: Iterable[Float[Tensor, "channel sample"]], size: tuple[int, int, int] = SCALE_SIZE
+) -> LossScales:
+    """What errors that are not relative are divided by, from clips of a data set.
+
+    Variance of the samples, their mean absolute value, and the mean norm of a clip's magnitudes, its channels mixed.
+    `size` is FFT size, hop and window in samples. The norm grows with the length: use clips as long as those of
+    training.
+    """
+    num_samples = num_clips = 0
+    total = squares = absolute = norms = 0.0
+    for clip in clips:
+        samples = clip.double()
+        num_samples += samples.numel()
+        num_clips += 1
+        total += float(samples.sum())
+        squares += float(samples.square().sum())
+        absolute += float(samples.abs().sum())
+        norms += float(magnitudes(clip.mean(0), *size).double().norm())
+    assert num_samples, "no clips"
+    mean = total / num_samples
+    return LossScales(squares / num_samples - mean**2, absolute / num_samples, norms / num_clips)

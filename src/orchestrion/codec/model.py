@@ -1,6 +1,6 @@
 """The hierarchical VQ-VAE: every level encodes the waveform by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import torch
@@ -93,8 +93,8 @@ class Codec(nn.Module):
         return max(1, int(WINDOW_SECONDS * self.grid.frame_rate(level)))
 
     @torch.no_grad()
-    def encode(self, audio: Float[Tensor, "batch channel sample"]) -> Codes:
-        """The codes of every level, from each level's own reading of the audio, in windows of bounded memory.
+    def encode(self, audio: Float[Tensor, "batch channel sample"], levels: Collection[int] | None = None) -> Codes:
+        """The codes of every level, or of `levels`: each reads the audio itself, in windows of bounded memory.
 
         Samples past the last whole frame of a level are left out of it. UserError for another number of
         channels, or audio shorter than one frame of the coarsest level.
@@ -109,8 +109,11 @@ class Codec(nn.Module):
                 f"{audio.shape[-1]} samples are less than one frame of {self.grid.hop_lengths[-1]}",
                 "give longer audio",
             )
-        levels = (self._level(level).encode(audio, self._window_frames(level)) for level in range(self.grid.num_levels))
-        return Codes(self.grid, tuple(levels))
+        wanted = range(self.grid.num_levels) if levels is None else levels
+        codes = Codes.empty(self.grid)
+        for level in wanted:
+            codes = codes.replace(level, self._level(level).encode(audio, self._window_frames(level)))
+        return codes
 
     @torch.no_grad()
     def decode(self, codes: Codes, level: int) -> Float[Tensor, "batch channel sample"]:
@@ -140,13 +143,14 @@ class Codec(nn.Module):
         Quantizes with the codebook as it is, then moves it. `rng` draws the first and the revived entries and is
         needed in training mode only.
         """
+        moving = rng if self.training else None
+        assert self.training == (moving is not None), "training needs a generator"
         outputs = []
         for level in range(self.grid.num_levels):
             part = self._level(level)
             vectors = part.encoder(audio).float()
-            if self.training:
-                assert rng is not None, "training needs a generator"
-                part.codebook.fill(vectors, rng)
+            if moving is not None:
+                part.codebook.fill(vectors, moving)
             with torch.autocast(audio.device.type, enabled=False):
                 quantized = part.codebook(vectors)
             restored = part.decoder(quantized.vectors).float()
@@ -154,8 +158,7 @@ class Codec(nn.Module):
                 reconstruction = reconstruction_loss(audio, restored, self.config.loss)
             loss = reconstruction.total + self.config.loss.commitment * quantized.commitment
             revived = 0
-            if self.training:
-                assert rng is not None
-                revived = part.codebook.update(vectors.detach(), quantized.codes, rng)
+            if moving is not None:
+                revived = part.codebook.update(vectors.detach(), quantized.codes, moving)
             outputs.append(LevelOutput(restored, quantized.codes, loss, reconstruction, quantized.commitment, revived))
         return outputs

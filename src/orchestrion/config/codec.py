@@ -62,27 +62,29 @@ class CodebookConfig(Settings):
 class CodecLossConfig(Settings):
     """Weights of the codec's training losses, and the sizes of its spectra.
 
-    `spectral_sizes` are (FFT size, hop, window) in samples. `relative` divides the waveform and spectral terms by the
-    energy of the target, clip by clip; otherwise they are divided by `waveform_scale` and `spectral_scale`, the
-    data set's mean energies.
+    `waveform` weighs the squared error, `largest` the mean of the `num_largest` squared errors of each clip,
+    `absolute` the absolute error. `spectral_sizes` are (FFT size, hop, window) in samples.
+
+    `relative` divides the waveform and spectral terms by the energy of the target, clip by clip; without it their
+    scales do, which `codec.loss.loss_scales` measures in a data set.
     """
 
-    waveform: float = 0.5
-    spectral: float = 1.0
-    log_spectral: float = 0.5
-    commitment: float = 0.05
-    largest: float = 0.0
-    num_largest: int = 2048
-    absolute: float = 0.0
+    waveform: float = Field(default=0.5, ge=0)
+    spectral: float = Field(default=1.0, ge=0)
+    log_spectral: float = Field(default=0.5, ge=0)
+    commitment: float = Field(default=0.05, ge=0)
+    largest: float = Field(default=0.0, ge=0)
+    num_largest: int = Field(default=2048, ge=1)
+    absolute: float = Field(default=0.0, ge=0)
     relative: bool = True
-    waveform_scale: float = 1.0
-    spectral_scale: float = 1.0
-    spectral_sizes: tuple[tuple[int, int, int], ...] = (
-        (2048, 512, 2048),
-        (1024, 256, 1024),
-        (512, 128, 512),
-        (256, 64, 256),
-        (128, 32, 128),
+    waveform_scale: float = Field(default=1.0, gt=0)
+    """Variance of the samples, for squared and largest errors."""
+    absolute_scale: float = Field(default=1.0, gt=0)
+    """Mean absolute sample, for absolute errors."""
+    spectral_scale: float = Field(default=1.0, gt=0)
+    """Mean norm of the magnitudes of a clip, for spectral errors."""
+    spectral_sizes: tuple[tuple[int, int, int], ...] = Field(
+        default=((2048, 512, 2048), (1024, 256, 1024), (512, 128, 512), (256, 64, 256), (128, 32, 128)), min_length=1
     )
 
 

@@ -1,4 +1,4 @@
-"""Code batches: whole tracks as codes, one shard each, and windows cut out of them."""
+"""Code batches: whole tracks as codes, a shard for each and for each variation, and windows cut out of them."""
 
 import hashlib
 import json
@@ -32,9 +32,13 @@ _LARGEST_INT16 = 32767
 
 
 class Shard(Settings):
-    """A track as codes: its file, its length in samples at the codec's rate, and its frames at each level."""
+    """A track as codes: its file, its length in samples at the codec's rate, and its frames at each level.
+
+    `variation` 0 is the track as it is, others are only learned from (`data.vary`). Levels may be left out: 0 frames.
+    """
 
     track: Track
+    variation: int = Field(default=0, ge=0)
     file: str
     num_samples: int = Field(gt=0)
     num_frames: tuple[int, ...]
@@ -84,30 +88,32 @@ class ShardWriter:
             raise UserError(f"{folder} holds the codes of another codec", "give another folder, or delete this one")
         write_json(started, self._head)
 
-    def has(self, track: Track) -> bool:
+    def has(self, track: Track, variation: int = 0) -> bool:
         """Whether the codes of this recording are written; its labels are taken from `track` again."""
-        path = self.folder / _described(track)
+        path = self.folder / f"{_stem(track, variation)}.json"
         if not path.exists():
             return False
         shard = read_settings(Shard, read_json(path, "description of codes"), str(path))
-        self._shards[track.content_hash] = shard.model_copy(update={"track": track})
+        self._shards[path.stem] = shard.model_copy(update={"track": track})
         return True
 
-    def add(self, track: Track, codes: Codes, num_samples: int) -> None:
-        """Write the codes of a whole track, all levels from sample 0 on, one item."""
-        levels = {_key(level): codes[level][0].to(self._dtype).cpu() for level in range(self._grid.num_levels)}
+    def add(self, track: Track, codes: Codes, num_samples: int, variation: int = 0) -> None:
+        """Write the codes of a whole track, levels from sample 0 on, one item; a variation may lack levels."""
+        stem = _stem(track, variation)
+        levels = {
+            _key(level): found[0].to(self._dtype).cpu() for level, found in enumerate(codes.levels) if found is not None
+        }
         shard = Shard(
             track=track,
-            file=f"{track.content_hash}.safetensors",
+            variation=variation,
+            file=f"{stem}.safetensors",
             num_samples=num_samples,
-            num_frames=tuple(len(level) for level in levels.values()),
+            num_frames=tuple(0 if found is None else found.shape[1] for found in codes.levels),
         )
-        for finer, coarser in zip(range(self._grid.top), range(1, self._grid.num_levels), strict=True):
-            assert shard.num_frames[finer] == shard.num_frames[coarser] * self._grid.ratio(finer), shard.num_frames
         with replacing(self.folder / shard.file) as part:
             save_file(levels, part)
-        write_json(self.folder / _described(track), plain(shard))
-        self._shards[track.content_hash] = shard
+        write_json(self.folder / f"{stem}.json", plain(shard))
+        self._shards[stem] = shard
 
     def finish(self) -> None:
         """Write the index: the tracks added or found by `has` make up the data set."""
@@ -144,12 +150,15 @@ class CodeStore:
     @property
     def data_hash(self) -> str:
         """A hash of what is learned from: the codec, the content and the labels."""
-        seen = sorted((shard.track.content_hash, shard.track.artist or "", shard.track.genres) for shard in self.shards)
+        seen = sorted(
+            (shard.track.content_hash, shard.variation, shard.track.artist or "", shard.track.genres)
+            for shard in self.shards
+        )
         return hashlib.blake2b(json.dumps([self.codec_hash, seen]).encode(), digest_size=8).hexdigest()
 
     def indices(self, side: Split) -> list[int]:
-        """The places in `shards` of the tracks on one side of the split."""
-        return [index for index, shard in enumerate(self.shards) if split(shard.track) == side]
+        """The places in `shards` of the tracks on one side of the split, as they are."""
+        return [index for index, shard in enumerate(self.shards) if shard.variation == 0 and split(shard.track) == side]
 
     def batch(
         self,
@@ -188,7 +197,7 @@ class CodeStore:
         """
         self._ratio_fits(level, context_frames)
         indices = self.indices("validation")
-        lengths = [self._length(index, level, context_frames) for index in indices]
+        lengths = [self._length(self.shards[index], level, context_frames) for index in indices]
         limit = sum(lengths) if max_windows is None else max_windows
         chunks = [Chunk(indices[chunk.track], chunk.start) for chunk in spread(lengths, context_frames, limit)]
         for start in range(0, len(chunks), batch_size):
@@ -231,17 +240,18 @@ class CodeStore:
                 f"make it a multiple of {self._ratio(level)}, the frames under one of the level above",
             )
 
-    def _length(self, index: int, level: int, context_frames: int) -> int:
-        frames = self.shards[index].num_frames[level]
-        return frames if frames >= context_frames else 0
+    def _length(self, shard: Shard, level: int, context_frames: int) -> int:
+        """Frames of a track at a level, 0 where a window or the codes that it is conditioned on do not fit."""
+        frames = shard.num_frames[level]
+        conditioned = level == self.grid.top or shard.num_frames[level + 1] * self._ratio(level) >= frames
+        return frames if conditioned and frames >= context_frames else 0
 
     def _draw(self, level: int, context_frames: int) -> Draw:
         if (level, context_frames) not in self._draws:
             self._ratio_fits(level, context_frames)
-            learned = set(self.indices("train"))
             lengths = [
-                self._length(index, level, context_frames) if index in learned else 0
-                for index in range(len(self.shards))
+                self._length(shard, level, context_frames) if split(shard.track) == "train" else 0
+                for shard in self.shards
             ]
             if not any(lengths):
                 raise UserError(
@@ -290,5 +300,5 @@ def _key(level: int) -> str:
     return f"level_{level}"
 
 
-def _described(track: Track) -> str:
-    return f"{track.content_hash}.json"
+def _stem(track: Track, variation: int) -> str:
+    return f"{track.content_hash}-{variation}" if variation else track.content_hash

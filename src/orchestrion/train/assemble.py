@@ -64,7 +64,8 @@ def build_model(
     )
     codec = load_codec(codec_folder, base)
     parameters = {"codec": _count(codec)} | {f"prior {level}": _count(prior) for level, prior in priors.items()}
-    card = model_card(info, parameters, [shard.track for shard in store.shards])
+    variations = max(shard.variation for shard in store.shards)
+    card = model_card(info, parameters, [shard.track for shard in store.shards if not shard.variation], variations)
     return write_model(folder, info, codec, priors, card=card, dtype=dtype)
 
 
@@ -88,8 +89,11 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Track]) -> str:
-    """The text of a model card: what the model is, how well it predicts, and all it learned from."""
+def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Track], variations: int = 0) -> str:
+    """The text of a model card: what the model is, how well it predicts, and all it learned from.
+
+    `variations`: how often each training track was heard besides at other speeds.
+    """
     grid = info.grid
     lines = [
         f"# {info.name}",
@@ -112,7 +116,7 @@ def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Tra
         "",
         "## What it learned from",
         "",
-        *_track_lines(tracks),
+        *_track_lines(tracks, variations),
     ]
     return "\n".join(lines) + "\n"
 
@@ -130,13 +134,14 @@ def _level_rows(info: ModelInfo) -> Iterable[str]:
         yield f"{rate} {single:.2f} | {bits:.2f} | {unlabelled:.2f} | {single - bits:.2f} |"
 
 
-def _track_lines(tracks: Sequence[Track]) -> Iterable[str]:
+def _track_lines(tracks: Sequence[Track], variations: int) -> Iterable[str]:
     by_artist: dict[str, list[Track]] = defaultdict(list)
     for track in tracks:
         by_artist[track.artist or "unknown"].append(track)
     hours = sum(track.seconds for track in tracks) / 3600
     held_out = sum(split(track) == "validation" for track in tracks)
-    yield f"{len(tracks)} tracks, {hours:.1f} hours; {held_out} of them (marked *) only for validation."
+    varied = f" Training tracks were also heard in {variations} other keys and tempos." if variations else ""
+    yield f"{len(tracks)} tracks, {hours:.1f} hours; {held_out} of them (marked *) only for validation.{varied}"
     yield ""
     yield "| artist | track | minutes | licence | source |"
     yield "| --- | --- | --- | --- | --- |"

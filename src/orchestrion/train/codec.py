@@ -11,6 +11,7 @@ from orchestrion.audio.spectral import decibels, distance, signal_to_noise
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.codebook import entropy_bits
+from orchestrion.codec.loss import SCALE_SIZE, loss_scales
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
@@ -19,6 +20,25 @@ from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.show import compare_spectrograms
 
 Clips = Float[Tensor, "clip channel sample"]
+
+_SCALE_BATCHES = 16  # of training chunks, that the scales of a loss are measured on
+
+
+def with_scales(config: CodecTrainingConfig, tracks: TrackStore) -> CodecTrainingConfig:
+    """The settings; where the loss is not relative, with its scales measured in the training music, as published."""
+    codec, training = config.codec, config.training
+    if codec.loss.relative:
+        return config
+    num_samples = codec.grid.whole(codec.grid.num_samples(config.chunk_seconds))
+    if num_samples <= SCALE_SIZE[0] // 2:
+        raise UserError(f"chunks of {num_samples} samples are too short to measure by", "raise chunk_seconds")
+    batches = (
+        tracks.batch(step, batch_size=training.batch_size, num_samples=num_samples, seed=training.seed)
+        for step in range(_SCALE_BATCHES)
+    )
+    scales = loss_scales(clip for batch in batches for clip in batch)
+    loss = codec.loss.model_copy(update=scales._asdict())
+    return config.model_copy(update={"codec": codec.model_copy(update={"loss": loss})})
 
 
 class CodecRecipe:
@@ -37,6 +57,11 @@ class CodecRecipe:
             raise UserError(
                 f"chunks of {self.chunk_samples} samples are too short for spectra of {longest}",
                 "raise chunk_seconds, or use smaller codec.loss.spectral_sizes",
+            )
+        if self.chunk_samples * config.codec.channels < config.codec.loss.num_largest and config.codec.loss.largest:
+            raise UserError(
+                f"chunks of {self.chunk_samples} samples have no {config.codec.loss.num_largest} largest errors",
+                "raise chunk_seconds, or lower codec.loss.num_largest",
             )
         clip_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.validation_seconds))
         clips = list(

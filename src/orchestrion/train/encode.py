@@ -1,6 +1,6 @@
-"""Encoding a data set: every track through the codec once, into code shards that priors learn from."""
+"""Encoding a data set: every track through the codec, into code shards that priors learn from."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,22 +10,32 @@ from orchestrion.codec import Codec
 from orchestrion.data.encoded import ShardWriter
 from orchestrion.data.manifest import Track
 from orchestrion.data.tracks import TrackStore
+from orchestrion.data.vary import vary
 from orchestrion.errors import UserError
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """`done` of `total` tracks lie in the folder as codes."""
+    """`done` of `total` tracks and variations lie in the folder as codes."""
 
     track: Track
     done: int
     total: int
 
 
-def encode_tracks(codec: Codec, codec_hash: str, tracks: TrackStore, folder: Path) -> Iterator[Encoded]:
+def encode_tracks(
+    codec: Codec,
+    codec_hash: str,
+    tracks: TrackStore,
+    folder: Path,
+    *,
+    variations: int = 0,
+    varied_levels: Collection[int] | None = None,
+) -> Iterator[Encoded]:
     """Encode every track of `tracks` at every level into `folder`; tracks that are there already are kept.
 
-    `codec_hash` names the codec's weights. The end of a track is filled up with silence to a whole frame.
+    Training tracks are encoded `variations` times more, each time at another speed (`vary`), at `varied_levels` or
+    at all. `codec_hash` names the codec's weights. The end of a track is filled up with silence to a whole frame.
     """
     config = codec.config
     if (tracks.sample_rate, tracks.channels) != (config.sample_rate, config.channels):
@@ -36,12 +46,15 @@ def encode_tracks(codec: Codec, codec_hash: str, tracks: TrackStore, folder: Pat
         )
     writer = ShardWriter(folder, codec.grid, config.codebook.size, codec_hash)
     device = next(codec.parameters()).device
-    total = len(tracks.tracks)
-    for index, prepared in enumerate(tracks.tracks):
-        if not writer.has(prepared.track):
-            audio = tracks.audio(index)
+    learned = tracks.indices("train")
+    work = [(index, 0) for index in range(len(tracks.tracks))]
+    work += [(index, variation) for variation in range(1, variations + 1) for index in learned]
+    for done, (index, variation) in enumerate(work, 1):
+        track = tracks.tracks[index].track
+        if not writer.has(track, variation):
+            audio = vary(tracks.audio(index), track.content_hash, variation, codec.grid.hop_lengths[-1])
             whole = F.pad(audio, (0, codec.grid.whole(audio.shape[-1]) - audio.shape[-1]))
-            codes = codec.encode(whole[None].to(device))
-            writer.add(prepared.track, codes, audio.shape[-1])
-        yield Encoded(prepared.track, index + 1, total)
+            codes = codec.encode(whole[None].to(device), varied_levels if variation else None)
+            writer.add(track, codes, audio.shape[-1], variation)
+        yield Encoded(track, done, len(work))
     writer.finish()
