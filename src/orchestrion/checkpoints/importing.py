@@ -44,6 +44,8 @@ _MADE_ANEW = ("codebook.sums", "codebook.counts", "codebook.filled")
 """State of the codebook's average, which the published files leave out."""
 _WEIGHTS = (torch.float32, torch.float16, torch.bfloat16)
 _SHOWN = 40
+_UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What settings raise that were not made for a model."""
 _CHOOSE = "give the files of one model, each once: vqvae, prior_level_0, prior_level_1, prior_level_2"
 
 T = TypeVar("T")
@@ -146,7 +148,7 @@ def _sorted(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, dict[int, Ch
             codecs.append(one)
         elif not any(key.startswith("prior.") for key in one.tensors):
             problems.append(f"{one.path} is neither a VQ-VAE nor a prior")
-        elif not isinstance(level := one.hyperparameters.get("level"), int):
+        elif type(level := one.hyperparameters.get("level")) is not int:
             problems.append(f"{one.path} does not say of which level it is")
         elif level in priors:
             problems.append(f"{priors[level].path} and {one.path} are both of level {level}")
@@ -219,9 +221,22 @@ def _from_file(checkpoint: Checkpoint, convert: Callable[[dict[str, Any]], C]) -
         return convert(checkpoint.hyperparameters)
     except KeyError as error:
         raise UserError(f"the hyperparameters in {checkpoint.path} lack {error}") from error
-    except (TypeError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"the hyperparameters in {checkpoint.path} make no model: {reason}") from error
+    except _UNFIT as error:
+        raise _no_model(checkpoint, error) from error
+
+
+def _shapes(kind: type[nn.Module], config: Any, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Every tensor of the model that the file is to hold, without memory."""
+    try:
+        with torch.device("meta"):
+            return kind(config).state_dict()
+    except _UNFIT as error:
+        raise _no_model(checkpoint, error) from error
+
+
+def _no_model(checkpoint: Checkpoint, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"the hyperparameters in {checkpoint.path} make no model: {reason}")
 
 
 def _names(checkpoint: Checkpoint, config: PriorConfig, labels: Path | None) -> PublishedNames:
@@ -233,8 +248,7 @@ def _names(checkpoint: Checkpoint, config: PriorConfig, labels: Path | None) -> 
 
 
 def _codec_part(checkpoint: Checkpoint, config: CodecConfig) -> _Part:
-    with torch.device("meta"):
-        wanted = Codec(config).state_dict()
+    wanted = _shapes(Codec, config, checkpoint)
     stored = {key: tensor for key, tensor in wanted.items() if not key.endswith(_MADE_ANEW)}
     placed = _placed(checkpoint, lambda key: codec_target(key, config), stored)
     entries = [_entry(name, tensor, target, torch.float32) for name, (tensor, target) in placed.items()]
@@ -250,15 +264,14 @@ def _codec_part(checkpoint: Checkpoint, config: CodecConfig) -> _Part:
 
 
 def _prior_part(checkpoint: Checkpoint, config: PriorConfig, dtype: torch.dtype | None) -> _Part:
-    with torch.device("meta"):
-        prior: nn.Module = Prior(config)
+    wanted = _shapes(Prior, config, checkpoint)
     tensors = checkpoint.tensors
     copies = [key for key in tensors if is_tied_copy(key, config)]
     for key in copies:
         original = tensors.get("prior.x_emb.weight")
         if original is not None and not torch.equal(tensors[key], original):
             raise UserError(f"{checkpoint.path}: {key} and prior.x_emb.weight differ, and this model has one for both")
-    placed = _placed(checkpoint, prior_target, prior.state_dict(), skipped=copies)
+    placed = _placed(checkpoint, prior_target, wanted, skipped=copies)
     return _Part(
         checkpoint,
         [_entry(name, tensor, target, dtype or tensor.dtype) for name, (tensor, target) in placed.items()],

@@ -3,20 +3,32 @@
 import mmap
 import pickle
 import struct
-from collections import OrderedDict
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage, nn
+from torch._weights_only_unpickler import Unpickler, get_globals_in_pkl
+from torch.storage import TypedStorage
 
 from orchestrion.errors import UserError
 from orchestrion.files import explained
 
 _ZIP = b"PK\x03\x04"
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch's serialisation before it wrote zip archives
+# What a file begins with in torch's serialisation before it wrote zip archives: its mark and its version.
+_OLD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + pickle.dumps(1001, protocol=2)
+_OF_WEIGHTS = {
+    f"torch.{kind}Storage" for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Byte", "Bool")
+}
+_OF_WEIGHTS |= {"collections.OrderedDict", "torch._utils._rebuild_tensor_v2"}
+"""All that an old file of weights names; torch's `weights_only` allows more."""
 _AGAIN = "get the file again from where it was published"
+
+StorageOf = Callable[[str, torch.dtype, int], UntypedStorage]
+"""The memory of a piece of the file, from its key, type and number of elements."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +55,26 @@ def open_checkpoint(path: Path) -> Checkpoint:
     model, hyperparameters = (content.get(name) if isinstance(content, dict) else None for name in ("model", "hps"))
     if not isinstance(model, dict) or not isinstance(hyperparameters, dict):
         raise UserError(f"{path} is not a published checkpoint: it has no 'model' and 'hps'", "give another file")
-    tensors = {str(key).removeprefix("module."): tensor for key, tensor in model.items()}
-    strange = [key for key, tensor in tensors.items() if not isinstance(tensor, Tensor)]
-    if strange or len(tensors) < len(model):
-        raise UserError(f"{path} has entries that are not tensors, or the same twice: {strange[:5]}", _AGAIN)
+    tensors = {
+        key.removeprefix("module."): tensor.detach()
+        for key, tensor in model.items()
+        if isinstance(key, str) and key.isprintable() and _is_weight(tensor)
+    }
+    if len(tensors) < len(model):
+        raise UserError(f"{path} has entries that are not tensors, or the same twice", _AGAIN)
     step = content.get("step")
     return Checkpoint(path, hyperparameters, tensors, step if isinstance(step, int) else None)
+
+
+def _is_weight(tensor: Any) -> bool:
+    """Whether this is a plain tensor that repeats nothing, of which a small file could claim any size."""
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_nested or tensor.is_quantized)
+        and tensor.numel() * tensor.itemsize <= tensor.untyped_storage().nbytes()
+    )
 
 
 def _open_zip(path: Path) -> Any:
@@ -60,122 +86,89 @@ def _open_zip(path: Path) -> Any:
         raise _damaged(path) from error
 
 
-class _Forbidden(Exception):
-    """The file names something that is not on the list."""
-
-
-@dataclass(frozen=True)
-class _Storage:
-    key: str
-    dtype: torch.dtype
-    first: int = 0
-    """Elements of the stored piece before this one."""
-
-
-@dataclass(frozen=True)
-class _View:
-    """A tensor as the file describes it."""
-
-    storage: _Storage
-    first: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-def _view(storage: Any, first: Any, shape: Any, stride: Any, *_: Any) -> _View:
-    return _View(storage, first, shape, stride)
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _view,
-    ("torch", "FloatStorage"): torch.float32,
-    ("torch", "HalfStorage"): torch.float16,
-    ("torch", "BFloat16Storage"): torch.bfloat16,
-    ("torch", "DoubleStorage"): torch.float64,
-    ("torch", "LongStorage"): torch.int64,
-    ("torch", "IntStorage"): torch.int32,
-    ("torch", "ByteStorage"): torch.uint8,
-    ("torch", "BoolStorage"): torch.bool,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Lets through what a file of weights is made of and refuses the rest, as torch does with `weights_only`.
-
-    torch itself can only read such a file whole; this one puts a description in place of each tensor.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise _Forbidden(f"{module}.{name}")
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, saved: Any) -> _Storage:
-        kind, dtype, key, _device, _num_elements, part = saved
-        if kind != "storage":
-            raise _Forbidden(str(kind))
-        return _Storage(key, dtype, part[1] if part else 0)
-
-
 def _open_old(path: Path) -> Any:
+    """What `torch.load` would give, which can only read such a file whole.
+
+    After its mark there are pickles of the writing machine's integer widths, of the content with a reference in place
+    of each stored piece, and of the order in which the pieces follow. The content is unpickled twice: where a piece
+    lies follows from the types of those before it, and only the content tells these.
+    """
+    if sys.byteorder != "little":
+        raise UserError(f"{path} has its bytes in another order than this machine", "import it on another machine")
     try:
         with path.open("rb") as file:
+            if file.read(len(_OLD)) != _OLD:
+                raise _damaged(path)
             # Private to this process, and writable only because torch complains about memory that is not.
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            if _Unpickler(file).load() != _MAGIC or _Unpickler(file).load() != _PROTOCOL:
-                raise _damaged(path)
-            _Unpickler(file).load()  # widths of integers on the machine that wrote it
-            content = _Unpickler(file).load()
-            places = _places(file, _Unpickler(file).load(), _dtypes(content), len(mapped))
-        model = content.get("model") if isinstance(content, dict) else None
-        if isinstance(model, dict):
-            for key, view in model.items():
-                model[key] = _mapped(view, mapped, places) if isinstance(view, _View) else view
-    except _Forbidden as error:
+            _unpickle(file)
+            start = file.tell()
+            pieces: dict[str, tuple[torch.dtype, int]] = {}
+
+            def note(key: str, dtype: torch.dtype, num_elements: int) -> UntypedStorage:
+                if pieces.setdefault(key, (dtype, num_elements)) != (dtype, num_elements):
+                    raise ValueError(f"two sizes of {key}")
+                return UntypedStorage(num_elements * dtype.itemsize, device="meta")  # type: ignore[no-untyped-call]
+
+            _unpickle(file, note)
+            places = _places(file, _unpickle(file), pieces, len(mapped))
+
+            def place(key: str, dtype: torch.dtype, num_elements: int) -> UntypedStorage:
+                num_bytes = num_elements * dtype.itemsize
+                # torch refuses a view that reaches beyond it, and cannot make it larger.
+                return torch.frombuffer(
+                    mapped, dtype=torch.uint8, count=num_bytes, offset=places[key]
+                ).untyped_storage()
+
+            file.seek(start)
+            return _unpickle(file, place)
+    except pickle.UnpicklingError as error:
         raise _more_than_weights(path, str(error)) from error
     except UserError:
         raise
     except Exception as error:  # nor to what a damaged pickle may raise
         raise _damaged(path) from error
-    return content
 
 
-def _dtypes(content: Any) -> dict[str, torch.dtype]:
-    """The type of every stored piece that a tensor anywhere in `content` is a view of."""
-    found: dict[str, torch.dtype] = {}
-    waiting = [content]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, _View):
-            found[item.storage.key] = item.storage.dtype
-        elif isinstance(item, dict):
-            waiting += item.values()
-        elif isinstance(item, (list, tuple)):
-            waiting += item
-    return found
+def _unpickle(file: IO[bytes], storage_of: StorageOf | None = None) -> Any:
+    """The next pickle in `file`, read by what torch reads weights with; it refers to pieces only with `storage_of`."""
+    start = file.tell()
+    named: set[str] = get_globals_in_pkl(file)
+    if forbidden := named - (_OF_WEIGHTS if storage_of else set()):
+        raise pickle.UnpicklingError(", ".join(repr(name) for name in sorted(forbidden)))
+    file.seek(start)
+    unpickler: Any = Unpickler(file, encoding="utf-8")
+
+    def load(reference: Any) -> TypedStorage:
+        assert storage_of is not None
+        _, kind, key, _, num_elements, part = reference
+        dtype = kind.dtype
+        if type(key) is not str or type(num_elements) is not int or num_elements < 1 or part is not None:
+            raise ValueError("a reference that no file of weights has")
+        storage = storage_of(key, dtype, num_elements)
+        return TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)  # type: ignore[no-untyped-call]
+
+    if storage_of:
+        unpickler.persistent_load = load
+    return unpickler.load()
 
 
-def _places(file: IO[bytes], keys: Any, dtypes: dict[str, torch.dtype], size: int) -> dict[str, tuple[int, int]]:
-    """Offset in bytes and number of elements of every piece: each stands after its length, in the order of `keys`."""
-    places: dict[str, tuple[int, int]] = {}
+def _places(file: IO[bytes], keys: Any, pieces: dict[str, tuple[torch.dtype, int]], size: int) -> dict[str, int]:
+    """Where in the file every piece is: each stands after its length, in the order of `keys`."""
+    if not isinstance(keys, list) or len(keys) != len(pieces):
+        raise ValueError(f"{len(pieces)} pieces, not as listed")
+    places: dict[str, int] = {}
     position = file.tell()
     for key in keys:
+        dtype, num_elements = pieces.pop(key)
         file.seek(position)
-        (num_elements,) = struct.unpack("<q", file.read(8))
-        places[key] = (position + 8, num_elements)
-        position += 8 + num_elements * dtypes[key].itemsize
-        if num_elements < 0 or position > size:
+        if struct.unpack("<q", file.read(8)) != (num_elements,):
+            raise ValueError(f"another length of {key}")
+        places[key] = position + 8
+        position += 8 + num_elements * dtype.itemsize
+        if position > size:
             raise ValueError(f"{position} bytes of {size}")
     return places
-
-
-def _mapped(view: _View, mapped: mmap.mmap, places: dict[str, tuple[int, int]]) -> Tensor:
-    offset, num_elements = places[view.storage.key]
-    if not num_elements:
-        return torch.empty(view.shape, dtype=view.storage.dtype)
-    piece = torch.frombuffer(mapped, dtype=view.storage.dtype, count=num_elements, offset=offset)
-    return piece.as_strided(view.shape, view.stride, view.storage.first + view.first)
 
 
 def _more_than_weights(path: Path, what: str) -> UserError:
