@@ -35,9 +35,11 @@ def machine() -> str:
     )
 
 
-def write_section(name: str, text: str) -> None:
-    """Replace what stands between the marks of section `name`; the page has them."""
+def write_section(name: str, text: str, title: str = "") -> None:
+    """Replace what stands between the marks of section `name`; with a `title` it is added if the page has none."""
     page = PAGE.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+    if title and not pattern.search(page):
+        page += f"\n## {title}\n\n<!-- {name} -->\n<!-- end {name} -->\n"
     assert pattern.search(page), f"docs/benchmarks.md has no section {name}"
     write_text(PAGE, pattern.sub(lambda match: f"{match[1]}{text.strip()}\n{match[2]}", page))

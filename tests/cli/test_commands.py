@@ -24,7 +24,7 @@ def models(tmp_path_factory) -> Path:
 def _tiny_world(models, request, monkeypatch):
     monkeypatch.setenv(zoo.MODELS_VARIABLE, str(models))
     if "picture" not in request.node.name:
-        monkeypatch.setattr("orchestrion.jukebox.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+        monkeypatch.setattr("orchestrion.jukebox.song.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
 
 
 COMPOSE = ("compose", "--model", "ditty", "--device", "cpu", "--seconds", "0.3", "--seed", "7")
@@ -99,7 +99,7 @@ def test_the_same_command_gives_the_same_bytes(capsys):
 
 def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch):
     assert run(capsys, *COMPOSE, "-q", "-o", "whole.flac")[0] == 0
-    from orchestrion import jukebox
+    from orchestrion.jukebox import model as jukebox
 
     real, done = jukebox.fill_song, []
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, ar
     Path("there.flac").write_bytes(b"dear")
     Path("text.wav").write_text("words")
     for weights in ("load_prior", "load_codec"):
-        monkeypatch.setattr(f"orchestrion.jukebox.{weights}", None)
+        monkeypatch.setattr(f"orchestrion.jukebox.model.{weights}", None)
     status, out, err = run(capsys, *COMPOSE, *arguments)
     assert (status, out) == (2, "")
     assert problem in err and "Traceback" not in err

@@ -7,6 +7,7 @@ import tiny
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.level import PREFILL_FRAMES, LevelShape, fill_level
 from orchestrion.generate.pick import pick
+from orchestrion.generate.told import Told
 
 GREEDY = LevelSampling(temperature=0.0)
 
@@ -39,7 +40,7 @@ def test_each_frame_is_invented_in_its_place_under_its_coarser_codes(
         torch.arange(known).expand(batch, -1),
         total,
         shape=LevelShape(0, contexts * ratio, 5, ratio),
-        conditions=conditions,
+        told=Told(conditions),
         seeds=range(batch),
         sampling=LevelSampling(temperature=0.0, hop_fraction=fraction),
     )
@@ -55,7 +56,7 @@ def test_long_contexts_are_read_in_pieces():
         torch.arange(total - 2)[None],
         total,
         shape=LevelShape(0, total, 5, 1),
-        conditions=tiny.conditions(),
+        told=Told(tiny.conditions()),
         seeds=[0],
         sampling=GREEDY,
     )
@@ -80,7 +81,7 @@ def test_a_character_drawn_for_a_code_is_fed_back_and_kept_as_code_zero():
         torch.zeros(1, 0, dtype=torch.int64),
         3,
         shape=LevelShape(0, 8, 5, 1),
-        conditions=tiny.conditions(),
+        told=Told(tiny.conditions()),
         seeds=[0],
         sampling=GREEDY,
     )
@@ -102,7 +103,7 @@ NOTHING = torch.zeros(1, 0, dtype=torch.int64)
 def test_the_windows_draw_what_the_whole_prior_expects(top):
     """The slow way: each window read anew for each code, without a cache."""
     told = tiny.conditions()
-    _, codes = filled(top, NOTHING, 40, conditions=told, seeds=[5], **TOP)
+    _, codes = filled(top, NOTHING, 40, told=Told(told), seeds=[5], **TOP)
     from orchestrion.generate.pick import chances
     from orchestrion.generate.windows import windows
 
@@ -118,21 +119,21 @@ def test_the_windows_draw_what_the_whole_prior_expects(top):
 
 def test_a_level_stopped_after_any_window_ends_the_same(top):
     told = tiny.conditions()
-    events, whole = filled(top, NOTHING, 60, conditions=told, seeds=[5], **TOP)
+    events, whole = filled(top, NOTHING, 60, told=Told(told), seeds=[5], **TOP)
     kept = [event.codes for event in events if event.codes is not None]
     assert len(kept) == 4
     for codes in kept[:-1]:
-        assert torch.equal(filled(top, codes, 60, conditions=told, seeds=[5], **TOP)[1], whole)
+        assert torch.equal(filled(top, codes, 60, told=Told(told), seeds=[5], **TOP)[1], whole)
 
 
 def test_a_song_is_the_same_alone_and_among_others(top):
-    _, together = filled(top, NOTHING.expand(3, -1), 40, conditions=tiny.conditions(3), seeds=[4, 5, 6], **TOP)
-    _, alone = filled(top, NOTHING, 40, conditions=tiny.conditions(1), seeds=[5], **TOP)
+    _, together = filled(top, NOTHING.expand(3, -1), 40, told=Told(tiny.conditions(3)), seeds=[4, 5, 6], **TOP)
+    _, alone = filled(top, NOTHING, 40, told=Told(tiny.conditions(1)), seeds=[5], **TOP)
     assert torch.equal(together[1:2], alone)
     assert not torch.equal(together[0], together[1])
 
 
 def test_known_codes_stay(top):
     known = torch.arange(12)[None]
-    _, codes = filled(top, known, 40, conditions=tiny.conditions(), seeds=[5], **TOP)
+    _, codes = filled(top, known, 40, told=Told(tiny.conditions()), seeds=[5], **TOP)
     assert torch.equal(codes[:, :12], known)

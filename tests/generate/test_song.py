@@ -8,6 +8,7 @@ from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.generate.song import Plan, fill_song
+from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
 
 GRID = Grid(1000, (2, 4, 20))
@@ -42,7 +43,7 @@ def counted(*frames):
 
 def run(codes, plan, shelf=None):
     shelf = shelf or Shelf()
-    return list(fill_song(shelf, codes, plan, conditions=tiny.conditions(), seeds=[0])), shelf
+    return list(fill_song(shelf, codes, plan, tell=lambda level: Told(tiny.conditions()), seeds=[0])), shelf
 
 
 def same(codes, other):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrion.generate.windows import chunks, stride_frames, windows
+from orchestrion.generate.windows import stride_frames, windows
 
 
 @st.composite
@@ -61,10 +61,3 @@ def test_strides_are_whole_frames_of_the_level_above(ratio, contexts, fraction):
     stride = stride_frames(ratio * contexts, fraction, ratio)
     assert 0 < stride <= ratio * contexts
     assert stride % ratio == 0
-
-
-@given(st.integers(0, 300), st.integers(1, 40))
-def test_chunks_add_up_and_only_the_last_is_short(length, size):
-    cut = chunks(length, size)
-    assert sum(cut) == length
-    assert all(one == size for one in cut[:-1]) and all(0 < one <= size for one in cut)

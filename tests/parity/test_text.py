@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrion.generate.windows import chunks, windows
+from orchestrion.generate.windows import windows
 from orchestrion.text.normalize import DIALECTS
 from orchestrion.text.published import PublishedNames, make_labels
 from orchestrion.text.window import lyric_window, padded
@@ -122,11 +122,6 @@ def test_window_starts_are_the_published_ones(laid):
         starts = [window.start for window in windows(total, context=context, stride=case["hop_length"])]
         # What is shorter than the context is one shorter window here, and a case of its own in the published code.
         assert starts == (case["starts"] if total >= context else [0])
-
-
-def test_chunks_are_the_published_ones(laid):
-    for case in laid["split_chunks"]:
-        assert chunks(case["length"], case["chunk_size"]) == case["chunks"]
 
 
 def test_labels_move_through_a_song_as_published(parity):

@@ -19,6 +19,7 @@ from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.train.assemble import build_model
+from orchestrion.train.codec import CodecRecipe, with_scales
 from orchestrion.train.loop import Progress
 from orchestrion.train.precision import settled
 
@@ -219,3 +220,41 @@ def test_the_precision_is_settled_before_a_run_is_described():
     config = settled(small.training(2, precision="auto"), small.CPU)
     assert config.precision in ("bfloat16", "float32")
     assert settled(config, small.CPU) == config
+
+
+def test_a_loss_that_is_not_relative_is_divided_by_what_the_training_music_has(store):
+    config = small.codec_config(2)
+    assert with_scales(config, store) is config
+    absolute = config.codec.loss.model_copy(update={"relative": False})
+    codec = config.codec.model_copy(update={"loss": absolute})
+    with pytest.raises(UserError, match="raise chunk_seconds"):
+        with_scales(config.model_copy(update={"codec": codec}), store)
+    published = config.model_copy(update={"codec": codec, "chunk_seconds": 1.0})
+    scaled = with_scales(published, store)
+    power = float(torch.cat([store.audio(index)[0] for index in store.indices("train")]).square().mean())
+    assert scaled.codec.loss.waveform_scale == pytest.approx(power, rel=0.3)
+    assert with_scales(scaled, store) == scaled
+
+
+def test_chunks_with_fewer_samples_than_the_largest_errors_wanted_are_refused(store):
+    config = small.codec_config(2)
+    loss = config.codec.loss.model_copy(update={"largest": 0.1, "num_largest": 10**6})
+    with pytest.raises(UserError, match="largest errors"):
+        CodecRecipe(
+            config.model_copy(update={"codec": config.codec.model_copy(update={"loss": loss})}),
+            store,
+            torch.device("cpu"),
+        )
+
+
+def test_variations_of_training_tracks_are_encoded_and_named_in_the_card(codec_run, prior_runs, store, tmp_path):
+    varied = small.encoded(store, codec_run / "model", tmp_path / "codes", variations=2, varied_levels=(1,))
+    learned = {store.tracks[index].track.content_hash for index in store.indices("train")}
+    found = [(shard.track.content_hash, shard.num_frames) for shard in varied.shards if shard.variation]
+    assert sorted(content for content, _ in found) == sorted([*learned, *learned])
+    assert all(frames[0] == 0 and frames[1] > 0 for _, frames in found)
+    build_model("tones", codec_run / "model", prior_runs, varied, tmp_path / "model", licence="CC0-1.0")
+    assert "also heard in 2 other keys and tempos" in read_card(tmp_path / "model")
+    first = varied.batch(0, 4, 1, 16, seed=0)
+    again = small.encoded(store, codec_run / "model", tmp_path / "again", variations=2, varied_levels=(1,))
+    assert torch.equal(again.batch(0, 4, 1, 16, seed=0).codes, first.codes)

@@ -82,9 +82,9 @@ def run_codec(store: TrackStore, folder: Path, config: CodecTrainingConfig, **op
     return train(CodecRecipe(config, store, CPU), config.training, folder, **options)
 
 
-def encoded(store: TrackStore, model: Path, folder: Path) -> CodeStore:
+def encoded(store: TrackStore, model: Path, folder: Path, **options: object) -> CodeStore:
     info = read_model(model)
-    for _ in encode_tracks(load_codec(model, info), info.sha256[CODEC], store, folder):
+    for _ in encode_tracks(load_codec(model, info), info.sha256[CODEC], store, folder, **options):
         pass
     return CodeStore(folder)
 

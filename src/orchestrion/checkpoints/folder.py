@@ -1,6 +1,7 @@
 """A model on disk: `model.json`, weights as safetensors, a card (docs/formats.md)."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,18 @@ class ModelInfo(Settings):
     @property
     def grid(self) -> Grid:
         return self.codec.grid
+
+    @property
+    def artists(self) -> tuple[str, ...]:
+        """The names that may be asked for, in an imported model those of its top prior."""
+        names = self.published_names[-1] if self.published_names else None
+        return self.vocabulary.artists if names is None else tuple(names.artists)
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """Likewise."""
+        names = self.published_names[-1] if self.published_names else None
+        return self.vocabulary.genres if names is None else tuple(names.genres)
 
     def prior(self, level: int) -> PriorConfig:
         """Settings of a level's prior; UserError if the model has none."""
@@ -142,9 +155,18 @@ def load_codec(folder: Path, info: ModelInfo, dtype: torch.dtype = torch.float32
     return _load(folder, CODEC, info, unfilled(Codec, info.codec), dtype)
 
 
-def load_prior(folder: Path, info: ModelInfo, level: int, dtype: torch.dtype = torch.float32) -> Prior:
-    """The prior of `level`, likewise."""
-    return _load(folder, prior_file(level), info, unfilled(Prior, info.prior(level)), dtype)
+def load_prior(
+    folder: Path,
+    info: ModelInfo,
+    level: int,
+    dtype: torch.dtype = torch.float32,
+    num_layers: int | None = None,
+) -> Prior:
+    """The prior of `level`, likewise; with `num_layers` the first of its layers alone, for features."""
+    prior = unfilled(Prior, info.prior(level))
+    if num_layers is not None:
+        prior.tokens.transformer.keep_first(num_layers)
+    return _load(folder, prior_file(level), info, prior, dtype, partly=num_layers is not None)
 
 
 def write_weights(path: Path, module: nn.Module, dtype: torch.dtype | None = None) -> str:
@@ -193,14 +215,16 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtype) -> M:
+def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtype, *, partly: bool = False) -> M:
+    """Fill `module`; with `partly` the file may hold more than it has."""
     path = folder / name
     if not path.is_file():
         raise UserError(f"{path} is missing", "the model is incomplete: get it again")
     if info.sha256.get(name) != _sha256(path):
         raise UserError(f"{path} is not the file that {DESCRIPTION} describes", "it is damaged: get the model again")
-    tensors = _read_tensors(path)
-    _check_names_and_shapes(path, tensors, module.state_dict())
+    wanted = module.state_dict()
+    tensors = _read_tensors(path, wanted.keys() if partly else None)
+    _check_names_and_shapes(path, tensors, wanted)
     for key, tensor in tensors.items():
         if tensor.is_floating_point():
             if not tensor.isfinite().all():
@@ -212,10 +236,11 @@ def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtyp
     return module.eval()
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
+    """The tensors in a file, or those of them that are among `names`."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys() if names is None or name in names}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file", "get the model again") from error
 

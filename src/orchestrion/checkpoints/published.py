@@ -25,6 +25,9 @@ Hyperparameters = Mapping[str, Any]
 """Settings by the names that the published checkpoints give them."""
 
 
+_MOST_LAYERS = 1000
+
+
 @dataclass(frozen=True)
 class Target:
     """Where a published tensor goes: our key, and what is done to it on the way."""
@@ -155,16 +158,23 @@ def _residual(block: str, step: str) -> str:
     return f"blocks.{block}.{'wide' if step == '1' else 'narrow'}"
 
 
+def _few(count: Any) -> int:
+    """`count`, if a model can have as many layers: a file could ask for more than any memory holds."""
+    if type(count) is not int or not 0 < count <= _MOST_LAYERS:
+        raise ValueError(f"{count!r} where 1 to {_MOST_LAYERS} are possible")
+    return count
+
+
 def codec_config(given: Hyperparameters, like: CodecConfig) -> CodecConfig:
     """Settings of a VQ-VAE from the hyperparameters in its checkpoint; losses as in `like`."""
     cycle, levels = given["dilation_cycle"], []
-    for level, factor in enumerate(given["hvqvae_multipliers"] or [1] * given["levels"]):
-        depth, width = given["depth"] * factor, given["width"] * factor
+    for level, factor in enumerate(given["hvqvae_multipliers"] or [1] * _few(given["levels"])):
+        depth, width = _few(given["depth"] * factor), given["width"] * factor
         levels.append(
             published.codec_level(
-                tuple(given["downs_t"][: level + 1]),
+                tuple(_few(down) for down in given["downs_t"][: level + 1]),
                 width=width,
-                dilations=published.dilations(depth, given["dilation_growth_rate"], cycle or depth),
+                dilations=published.dilations(depth, _few(given["dilation_growth_rate"]), cycle or depth),
                 residual_width=int(width * given["m_conv"]),
             )
         )
@@ -202,7 +212,7 @@ def prior_config(given: Hyperparameters, *, codebook_size: int, hop_length: int,
         transformer=published.stack(
             width=given["prior_width"],
             num_heads=given["heads"],
-            patterns=published.attention_patterns(given["attn_order"], given["prior_depth"]),
+            patterns=published.attention_patterns(given["attn_order"], _few(given["prior_depth"])),
             num_rows=given["blocks"] or 1,
             lyric_tokens=given["n_tokens"] if given["single_enc_dec"] else 0,
             attention_ratio=given["m_attn"],
@@ -227,11 +237,11 @@ def prior_config(given: Hyperparameters, *, codebook_size: int, hop_length: int,
 
 
 def _conditioner(given: Hyperparameters, ratio: int) -> ConditionerConfig:
-    depth = given["cond_depth"]
+    depth, growth = _few(given["cond_depth"]), _few(given["cond_dilation_growth_rate"])
     return ConditionerConfig(
         width=given["cond_width"],
         strides=(2,) * (ratio.bit_length() - 1),
-        dilations=published.dilations(depth, given["cond_dilation_growth_rate"], given["cond_dilation_cycle"] or depth),
+        dilations=published.dilations(depth, growth, given["cond_dilation_cycle"] or depth),
         scale=depth**-0.5 if given["cond_res_scale"] else 1.0,
     )
 
@@ -242,7 +252,7 @@ def _lyrics(given: Hyperparameters) -> LyricsConfig | None:
     encoder = published.stack(
         width=given["prime_width"],
         num_heads=given["prime_heads"],
-        patterns=published.attention_patterns(given["prime_attn_order"], given["prime_depth"]),
+        patterns=published.attention_patterns(given["prime_attn_order"], _few(given["prime_depth"])),
         num_rows=given["prime_blocks"] or 1,
         attention_ratio=given["prime_m_attn"],
         mlp_ratio=given["prime_m_mlp"],
@@ -254,4 +264,6 @@ def _lyrics(given: Hyperparameters) -> LyricsConfig | None:
         num_characters=given["n_tokens"],
         encoder=None if given["single_enc_dec"] else encoder,
         loss_weight=given["prime_loss_fraction"],
+        alignment_layer=given["alignment_layer"],
+        alignment_head=given["alignment_head"],
     )

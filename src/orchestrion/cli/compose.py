@@ -1,9 +1,9 @@
 """`orchestrion compose`, and the making of a song that other commands share."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -25,7 +25,10 @@ from orchestrion.errors import UserError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from orchestrion.jukebox import Composition, Song
+    from orchestrion.jukebox import Composition, Progress, Song
+    from orchestrion.nn.fast import Weights
+
+Made = TypeVar("Made")
 
 
 @click.command()
@@ -44,9 +47,20 @@ if TYPE_CHECKING:
 @click.option(
     "--total-seconds",
     type=float,
-    help="Length of the piece that the song is the beginning of.  [default: --seconds]",
+    help="Length of the whole piece that the song is a part of.  [default: to the song's end]",
 )
+@click.option(
+    "--offset-seconds", type=float, default=0.0, show_default=True, help="Where in the piece the song begins."
+)
+@click.option("--lyrics", type=PATH, help="Text file with the words of the piece, for a model that sings.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed and request give the same song.")
+@click.option(
+    "--takes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Make so many songs together, with the seeds from --seed on: song-1.flac, song-2.flac, …",
+)
 @click.option("--prime", type=PATH, help="Go on from the sound in this file.")
 @click.option(
     "--prime-start",
@@ -75,7 +89,10 @@ def compose(
     genres: tuple[str, ...],
     seconds: float,
     total_seconds: float | None,
+    offset_seconds: float,
+    lyrics: Path | None,
     seed: int,
+    takes: int,
     prime: Path | None,
     prime_start: float,
     prime_seconds: float | None,
@@ -86,6 +103,7 @@ def compose(
     hop: tuple[float, ...] | None,
     device: str,
     dtype: str,
+    weights: "Weights | None",
     threads: int | None,
     force: bool,
     as_json: bool,
@@ -96,6 +114,7 @@ def compose(
     Beside the song stand its picture (.png) and its folder (.song), with the codes that `continue`, `upsample`
     and `decode` need. The same command again goes on with a song that was stopped.
     """
+    from orchestrion.files import read_text
     from orchestrion.generate.request import Prime, Request
 
     if prime is None and (prime_start or prime_seconds is not None):
@@ -106,56 +125,80 @@ def compose(
         genres=genres,
         seed=seed,
         total_seconds=total_seconds,
+        offset_seconds=offset_seconds,
+        lyrics=read_text(lyrics, "lyrics") if lyrics else "",
         finest_level=finest_level,
         prime=None if prime is None else Prime(path=str(prime), start_seconds=prime_start, seconds=prime_seconds),
     )
-    check_output(output, force=force)
-    jukebox = open_jukebox(model, device=device, dtype=dtype, threads=threads)
+    outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
+    for path in outputs:
+        check_output(path, force=force)
+    jukebox = open_jukebox(model, device=device, dtype=dtype, weights=weights, threads=threads)
     drawn = sampling(jukebox.info.sampling, temperature=temperature, top_k=top_k, top_p=top_p, hop=hop)
-    request = asked.changed(sampling=drawn)
+    requests = asked.changed(sampling=drawn).takes(takes)
     make(
-        lambda folder: jukebox.compose(request, folder, replace=force),
-        output,
+        lambda folders: jukebox.compose_all(requests, folders, replace=force),
+        outputs,
         force=force,
         as_json=as_json,
         quiet=quiet,
     )
 
 
-def make(begin: Callable[[Path], "Composition"], output: Path, *, force: bool, as_json: bool, quiet: bool) -> None:
-    """Make a song in the folder beside `output`, with a picture, and show the result.
+Begin = Callable[[list[Path]], "Composition[tuple[Song, ...]]"]
 
-    `begin` starts the composition that is kept in a folder.
+
+def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet: bool) -> None:
+    """Make songs in the folders beside `outputs`, with pictures, and show the result.
+
+    `begin` starts the composition that is kept in these folders.
     """
     from orchestrion.config import plain
     from orchestrion.files import refuse_overwrite
     from orchestrion.library.folder import beside
 
-    folder, picture = beside(output), output.with_suffix(".png")
-    refuse_overwrite(picture, force)
-    composition = begin(folder)
+    folders, pictures = [beside(path) for path in outputs], [path.with_suffix(".png") for path in outputs]
+    for picture in pictures:
+        refuse_overwrite(picture, force)
+    composition = begin(folders)
     try:
-        song, took = watch(composition, quiet=quiet)
+        songs, took = watch(composition, quiet=quiet)
     except KeyboardInterrupt:
-        message = f"stopped; what is made is kept in {folder}: the same command goes on with it"
-        click.echo(message, err=True)
+        kept = ", ".join(str(folder) for folder in folders)
+        click.echo(f"stopped; what is made is kept in {kept}: the same command goes on with it", err=True)
         raise click.exceptions.Exit(STOPPED) from None
-    song.save(output)
-    song.draw(picture)
-    result = {
-        "audio": str(output),
-        "picture": str(picture),
-        "folder": str(folder),
-        "seconds": song.seconds,
-        "sample_rate": song.sample_rate,
-        "request": plain(song.request),
-        "took_seconds": took,
-    }
-    show_result(result, "audio", as_json=as_json)
+    results = []
+    for song, output, picture, folder in zip(songs, outputs, pictures, folders, strict=True):
+        song.save(output)
+        song.draw(picture)
+        results.append(
+            {
+                "audio": str(output),
+                "picture": str(picture),
+                "folder": str(folder),
+                "seconds": song.seconds,
+                "sample_rate": song.sample_rate,
+                "request": plain(song.request),
+                "took_seconds": took,
+            }
+        )
+    together = {"audio": "\n".join(str(path) for path in outputs), "takes": results}
+    show_result(results[0] if len(results) == 1 else together, "audio", as_json=as_json)
 
 
-def watch(composition: "Composition", *, quiet: bool) -> tuple["Song", dict[str, float]]:
-    """Finish a composition with a bar for each level; returns the song and the seconds that each part took."""
+def alone(composition: "Composition[Song]") -> "Composition[tuple[Song, ...]]":
+    """One song in the making, as one of one."""
+    from orchestrion.jukebox import Composition
+
+    def steps() -> Generator["Progress", None, tuple["Song", ...]]:
+        yield from composition
+        return (composition.finish(),)
+
+    return Composition(steps())
+
+
+def watch(composition: "Composition[Made]", *, quiet: bool) -> tuple[Made, dict[str, float]]:
+    """Finish a composition with a bar for each level; returns what was made and the seconds that each part took."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -179,8 +222,7 @@ def watch(composition: "Composition", *, quiet: bool) -> tuple["Song", dict[str,
             now = time.perf_counter()
             took[part] = took.get(part, 0.0) + now - before
             before = now
-    song = composition.finish()
-    return song, {part: round(seconds, 3) for part, seconds in took.items()}
+    return composition.finish(), {part: round(seconds, 3) for part, seconds in took.items()}
 
 
 def changes(**given: Any) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def list_(as_json: bool) -> None:
                 "megabytes": round(_bytes(folder) / 1e6, 1),
                 "sample_rate": info.codec.sample_rate,
                 "levels": info.grid.num_levels,
-                "artists": len(info.vocabulary.artists),
-                "genres": len(info.vocabulary.genres),
+                "artists": len(info.artists),
+                "genres": len(info.genres),
             }
         )
     lines = [
@@ -70,8 +70,8 @@ def show(name: str, card: bool, as_json: bool) -> None:
         "megabytes": round(_bytes(folder) / 1e6, 1),
         "sample_rate": info.codec.sample_rate,
         "channels": info.codec.channels,
-        "artists": list(info.vocabulary.artists),
-        "genres": list(info.vocabulary.genres),
+        "artists": list(info.artists),
+        "genres": list(info.genres),
         "levels": _levels(info),
         "about": info.about,
         "card": text_of_card,

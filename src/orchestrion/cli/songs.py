@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrion.cli.compose import changes, make
+from orchestrion.cli.compose import alone, changes, make
 from orchestrion.cli.options import (
     PATH,
     check_output,
@@ -62,8 +62,8 @@ def continue_(
     before = jukebox.load(kept.path)
     changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
     make(
-        lambda folder: jukebox.continue_(before, seconds, folder, replace=force, **changed),
-        output,
+        lambda folders: alone(jukebox.continue_(before, seconds, folders[0], replace=force, **changed)),
+        [output],
         force=force,
         as_json=as_json,
         quiet=quiet,
@@ -97,8 +97,8 @@ def upsample(
     before = jukebox.load(kept.path)
     changed = changes(seed=seed, sampling=drawn)
     make(
-        lambda folder: jukebox.upsample(before, folder, replace=force, **changed),
-        output,
+        lambda folders: alone(jukebox.upsample(before, folders[0], replace=force, **changed)),
+        [output],
         force=force,
         as_json=as_json,
         quiet=quiet,
@@ -205,7 +205,7 @@ def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) ->
     from orchestrion.config import read_settings
     from orchestrion.generate.request import Request
 
-    engine = {name: settings.pop(name) for name in ("device", "dtype", "threads")}
+    engine = {name: settings.pop(name) for name in ("device", "dtype", "weights", "threads")}
     jukebox = open_jukebox(model or kept.info.model.name, **engine)
     if all(value is None for value in settings.values()):
         return jukebox, None

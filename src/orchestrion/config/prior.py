@@ -123,6 +123,9 @@ class LyricsConfig(Settings):
     encoder: TransformerConfig | None = None
     loss_weight: float = Field(default=0.4, ge=0)
     """Weight of a character's loss where a code's is 1."""
+    alignment_layer: int | None = Field(default=None, ge=0)
+    alignment_head: int | None = Field(default=None, ge=0)
+    """The layer, from 0, and the head of it whose attention follows the words, where that is known."""
 
 
 class PriorConfig(Settings):
@@ -163,6 +166,12 @@ class PriorConfig(Settings):
             if self.lyrics.num_characters % encoder.num_rows:
                 raise ValueError(f"{self.lyrics.num_characters} characters cannot be cut into {encoder.num_rows} rows")
         return self
+
+    @property
+    def aligned_layers(self) -> tuple[int, ...]:
+        """The layers, from 0, that attend to lyrics alone or nearly so."""
+        reading = "lyrics" if self.lyrics and self.lyrics.encoder else "prefix"
+        return tuple(layer for layer, pattern in enumerate(self.transformer.patterns) if pattern == reading)
 
     @property
     def lyric_tokens(self) -> int:

@@ -1,7 +1,7 @@
 """Filling one level with codes, window by window."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick
+from orchestrion.generate.told import Told
 from orchestrion.generate.windows import Window, stride_frames, windows
 from orchestrion.prior.labels import Conditions
 
@@ -52,40 +53,62 @@ def fill_level(
     total: int,
     *,
     shape: LevelShape,
-    conditions: Conditions,
+    told: Told,
     seeds: Sequence[int],
     sampling: LevelSampling,
+    most_rows: int | None = None,
 ) -> Iterator[Filled]:
     """Extend the codes `known` to `total` frames, a song in each row.
 
-    `conditions` are the song's: `start_samples` is where frame 0 is, and `coarser` holds the whole level
-    above. There is one seed for each row, and a row comes out the same whatever the others are.
+    There is one seed for each row, and a row comes out the same whatever the others are. `most_rows` bounds the
+    memory: so many songs, or all, are drawn together in each window.
     """
-    codes = known
+    codes, songs = known, len(seeds)
+    at_once = most_rows or songs
     stride = stride_frames(shape.context, sampling.hop_fraction, shape.ratio)
     for window in windows(total, context=shape.context, stride=stride, known=known.shape[1]):
-        chance = chances(seeds, shape.level, window.known, window.stop).to(codes.device)
-        state, logits = _begin(prior, codes, window, _narrowed(conditions, window, shape))
-        drawn = [pick(logits, chance[:, 0], sampling) - prior.first_code]
-        for frame in range(window.known + 1, window.stop):
-            yield Filled(shape.level, frame, total)
-            logits = _advance(prior, drawn[-1][:, None], state)
-            drawn.append(pick(logits, chance[:, frame - window.known], sampling) - prior.first_code)
+        invented: list[Int[Tensor, "row frame"]] = []
+        for first in range(0, songs, at_once):
+            rows = slice(first, min(first + at_once, songs))
+            here = told.rows(rows.start, rows.stop)
+            drawn: list[Int[Tensor, " row"]] = []
+            for code in _draw(prior, codes[rows], window, _narrowed(here, window, shape), seeds[rows], shape, sampling):
+                done = window.known * songs + first * (window.stop - window.known) + len(drawn) * len(code)
+                if drawn and done // songs > window.known:
+                    yield Filled(shape.level, done // songs, total)
+                drawn.append(code)
+            invented.append(torch.stack(drawn, 1))
         # A character drawn where a code belongs is read on as it is, and kept as code 0 (the published way).
-        codes = torch.cat([codes, torch.stack(drawn, 1).clamp(min=0)], 1)
+        codes = torch.cat([codes, torch.cat(invented).clamp(min=0)], 1)
         yield Filled(shape.level, window.stop, total, codes)
 
 
-def _narrowed(conditions: Conditions, window: Window, shape: LevelShape) -> Conditions:
-    """The conditions of one window."""
+def _draw(
+    prior: Predictor,
+    codes: Int[Tensor, "row frame"],
+    window: Window,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    shape: LevelShape,
+    sampling: LevelSampling,
+) -> Iterator[Int[Tensor, " row"]]:
+    """The frames that `window` invents, one after another."""
+    chance = chances(seeds, shape.level, window.known, window.stop).to(codes.device)
+    state, logits = _begin(prior, codes, window, conditions)
+    for column in range(window.stop - window.known):
+        code = pick(logits, chance[:, column], sampling) - prior.first_code
+        yield code
+        if window.known + column + 1 < window.stop:
+            logits = _advance(prior, code[:, None], state)
+
+
+def _narrowed(told: Told, window: Window, shape: LevelShape) -> Conditions:
+    """What is told about one window."""
     assert window.start % shape.ratio == 0, (window, shape)
-    coarser = conditions.coarser
-    if coarser is not None:
-        first, last = window.start // shape.ratio, -(-window.stop // shape.ratio)
-        assert last <= coarser.shape[1], (window, coarser.shape)
-        coarser = coarser[:, first:last]
-    start_samples = conditions.start_samples + window.start * shape.hop_length
-    return replace(conditions, start_samples=start_samples, coarser=coarser)
+    above = slice(window.start // shape.ratio, -(-window.stop // shape.ratio))
+    coarser = told.conditions.coarser
+    assert coarser is None or above.stop <= coarser.shape[1], (window, coarser.shape)
+    return told.window(window.start * shape.hop_length, above)
 
 
 @torch.no_grad()
@@ -96,8 +119,8 @@ def _begin(
     state = prior.begin(conditions, window.stop - window.start)
     given = codes[:, window.start : window.known]
     # At the very start there is nothing to read: one empty piece asks for the first logits.
-    for start in range(0, max(given.shape[1], 1), PREFILL_FRAMES):
-        logits = prior.advance(given[:, start : start + PREFILL_FRAMES], state)
+    for piece in torch.split(given, PREFILL_FRAMES, 1):
+        logits = prior.advance(piece, state)
     return state, logits
 
 

@@ -40,8 +40,9 @@ class Request(Settings):
     """A song to be made.
 
     An absent artist and no genres are a trained case, the same as asking for "unknown". `seconds` is the
-    length of the result, a prompt included; `total_seconds` the length that the model is told the whole
-    piece has, the same if absent. `sampling` has one entry per level, level 0 first; empty means the model's
+    length of the result, a prompt included; `total_seconds` the length that the model is told the whole piece
+    has, by default up to the song's end, and `offset_seconds` where in the piece the song begins. `lyrics` are the
+    whole piece's, for a model that sings. `sampling` has one entry per level, level 0 first; empty means the model's
     own. Levels finer than `finest_level` are left out: a draft that can be upsampled later.
     """
 
@@ -50,6 +51,8 @@ class Request(Settings):
     genres: tuple[str, ...] = ()
     seed: int = 0
     total_seconds: float | None = None
+    offset_seconds: float = 0.0
+    lyrics: str = ""
     sampling: tuple[LevelSampling, ...] = ()
     finest_level: int = 0
     prime: Prime | None = None
@@ -67,10 +70,12 @@ class Request(Settings):
                 raise UserError(f"{what} of {seconds} s cannot be made", "ask for a number of seconds above 0")
             if seconds is not None and seconds > LONGEST_SECONDS:
                 raise UserError(f"{what} of {seconds:.0f} s is too long", f"ask for {LONGEST_SECONDS:.0f} s or less")
-        if self.total_seconds is not None and self.total_seconds < self.seconds:
+        if not 0 <= self.offset_seconds <= LONGEST_SECONDS:
+            raise UserError(f"a song cannot begin at {self.offset_seconds} s of its piece", "give a number from 0 up")
+        if self.piece_seconds < self.offset_seconds + self.seconds:
             raise UserError(
-                f"{self.seconds} s do not fit a whole piece of {self.total_seconds} s",
-                "make total_seconds at least as long as seconds",
+                f"{self.seconds} s from {self.offset_seconds} s on do not fit a whole piece of {self.total_seconds} s",
+                "make total_seconds long enough to hold them",
             )
         if self.prime and self.prime.seconds is not None and self.prime.seconds >= self.seconds:
             raise UserError(
@@ -85,6 +90,17 @@ class Request(Settings):
             raise UserError(f"there is no level {self.finest_level}", "0 is the finest")
         return self
 
+    @property
+    def piece_seconds(self) -> float:
+        """How long the model is told that the whole piece is."""
+        return self.total_seconds or self.offset_seconds + self.seconds
+
+    def takes(self, num: int) -> tuple["Request", ...]:
+        """The same request `num` times, with the seeds from its own on."""
+        if num < 1:
+            raise UserError(f"{num} takes cannot be made", "ask for 1 or more")
+        return tuple(self.changed(seed=self.seed + take) for take in range(num))
+
     def changed(self, **changes: Any) -> "Request":
         """The same request with other settings, checked like a new one."""
         return Request(**{**dict(self), **changes})
@@ -94,7 +110,7 @@ class Request(Settings):
         if not (math.isfinite(seconds) and seconds > 0):
             raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
         longer = self.seconds + seconds
-        total = max(longer, self.total_seconds) if self.total_seconds else None
+        total = max(self.offset_seconds + longer, self.total_seconds) if self.total_seconds else None
         return self.changed(**{"seconds": longer, "total_seconds": total, "prime": None, "origin": origin, **changes})
 
     def upsampled(self, origin: Origin, **changes: Any) -> "Request":

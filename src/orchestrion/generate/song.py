@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-
-from jaxtyping import Int
-from torch import Tensor
+from dataclasses import dataclass
 
 from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.generate.level import LevelShape, Predictor, fill_level
+from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
-from orchestrion.prior.labels import Conditions
 
 OpenPrior = Callable[[int], AbstractContextManager[Predictor]]
 """Gives the prior of a level for as long as it is needed."""
@@ -32,7 +29,8 @@ class Drawn:
 class Plan:
     """What is to be made: how long, by which windows, drawn how, down to which level.
 
-    `contexts` are the frames that each level's prior can see; `sampling` has one entry per level.
+    `contexts` are the frames that each level's prior can see; `sampling` has one entry per level. `most_songs` is how
+    many are drawn together at most, which bounds the memory.
     """
 
     grid: Grid
@@ -40,6 +38,7 @@ class Plan:
     contexts: tuple[int, ...]
     sampling: tuple[LevelSampling, ...]
     finest_level: int = 0
+    most_songs: int | None = None
 
     def num_frames(self, level: int) -> int:
         """Frames of `level` in the song, whole ones of the top level throughout."""
@@ -61,38 +60,35 @@ class Plan:
 
 
 def fill_song(
-    open_prior: OpenPrior, codes: Codes, plan: Plan, *, conditions: Conditions, seeds: Sequence[int]
+    open_prior: OpenPrior, codes: Codes, plan: Plan, *, tell: Callable[[int], Told], seeds: Sequence[int]
 ) -> Iterator[Drawn]:
     """Complete `codes` as planned, from the top level down; rows are songs, each with its own seed.
 
     What is there at the start of each level stays: the codes of a prompt, of a song to go on from, of a run
-    that was stopped, or of a whole level to be upsampled. `conditions` are those of the song, without
-    coarser codes.
+    that was stopped, or of a whole level to be upsampled. `tell` gives what the prior of a level is told about the
+    songs, without coarser codes.
     """
     if codes.grid != plan.grid:
         raise UserError(
             f"these codes are on {codes.grid} and the model's on {plan.grid}", "use the model that made them"
         )
     for level, (_, total) in plan.missing(codes).items():
-        known = codes.levels[level]
+        known, told = codes.levels[level], tell(level)
         if known is None:
-            known = _no_codes(conditions)
+            known = told.conditions.artist.new_zeros(len(seeds), 0)
         with open_prior(level) as prior:
             events = fill_level(
                 prior,
                 known,
                 total,
                 shape=plan.shape(level),
-                conditions=replace(conditions, coarser=None if level == plan.grid.top else codes[level + 1]),
+                told=told.over(None if level == plan.grid.top else codes[level + 1]),
                 seeds=seeds,
                 sampling=plan.sampling[level],
+                most_rows=plan.most_songs,
             )
             for event in events:
                 if event.codes is not None:
                     codes = codes.replace(level, event.codes)
                 yield Drawn(level, event.frames_done, total, None if event.codes is None else codes)
         del prior, events  # before the next is opened: one level's weights in memory at a time
-
-
-def _no_codes(conditions: Conditions) -> Int[Tensor, "batch frame"]:
-    return conditions.artist.new_zeros(len(conditions.artist), 0)

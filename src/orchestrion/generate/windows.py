@@ -45,13 +45,3 @@ def stride_frames(context: int, hop_fraction: float, ratio: int) -> int:
     """
     assert context % ratio == 0, (context, ratio)
     return max(int(context * hop_fraction) // ratio, 1) * ratio
-
-
-def chunks(length: int, size: int) -> list[int]:
-    """The lengths of the pieces of at most `size` that `length` frames are cut into, whole ones first.
-
-    >>> chunks(10, 3)
-    [3, 3, 3, 1]
-    """
-    assert length >= 0 and size > 0, (length, size)
-    return [min(size, length - start) for start in range(0, length, size)]

@@ -18,12 +18,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from orchestrion.config.prior import Pattern, TransformerConfig
-from orchestrion.nn.cache import LayerCache
-from orchestrion.nn.embed import rotate
-from orchestrion.nn.norm import unit_rms
+from orchestrion.nn.cache import LayerCache, Layout
+from orchestrion.nn.embed import rotate, rotate_in_place
+from orchestrion.nn.linear import Linear
+from orchestrion.nn.norm import unit_rms, unit_rms_in_place
+from orchestrion.nn.precision import multiplies_well
 
 Angles = tuple[Tensor, Tensor] | None
-"""Cosines and sines of rotary positions, or None where positions are learned."""
+"""Cosines and signed sines of rotary positions, or None where positions are learned."""
 
 
 class Attention(nn.Module):
@@ -45,11 +47,11 @@ class Attention(nn.Module):
         self.spread = 1 if pattern == "summary" else config.spread
         self.prefix_tokens = config.prefix_tokens
         self.normalize = config.normalize_queries
-        self.inputs = nn.Linear(width, inner if pattern == "lyrics" else 3 * inner, bias=config.biases)
+        self.inputs = Linear(width, inner if pattern == "lyrics" else 3 * inner, bias=config.biases)
         if pattern == "lyrics":
             assert memory_width is not None, "lyrics need a memory"
-            self.memory = nn.Linear(memory_width, 2 * inner, bias=config.biases)
-        self.output = nn.Linear(inner, width, bias=config.biases)
+            self.memory = Linear(memory_width, 2 * inner, bias=config.biases)
+        self.output = Linear(inner, width, bias=config.biases)
 
     def forward(
         self,
@@ -67,27 +69,32 @@ class Attention(nn.Module):
         memory: Float[Tensor, "batch character memory"] | None = None,
     ) -> LayerCache:
         """A cache for `num_tokens` tokens, in batch size and dtype like `x`."""
-        if self.pattern == "lyrics":
-            keys, values = self._recall(memory)
-            return LayerCache(keys.transpose(1, 2), values.transpose(1, 2), keys.shape[1])
-        if self.pattern == "prefix":
-            num_tokens = min(num_tokens, self.prefix_tokens)
-        shape = (x.shape[0], self.num_heads, num_tokens, self.head_width)
-        return LayerCache(x.new_zeros(shape), x.new_zeros(shape))
+        recalled = self._recall(memory) if self.pattern == "lyrics" else None
+        layout = Layout(
+            pattern=self.pattern,
+            num_tokens=num_tokens if recalled is None else recalled[0].shape[1],
+            row_length=self.row_length,
+            final_row=self.final_row,
+            spread=self.spread,
+            prefix_tokens=self.prefix_tokens,
+        )
+        if recalled is not None:
+            return LayerCache(layout, torch.stack(recalled).transpose(2, 3).contiguous())
+        return LayerCache(layout, x.new_zeros(2, x.shape[0], self.num_heads, layout.num_slots, self.head_width))
 
     def advance(
         self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, cache: LayerCache
     ) -> Float[Tensor, "batch new width"]:
         """The next tokens, from `start` on, where `cache` holds what came before."""
         if self.pattern == "lyrics":
-            return self._close(_mix(self._query(x), *cache.past()))
+            return self._close(_mix(self._query(x), *cache.seen(start)))
+        if x.shape[1] == 1:
+            return self._close(self._step(x, start, angles, cache))
         queries, keys, values = self._project(x, angles)
-        room = cache.keys.shape[2] - cache.length if self.pattern == "prefix" else x.shape[1]
-        cache.append(keys[:, :room], values[:, :room])
-        if start == 0:
-            return self._close(self._attend(queries, keys, values))
-        act = self._step if x.shape[1] == 1 else self._chunk
-        return self._close(act(queries, *cache.past(), start))
+        if start:
+            return self._close(self._continue(queries, keys, values, start, cache))
+        cache.write(keys, values, start)
+        return self._close(self._attend(queries, keys, values))
 
     def weights(
         self,
@@ -156,8 +163,14 @@ class Attention(nn.Module):
         out: Tensor = self.output(mixed.flatten(2))
         return out
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """All tokens from the first on at once, `batch token head width`; patterns become reshapes."""
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, before: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """All tokens from the first on at once, `batch token head width`; patterns become reshapes.
+
+        For the patterns within rows the first token may begin any row; `before` are then the keys and values of the
+        row ahead of it.
+        """
         match self.pattern:
             case "full":
                 return _mix(queries, keys, values, causal=True)
@@ -175,15 +188,21 @@ class Attention(nn.Module):
                 return self._summary(queries, keys, values, position)
             case "row" | "column" | "previous_row":
                 length = queries.shape[1]
-                mixed = self._attend_rows(*(self._rows(part) for part in (queries, keys, values)))
+                mixed = self._attend_rows(self._rows(queries), self._rows(keys), self._rows(values), before)
                 return mixed.reshape(len(queries), -1, *queries.shape[2:])[:, :length]
 
-    def _attend_rows(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _attend_rows(
+        self, queries: Tensor, keys: Tensor, values: Tensor, before: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
         """The patterns within rows, `batch row column head width`."""
         if self.pattern == "column":
             queries, keys, values = (part.transpose(1, 2) for part in (queries, keys, values))
         elif self.pattern == "previous_row":
-            keys, values = (F.pad(part, (0, 0, 0, 0, 0, 0, 1, -1)) for part in (keys, values))
+            earlier = before or (torch.zeros_like(keys[:, 0]), torch.zeros_like(values[:, 0]))
+            keys, values = (
+                torch.cat((first.unsqueeze(1), part[:, :-1]), 1)
+                for first, part in zip(earlier, (keys, values), strict=True)
+            )
         mixed = _mix(
             queries.flatten(0, 1),
             keys.flatten(0, 1),
@@ -206,31 +225,81 @@ class Attention(nn.Module):
         keys, values = (F.pad(part[:, ends], (0, 0, 0, 0, self.spread, 0)) for part in (keys, values))
         return _mix(queries, keys, values, seen=seen)
 
-    def _step(self, query: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
-        """One token at `start`, which sees a slice of the past."""
-        row = start // self.row_length
-        match self.pattern:
-            case "row":
-                seen = slice(row * self.row_length, None)
-            case "column":
-                seen = slice(start % self.row_length, None, self.row_length)
-            case "previous_row":
-                seen = slice(max(row - 1, 0) * self.row_length, row * self.row_length)
-            case "summary" | "summary_spread":
-                return self._chunk(query, keys, values, start)
-            case _:
-                seen = slice(None)
-        keys, values = keys[:, seen], values[:, seen]
-        return _mix(query, keys, values) if keys.shape[1] else torch.zeros_like(query)
+    def _step(self, x: Tensor, start: int, angles: Angles, cache: LayerCache) -> Tensor:
+        """One token at `start`, `batch 1 head width`: written to the cache, then one stretch of it is read."""
+        new = self.inputs(x).view(len(x), 3, self.num_heads, self.head_width)
+        if self.normalize:
+            unit_rms_in_place(new[:, :2])
+        if angles is not None:
+            rotate_in_place(new[:, :2], *angles)
+        kept, slots = cache.layout.places(start, start + 1)
+        if kept.stop > kept.start:
+            cache.memory[:, :, :, slots] = new[:, 1:].transpose(0, 1).unsqueeze(3)
+        keys, values = cache.memory[:, :, :, cache.layout.seen(start)]
+        query = new[:, 0].unsqueeze(2)
+        if not keys.shape[2]:
+            return torch.zeros_like(query).transpose(1, 2)
+        return F.scaled_dot_product_attention(query, keys, values).transpose(1, 2)
 
-    def _chunk(self, queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
-        """Several tokens from `start` on, by a mask over the past and themselves."""
-        position = torch.arange(start, start + queries.shape[1], device=queries.device)
+    def _continue(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
+        """Several tokens from `start` on."""
+        stop = start + queries.shape[1]
+        if self.pattern in ("row", "column", "previous_row"):
+            return self._continue_rows(queries, keys, values, start, cache)
+        cache.write(keys, values, start)
+        keys, values = cache.seen(stop - 1)
+        position = torch.arange(start, stop, device=queries.device)
+        held, zeros = torch.arange(keys.shape[1], device=queries.device), 0
         if self.pattern in ("summary", "summary_spread"):
-            return self._summary(queries, keys, values, position)
-        seen = self.visible(position, torch.arange(keys.shape[1], device=keys.device))
-        # A token that sees nothing, as in the first row of "previous_row", gets zeros.
-        return _mix(queries, keys, values, seen=seen).masked_fill(~seen.any(-1)[:, None, None], 0)
+            held, zeros, ends = held[: -self.spread], self.spread, cache.layout.ends
+            held = held // ends * self.row_length + self.row_length - ends + held % ends
+        return _mix(queries, keys, values, seen=F.pad(self.visible(position, held), (zeros, 0), value=True))
+
+    def _continue_rows(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
+        """Several tokens of a pattern within rows: the rest of a row, then from the beginning of one on."""
+        rest = min(-start % self.row_length, queries.shape[1])
+        parts = []
+        for first, last in ((0, rest), (rest, queries.shape[1])):
+            if first < last:
+                piece = slice(first, last)
+                parts.append(
+                    self._continue_row(queries[:, piece], keys[:, piece], values[:, piece], start + first, cache)
+                )
+        return torch.cat(parts, 1)
+
+    def _continue_row(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
+        """Tokens that stay in one row, or begin with one."""
+        row, column = divmod(start, self.row_length)
+        if self.pattern == "previous_row":
+            before = cache.seen(start)
+            if column:
+                mixed = _mix(queries, *before) if row else torch.zeros_like(queries)
+            else:
+                mixed = self._attend(queries, keys, values, before)
+            cache.write(keys, values, start)  # last: it may take the place of `before`
+            return mixed
+        cache.write(keys, values, start)
+        if self.pattern == "column":
+            return self._continue_columns(queries, start, cache)
+        if not column:
+            return self._attend(queries, keys, values)
+        keys, values = cache.seen(start + queries.shape[1] - 1)
+        held = torch.arange(keys.shape[1], device=queries.device)
+        return _mix(queries, keys, values, seen=held <= held[column:, None])
+
+    def _continue_columns(self, queries: Tensor, start: int, cache: LayerCache) -> Tensor:
+        """Tokens that stay in one row, or begin with one, and are in the cache already."""
+        row, column = divmod(start, self.row_length)
+        length = queries.shape[1]
+        queries = queries.unsqueeze(1) if column else self._rows(queries)
+        batch, num_rows, num_columns, num_heads, _ = queries.shape
+        columns = cache.memory.view(2, batch * num_heads, -1, cache.layout.num_rows, self.head_width)
+        keys, values = columns[:, :, column : column + num_columns, : row + num_rows]
+        held = torch.arange(row + num_rows, device=queries.device)
+        seen = held <= held[row:, None]
+        mixed = _mix_heads(queries.permute(0, 3, 2, 1, 4).flatten(0, 1), keys, values, seen=seen)
+        mixed = mixed.view(batch, num_heads, num_columns, num_rows, -1).permute(0, 3, 2, 1, 4)
+        return mixed.flatten(1, 2)[:, :length]
 
 
 def _heads(flat: Tensor, head_width: int) -> Tensor:
@@ -239,7 +308,15 @@ def _heads(flat: Tensor, head_width: int) -> Tensor:
 
 def _mix(queries: Tensor, keys: Tensor, values: Tensor, *, causal: bool = False, seen: Tensor | None = None) -> Tensor:
     """Attention over `batch token head width`."""
-    mixed = F.scaled_dot_product_attention(
-        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=seen, is_causal=causal
-    )
-    return mixed.transpose(1, 2)
+    parts = (part.transpose(1, 2) for part in (queries, keys, values))
+    return _mix_heads(*parts, causal=causal, seen=seen).transpose(1, 2)
+
+
+def _mix_heads(
+    queries: Tensor, keys: Tensor, values: Tensor, *, causal: bool = False, seen: Tensor | None = None
+) -> Tensor:
+    """Attention over `batch head token width`, in single precision where the machine is slow in theirs."""
+    dtype, device = queries.dtype, queries.device.type
+    if not multiplies_well(dtype, device) and not torch.is_autocast_enabled(device):
+        return _mix_heads(queries.float(), keys.float(), values.float(), causal=causal, seen=seen).to(dtype)
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen, is_causal=causal)

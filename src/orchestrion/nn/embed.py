@@ -19,22 +19,31 @@ class Rotary(nn.Module):
         super().__init__()
         frequency = base ** (-torch.arange(0, head_width, 2) / head_width)
         angle = torch.arange(num_positions)[:, None] * frequency
-        self.register_buffer("cosine", angle.cos()[:, None], persistent=False)
-        self.register_buffer("sine", angle.sin()[:, None], persistent=False)
+        cosine, sine = angle.cos()[:, None], angle.sin()[:, None]
+        self.register_buffer("cosine", torch.cat((cosine, cosine), -1), persistent=False)
+        self.register_buffer("sine", torch.cat((-sine, sine), -1), persistent=False)
 
     def at(self, start: int, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines `position 1 pair` in the dtype of `like`."""
+        """Cosines and signed sines `position 1 width` in the dtype of `like`."""
         return self.cosine[start:stop].to(like.dtype), self.sine[start:stop].to(like.dtype)
 
 
 def rotate(
     vectors: Float[Tensor, "*batch token head width"],
-    cosine: Float[Tensor, "token 1 pair"],
-    sine: Float[Tensor, "token 1 pair"],
+    cosine: Float[Tensor, "token 1 width"],
+    sine: Float[Tensor, "token 1 width"],
 ) -> Float[Tensor, "*batch token head width"]:
     """Turn channel i against channel i + width/2."""
     turned: Tensor = _Rotate.apply(vectors, cosine, sine)  # type: ignore[no-untyped-call]
     return turned
+
+
+def rotate_in_place(
+    vectors: Float[Tensor, "*batch head width"], cosine: Float[Tensor, "1 1 width"], sine: Float[Tensor, "1 1 width"]
+) -> None:
+    """`rotate` without a gradient, for vectors at one position, into the same memory."""
+    swapped = vectors.roll(vectors.shape[-1] // 2, -1)
+    vectors.mul_(cosine).addcmul_(swapped, sine)
 
 
 class _Rotate(torch.autograd.Function):
@@ -52,13 +61,12 @@ class _Rotate(torch.autograd.Function):
 
 
 def _turned(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    out = torch.empty(vectors.shape, dtype=vectors.dtype, device=vectors.device)
+    out = torch.mul(vectors, cosine)
     first, second = vectors.chunk(2, -1)
     out_first, out_second = out.chunk(2, -1)
-    torch.mul(first, cosine, out=out_first)
-    out_first.addcmul_(second, sine, value=-1)
-    torch.mul(second, cosine, out=out_second)
-    out_second.addcmul_(first, sine)
+    sine_first, sine_second = sine.chunk(2, -1)
+    out_first.addcmul_(second, sine_first)
+    out_second.addcmul_(first, sine_second)
     return out
 
 

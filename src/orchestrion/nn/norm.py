@@ -11,8 +11,20 @@ _EPSILON = 1e-5
 
 def unit_rms(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width"]:
     """Each vector divided by its root mean square (Zhang & Sennrich 2019, without weights)."""
+    if not (torch.is_grad_enabled() and vectors.requires_grad):
+        return vectors / _rms(vectors)
     scaled: Tensor = _UnitRms.apply(vectors)  # type: ignore[no-untyped-call]
     return scaled
+
+
+def unit_rms_in_place(vectors: Float[Tensor, "*shape width"]) -> None:
+    """`unit_rms` without a gradient, into the same memory."""
+    vectors.div_(_rms(vectors))
+
+
+def _rms(vectors: Tensor) -> Tensor:
+    size: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return size.mul_(vectors.shape[-1] ** -0.5).add_(_EPSILON)
 
 
 class UnitRms(nn.Module):
@@ -27,8 +39,7 @@ class _UnitRms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
-        size = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-        inverse = (size * vectors.shape[-1] ** -0.5 + _EPSILON).reciprocal()
+        inverse = _rms(vectors).reciprocal_()
         scaled: Tensor = vectors * inverse
         ctx.save_for_backward(scaled, inverse)
         return scaled

@@ -11,6 +11,7 @@ from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Angles, Attention
 from orchestrion.nn.cache import Cache
 from orchestrion.nn.embed import Rotary
+from orchestrion.nn.linear import Linear
 from orchestrion.nn.norm import UnitRms
 
 
@@ -19,8 +20,8 @@ class Mlp(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.wide = nn.Linear(config.width, config.mlp_width, bias=config.biases)
-        self.narrow = nn.Linear(config.mlp_width, config.width, bias=config.biases)
+        self.wide = Linear(config.width, config.mlp_width, bias=config.biases)
+        self.narrow = Linear(config.mlp_width, config.width, bias=config.biases)
         self.activation = config.activation
 
     def forward(self, x: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
@@ -87,6 +88,10 @@ class Transformer(nn.Module):
         out: Tensor = self.final_norm(x)
         return out
 
+    def keep_first(self, num_layers: int) -> None:
+        """Drop the layers after these, which `features` does without."""
+        self.blocks = self.blocks[:num_layers]
+
     def features(
         self,
         x: Float[Tensor, "batch token width"],
@@ -110,6 +115,7 @@ class Transformer(nn.Module):
         block = list(self._blocks())[layer]
         return block.attention.weights(block.attention_norm(below), self._angles(0, x), memory)
 
+    @torch.inference_mode()
     def begin(
         self,
         x: Float[Tensor, "batch token width"],
@@ -120,7 +126,12 @@ class Transformer(nn.Module):
         return Cache([block.attention.begin(x, num_tokens, memory) for block in self._blocks()])
 
     def advance(self, x: Float[Tensor, "batch new width"], cache: Cache) -> Float[Tensor, "batch new width"]:
-        """The next tokens after those that `cache` has read; the same numbers as all at once."""
+        """The next tokens after those that `cache` has read; the same numbers as all at once, without a gradient."""
+        with torch.inference_mode():
+            advanced = self._advance(x, cache)
+        return advanced.clone()  # outside, so that it is a tensor like any other
+
+    def _advance(self, x: Tensor, cache: Cache) -> Tensor:
         start = cache.length
         angles = self._angles(start, x)
         for block, past in zip(self._blocks(), cache.layers, strict=True):

@@ -1,5 +1,17 @@
 """Named configurations, as functions."""
 
 from orchestrion.presets.mini import mini
+from orchestrion.presets.published import codec as published_codec
+from orchestrion.presets.published import top_1b_lyrics as published_1b_lyrics
+from orchestrion.presets.published import top_5b as published_5b
+from orchestrion.presets.published import top_5b_lyrics as published_5b_lyrics
+from orchestrion.presets.published import upsampler as published_upsampler
 
-__all__ = ["mini"]
+__all__ = [
+    "mini",
+    "published_1b_lyrics",
+    "published_5b",
+    "published_5b_lyrics",
+    "published_codec",
+    "published_upsampler",
+]

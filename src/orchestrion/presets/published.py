@@ -66,7 +66,9 @@ def top_5b_lyrics() -> PriorConfig:
     return _top_5b(
         patterns=attention_patterns(10, 79),
         timing=TimingConfig(num_bins=128, min_total_seconds=23.8, max_total_seconds=600.0, clamp=False),
-        lyrics=LyricsConfig(alphabet_size=80, num_characters=512, encoder=encoder),
+        lyrics=LyricsConfig(
+            alphabet_size=80, num_characters=512, encoder=encoder, alignment_layer=68, alignment_head=2
+        ),
     )
 
 
@@ -80,7 +82,7 @@ def top_1b_lyrics() -> PriorConfig:
         transformer=stack(width=2048, num_heads=2, patterns=attention_patterns(12, 72), num_rows=64, lyric_tokens=384),
         labels=LabelConfig(num_genres=604, num_artists=7898),
         timing=TimingConfig(num_bins=64, min_total_seconds=17.84, max_total_seconds=600.0, clamp=False),
-        lyrics=LyricsConfig(alphabet_size=79, num_characters=384),
+        lyrics=LyricsConfig(alphabet_size=79, num_characters=384, alignment_layer=63, alignment_head=0),
         tied_output=True,
         condition_output=True,
     )

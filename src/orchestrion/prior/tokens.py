@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config.prior import TransformerConfig
 from orchestrion.nn.cache import Cache
+from orchestrion.nn.linear import linear
 from orchestrion.nn.transformer import Transformer
 
 
@@ -142,4 +142,4 @@ class TokenModel(nn.Module):
         if self.condition_output and conditioning is not None:
             encoded = encoded + conditioning[:, : encoded.shape[1]]
         table = self.embedding.weight if self.output is None else self.output.weight
-        return F.linear(encoded, table)
+        return linear(encoded, table)

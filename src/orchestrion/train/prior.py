@@ -18,6 +18,7 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, fill_level
+from orchestrion.generate.told import Told
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.model import Prior
 from orchestrion.train.checks import prior_findings
@@ -166,7 +167,7 @@ class PriorRecipe:
             batch.codes[:rows, :0].to(self.device),
             self.config.context_frames,
             shape=shape,
-            conditions=self._conditions(batch).rows(0, rows),
+            told=Told(self._conditions(batch).rows(0, rows)),
             seeds=range(rows),
             sampling=LevelSampling(temperature=0.98),
         ):

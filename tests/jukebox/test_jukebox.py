@@ -32,7 +32,7 @@ def jukebox(model) -> Jukebox:
 def _quick_pictures(request, monkeypatch):
     """Drawing takes longer than all the rest of a tiny song."""
     if "drawn" not in request.node.name:
-        monkeypatch.setattr("orchestrion.jukebox.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+        monkeypatch.setattr("orchestrion.jukebox.song.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
 
 
 def noise(seconds: float, rate: int = tiny.SAMPLE_RATE) -> torch.Tensor:
@@ -249,8 +249,8 @@ def test_audio_is_encoded_at_any_rate_and_number_of_channels(jukebox):
 )
 def test_what_cannot_be_made_is_refused_before_anything_is_loaded(jukebox, monkeypatch, changes, problem):
     io.write(Path("mine.wav"), noise(1.0), tiny.SAMPLE_RATE)
-    monkeypatch.setattr("orchestrion.jukebox.load_prior", None)
-    monkeypatch.setattr("orchestrion.jukebox.load_codec", None)
+    monkeypatch.setattr("orchestrion.jukebox.model.load_prior", None)
+    monkeypatch.setattr("orchestrion.jukebox.model.load_codec", None)
     with pytest.raises(UserError, match=problem):
         jukebox.compose(SOME.changed(**changes), "a.song")
     assert not Path("a.song").exists()
@@ -286,7 +286,7 @@ def test_one_level_of_weights_is_in_memory_at_a_time(jukebox, monkeypatch):
     import gc
     import weakref
 
-    from orchestrion import jukebox as room
+    from orchestrion.jukebox import model as room
 
     alive = []
 
@@ -315,6 +315,14 @@ def test_a_device_that_is_not_there_is_refused(model):
 def test_bfloat16_composes_too(model):
     song = Jukebox.from_pretrained(model, device="cpu", dtype=torch.bfloat16).compose(Request(seconds=0.4)).finish()
     assert song.audio.dtype == torch.float32 and song.audio.isfinite().all()
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "float16", "int8"])
+def test_weights_in_fewer_bits_compose_too(model, weights):
+    jukebox = Jukebox.from_pretrained(model, device="cpu", weights=weights)
+    song = jukebox.compose(Request(seconds=0.4)).finish()
+    assert song.audio.isfinite().all()
+    assert equal(jukebox.compose(Request(seconds=0.4)).finish().codes, song.codes)
 
 
 def test_a_song_is_saved_and_drawn(jukebox):

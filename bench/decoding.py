@@ -1,0 +1,150 @@
+"""Drawing codes one after another from a prior with random weights: writes a table into docs/benchmarks.md.
+
+python bench/decoding.py [--sizes 160M 11M] [--weights float32 float16 int8] [--batches 1 8] [--codes 30] [--runs 5]
+
+The context is 8192 in rows of 64, the patterns and widths those of the published small priors.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from orchestrion.config.prior import Pattern, PriorConfig, TransformerConfig
+from orchestrion.nn.fast import quantized
+from orchestrion.prior import Conditions, Prior, PriorState
+from report import machine, table, write_section
+
+CONTEXT, CODEBOOK, PREFILL = 8192, 2048, 4096
+PLACES = (0, 4096, 8000)
+PIECE = 512
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+SIZES = {"160M": (1024, 48), "11M": (512, 12)}
+
+
+def config(width: int, num_layers: int) -> PriorConfig:
+    """The published way: rows, columns and previous rows in turn, narrow attention and MLP."""
+    patterns: tuple[Pattern, ...] = ("row", "column", "previous_row")
+    return PriorConfig(
+        sample_rate=44_100,
+        hop_length=128,
+        codebook_size=CODEBOOK,
+        context_frames=CONTEXT,
+        tied_output=True,
+        transformer=TransformerConfig(
+            width=width,
+            num_heads=1,
+            patterns=(patterns * num_layers)[:num_layers],
+            num_rows=128,
+            attention_ratio=0.25,
+            mlp_ratio=1.0,
+            positions="learned",
+            norm="layer",
+            final_norm=False,
+            normalize_queries=False,
+            activation="quick_gelu",
+            biases=True,
+        ),
+    )
+
+
+def median(act: Callable[[], object], runs: int) -> float:
+    """Seconds that `act` takes, the median of `runs` after one to warm up."""
+    taken = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        act()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[1:])
+
+
+def bandwidth(runs: int) -> float:
+    """Bytes a second at which a long vector is summed."""
+    long = torch.ones(2**27)
+    seconds = median(long.sum, runs)
+    return float(long.nbytes / seconds)
+
+
+def begun(prior: Prior, batch: int) -> tuple[PriorState, torch.Tensor]:
+    """A window of which nothing is read, its caches filled up, and its first code."""
+    zeros = torch.zeros(batch, dtype=torch.long)
+    state = prior.begin(Conditions(zeros, zeros[:, None], zeros + 1, zeros), CONTEXT)
+    with torch.inference_mode():
+        for layer in state.tokens.cache.layers:
+            layer.memory.fill_(0.1)  # memory never written to is read too fast
+    return state, prior.advance(zeros[:, None][:, :0], state).argmax(-1, keepdim=True)
+
+
+def go_to(state: PriorState, place: int) -> None:
+    """Let `place` codes count as read: what they were does not change the time."""
+    state.num_codes, state.tokens.cache.length = place, place + 1
+
+
+def seconds_per_code(
+    prior: Prior, state: PriorState, code: torch.Tensor, place: int, given: argparse.Namespace
+) -> float:
+    def draw() -> None:
+        go_to(state, place)
+        latest = code
+        for _ in range(given.codes):
+            latest = prior.advance(latest, state).argmax(-1, keepdim=True)
+
+    codes: int = given.codes
+    return median(draw, given.runs) / codes
+
+
+def seconds_of_prefill(prior: Prior, state: PriorState, given: argparse.Namespace) -> float:
+    def fill() -> None:
+        go_to(state, 0)
+        for piece in torch.split(torch.zeros(1, PREFILL, dtype=torch.long), PIECE, 1):
+            prior.advance(piece, state)
+
+    return median(fill, given.runs)
+
+
+@torch.no_grad()
+def measured(given: argparse.Namespace) -> str:
+    speed = bandwidth(given.runs)
+    rows = []
+    for size in given.sizes:
+        prior = Prior(config(*SIZES[size]), torch.Generator().manual_seed(0)).eval()
+        layers = sum(parameter.numel() for parameter in prior.tokens.transformer.parameters())
+        table_bytes = prior.tokens.embedding.weight.nbytes
+        for weights in given.weights:
+            drawing = prior if weights == "float32" else quantized(prior, weights)
+            floor = (layers * BYTES[weights] + table_bytes) / speed
+            for batch in given.batches:
+                state, code = begun(drawing, batch)
+                seconds = [seconds_per_code(drawing, state, code, place, given) for place in PLACES]
+                prefill = seconds_of_prefill(drawing, state, given) if batch == 1 and given.prefill else None
+                cells = [*(f"{1e3 * each:.1f}" for each in seconds), f"{1e3 * floor:.1f}", f"{seconds[0] / floor:.1f}"]
+                rows.append([size, weights, batch, *cells, "" if prefill is None else f"{prefill:.2f}"])
+                print(*rows[-1], flush=True)
+    places = [f"ms a code after {place}" for place in PLACES]
+    header = ["size", "weights", "batch", *places, "ms to read the weights", "times that", f"s to read {PREFILL} codes"]
+    return (
+        f"Priors with random weights, context {CONTEXT}; medians of {given.runs} runs of {given.codes} codes. "
+        f"Memory is read at {speed / 1e9:.1f} GB/s here.\n\n{table(header, rows)}\n\n"
+        f"{machine()} Script: `bench/decoding.py`."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--weights", nargs="+", choices=BYTES, default=["float32", "float16", "int8"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--codes", type=int, default=30, help="Codes drawn in a run.")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--no-prefill", dest="prefill", action="store_false", help="Leave the prefill out.")
+    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
+    given = parser.parse_args()
+    text = measured(given)
+    print(text)
+    if given.page:
+        write_section("decoding", text, "Drawing codes")
+
+
+main()

@@ -1,0 +1,49 @@
+"""What the prior of a level is told: about whole songs, and of that what belongs to one window."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from orchestrion.prior.labels import Conditions
+from orchestrion.text.published import Labels
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one level's prior is told about songs, one per row.
+
+    In `conditions`, `start_samples` is where frame 0 of each song stands in its piece, `coarser` the whole level
+    above, and lyrics are left out. A prior with lyrics is told those around each window, from `lyrics`.
+    """
+
+    conditions: Conditions
+    lyrics: tuple[Labels, ...] | None = None
+
+    def over(self, coarser: Int[Tensor, "batch frame_above"] | None) -> "Told":
+        """The same with these codes of the level above."""
+        return replace(self, conditions=replace(self.conditions, coarser=coarser))
+
+    def to(self, device: torch.device | str) -> "Told":
+        """The same on another device."""
+        return replace(self, conditions=self.conditions.to(device))
+
+    def rows(self, start: int, stop: int) -> "Told":
+        """Songs `start` to `stop`."""
+        return Told(self.conditions.rows(start, stop), self.lyrics and self.lyrics[start:stop])
+
+    def window(self, start_samples: int, coarser: slice = slice(None)) -> Conditions:
+        """What is told about the window `start_samples` after frame 0, over these codes of the level above."""
+        told = self.conditions
+        above = None if told.coarser is None else told.coarser[:, coarser]
+        told = replace(told, start_samples=told.start_samples + start_samples, coarser=above)
+        if self.lyrics is None:
+            return told
+        ids = torch.tensor([song.characters for song in self.sung(start_samples)])
+        return replace(told, lyrics=ids.to(told.artist.device))
+
+    def sung(self, start_samples: int) -> tuple[Labels, ...]:
+        """The labels of each song at the window `start_samples` after frame 0, which say what lyrics are seen there."""
+        starts = self.conditions.start_samples.tolist()
+        return tuple(song.at(start + start_samples) for song, start in zip(self.lyrics or (), starts, strict=True))

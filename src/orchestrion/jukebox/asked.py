@@ -1,0 +1,173 @@
+"""What a request means to a model: whether it can be met, by which windows, and what each prior is told."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from orchestrion.audio import io
+from orchestrion.checkpoints.folder import ModelInfo
+from orchestrion.codes import Codes
+from orchestrion.errors import UserError
+from orchestrion.generate.request import Request
+from orchestrion.generate.song import Plan
+from orchestrion.generate.told import Told
+from orchestrion.prior.labels import Conditions
+from orchestrion.text.published import Labels, PublishedNames
+
+
+def resolved(request: Request, info: ModelInfo) -> Request:
+    """The request with nothing left open: the model's spelling of labels, its sampling where none is given.
+
+    UserError for labels that the model does not know, and for lyrics where it does not sing.
+    """
+    levels = info.grid.num_levels
+    sampling = request.sampling or info.sampling
+    sampling = sampling * levels if len(sampling) == 1 else sampling
+    if len(sampling) != levels:
+        raise UserError(
+            f"sampling is given for {len(sampling)} levels of {levels}",
+            "give one for all levels, or one for each",
+        )
+    if request.lyrics and not any(prior and prior.lyrics for prior in info.priors):
+        raise UserError(f"the model {info.name!r} does not sing", "leave the lyrics out, or take a model that does")
+    if info.published_names:
+        for level, own in enumerate(info.published_names):
+            if own is not None:
+                _label_ids(request, info, level)
+        return request.changed(sampling=sampling)
+    names = info.vocabulary
+    artist = None if request.artist is None else names.artist_name(names.artist_id(request.artist))
+    genres = names.genre_names(names.genre_ids(request.genres)) if request.genres else ()
+    return request.changed(artist=artist, genres=genres, sampling=sampling)
+
+
+def plan(request: Request, info: ModelInfo, most_songs: int | None = None) -> Plan:
+    """The windows and levels of a resolved request; UserError where the model cannot make it."""
+    grid = info.grid
+    num_samples = grid.num_samples(request.seconds)
+    if num_samples < grid.hop_lengths[grid.top]:
+        shortest = grid.seconds(grid.hop_lengths[grid.top])
+        raise UserError(
+            f"{request.seconds} s are less than one code of the top level",
+            f"ask for {shortest:.3f} s or more",
+        )
+    if request.finest_level > grid.top:
+        raise UserError(f"there is no level {request.finest_level}", f"levels go from 0 to {grid.top}")
+    _check_timing(request, info)
+    contexts = tuple(prior.context_frames if prior else 0 for prior in info.priors)
+    return Plan(grid, num_samples, contexts, request.sampling, request.finest_level, most_songs)
+
+
+def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
+    """What the prior of `level` is told about songs that are made together."""
+    grid, labels = info.grid, [_label_ids(request, info, level) for request in requests]
+    conditions = Conditions(
+        artist=torch.tensor([artist for artist, _ in labels]),
+        genres=torch.tensor([genres for _, genres in labels]),
+        total_samples=torch.tensor([grid.num_samples(request.piece_seconds) for request in requests]),
+        start_samples=torch.tensor([grid.num_samples(request.offset_seconds) for request in requests]),
+    )
+    prior = info.prior(level)
+    if prior.lyrics is None:
+        return Told(conditions)
+    spelling = published_names(info, level).spelling
+    songs = tuple(
+        Labels(
+            total_samples=grid.num_samples(request.piece_seconds),
+            start_samples=grid.num_samples(request.offset_seconds),
+            window_samples=prior.context_frames * prior.hop_length,
+            artist=artist,
+            genres=genres,
+            lyrics=spelling.character_ids(spelling.clean(request.lyrics)),
+            num_characters=prior.lyrics.num_characters,
+        )
+        for request, (artist, genres) in zip(requests, labels, strict=True)
+    )
+    return Told(conditions, songs)
+
+
+def published_names(info: ModelInfo, level: int) -> PublishedNames:
+    """The names that an imported prior knows; UserError for a prior without."""
+    names = info.published_names[level] if info.published_names else None
+    if names is None:
+        raise UserError(f"nothing says how the prior of level {level} spells lyrics", "import the model again")
+    return names
+
+
+def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tuple[int, ...]]:
+    """Artist and genres as the prior of a level knows them.
+
+    The published upsamplers have lists of their own and take a name that only the top knows for unknown.
+    """
+    names = info.published_names[level] if info.published_names else None
+    if names is None:
+        known = info.vocabulary
+        return known.artist_id(request.artist), known.genre_ids(request.genres)
+    strict = level == info.grid.top
+    return names.artist_id(request.artist, strict=strict), names.genre_ids(request.genres, strict=strict)
+
+
+def check_together(requests: Sequence[Request]) -> None:
+    """Raise UserError for songs that cannot be made in one go."""
+    if not requests:
+        raise UserError("no song is asked for", "give at least one request")
+    first = requests[0]
+    for other in requests[1:]:
+        for name in ("seconds", "sampling", "finest_level"):
+            if getattr(other, name) != getattr(first, name):
+                raise UserError(f"songs made together have the same {name}", "make these one after another")
+
+
+def check_codes(codes: Codes, info: ModelInfo, songs: int, plan: Plan | None = None) -> None:
+    """Raise UserError for codes of another model, of another number of songs, or of more than is planned."""
+    if codes.grid != info.grid:
+        raise UserError(
+            f"these codes are on {codes.grid} and the model's on {info.grid}",
+            "use the model that made them",
+        )
+    for level, part in enumerate(codes.levels):
+        if part is None:
+            continue
+        if part.shape[0] != songs:
+            raise UserError(f"these are the codes of {part.shape[0]} songs, not {songs}", "give a row for each song")
+        if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < info.codec.codebook.size:
+            raise UserError(f"level {level} has codes that the model does not know", "use the model that made them")
+        if plan and part.shape[1] > plan.num_frames(level):
+            raise UserError(
+                f"{codes.seconds(level):.2f} s are there already, more than the song is to last",
+                "ask for more seconds",
+            )
+
+
+def check_prompt(request: Request, info: ModelInfo) -> None:
+    """Raise UserError for a prompt that is not there, too short to hear, or as long as the song."""
+    assert request.prime is not None
+    length = io.probe(Path(request.prime.path)).seconds - request.prime.start_seconds
+    wanted = request.prime.seconds
+    if length <= 0 or (wanted is not None and wanted > length + 1e-3):
+        raise UserError(
+            f"{request.prime.path} ends {max(length, 0):.2f} s after the prompt's start",
+            "choose a part inside the file",
+        )
+    seconds, grid = length if wanted is None else wanted, info.grid
+    if grid.num_samples(seconds) < grid.hop_lengths[grid.top]:
+        raise UserError(f"a prompt of {seconds:.3f} s holds no code of the top level", "prime with more")
+    if seconds >= request.seconds:
+        raise UserError(
+            f"a prompt of {seconds:.2f} s leaves nothing of a song of {request.seconds:g} s to compose",
+            "seconds counts the prompt too: ask for more, or prime with less",
+        )
+
+
+def _check_timing(request: Request, info: ModelInfo) -> None:
+    """Raise UserError for a total length that some prior refuses."""
+    total = request.piece_seconds
+    for prior in info.priors:
+        timing = prior.timing if prior else None
+        if timing and not timing.clamp and not timing.min_total_seconds <= total < timing.max_total_seconds:
+            raise UserError(
+                f"the model knows pieces of {timing.min_total_seconds:g} to "
+                f"{timing.max_total_seconds:g} s, not {total:g}",
+                "choose total_seconds within that; seconds may be less",
+            )

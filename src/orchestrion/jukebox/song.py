@@ -1,0 +1,88 @@
+"""Songs, and songs in the making."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from orchestrion.audio import io
+from orchestrion.codes import Codes
+from orchestrion.errors import UserError
+from orchestrion.generate.request import Request
+from orchestrion.library.picture import captions, draw
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a composition is: `done` of `total` frames of `level`; `stage` is "compose" or "decode"."""
+
+    stage: str
+    level: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Song:
+    """What came of a request. `audio` is of the finest level made; `folder` is None for a song kept nowhere."""
+
+    request: Request
+    codes: Codes
+    audio: Float[Tensor, "channel sample"]
+    sample_rate: int
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What the song goes by where another is made from it."""
+        return self.folder.stem if self.folder else ""
+
+    @property
+    def seconds(self) -> float:
+        return self.audio.shape[-1] / self.sample_rate
+
+    def save(self, path: Path | str) -> None:
+        """Write the audio in the format that the suffix names."""
+        io.write(Path(path), self.audio, self.sample_rate)
+
+    def draw(self, path: Path | str) -> None:
+        """Write a picture of the audio as PNG."""
+        asked = self.request
+        draw(
+            Path(path),
+            self.audio,
+            self.sample_rate,
+            title=captions(asked.artist, asked.genres, asked.seed),
+            caption=f"{self.seconds:.1f} s, level {self.codes.finest}",
+        )
+
+
+class Composition(Generic[Made]):
+    """Music in the making: iterate over its progress, stop where you like, `finish()` it for the song or songs."""
+
+    def __init__(self, steps: Generator[Progress, None, Made]) -> None:
+        self._steps = steps
+        self._made: Made | None = None
+
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        try:
+            return next(self._steps)
+        except StopIteration as end:
+            self._made = self._made or end.value
+            raise
+
+    def finish(self) -> Made:
+        """Do all that is left to do, and give what was made."""
+        for _ in self:
+            pass
+        if self._made is None:
+            raise UserError("this composition was broken off by an error", "begin it again")
+        return self._made

@@ -1,0 +1,186 @@
+"""Songs made together, features, and a model that sings."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from orchestrion import Jukebox, Prime, Request
+from orchestrion.audio import io
+from orchestrion.checkpoints.folder import ModelInfo, write_model
+from orchestrion.config.prior import LyricsConfig, PriorConfig, TransformerConfig
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.errors import UserError
+from orchestrion.library.folder import SongFolder
+from orchestrion.prior.model import Prior
+from orchestrion.text.published import PublishedNames
+
+SOME = Request(seconds=0.9, artist="bix", genres=("jazz",), seed=7)
+SUNG = Request(seconds=0.9, artist="Ada", genres=("Jazz",), lyrics="la li lu, the moon is new")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny.write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def jukebox(model) -> Jukebox:
+    return Jukebox(model, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_pictures(monkeypatch):
+    monkeypatch.setattr("orchestrion.jukebox.song.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+
+
+def noise(seconds: float) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(3)
+    return 0.3 * torch.randn(1, round(seconds * tiny.SAMPLE_RATE), generator=rng)
+
+
+@pytest.mark.parametrize("most_songs", [None, 1, 2])
+def test_songs_made_together_are_those_made_alone(model, most_songs):
+    jukebox = Jukebox(model, device="cpu", most_songs=most_songs)
+    requests = (*SOME.takes(2), SOME.changed(artist="Ada Byron"))
+    for song, request in zip(jukebox.compose_all(requests).finish(), requests, strict=True):
+        alone = jukebox.compose(request).finish()
+        assert torch.equal(song.codes[0], alone.codes[0]) and torch.equal(song.codes[1], alone.codes[1])
+        torch.testing.assert_close(song.audio, alone.audio)
+        assert song.request == alone.request
+
+
+@pytest.mark.parametrize("most_songs", [None, 1, 2])
+def test_progress_of_several_songs_rises_to_its_end(model, most_songs):
+    jukebox = Jukebox(model, device="cpu", most_songs=most_songs)
+    events = list(jukebox.compose_all(SOME.takes(3)))
+    for stage, level, total in (("compose", 1, 45), ("compose", 0, 180), ("decode", 0, 540)):
+        done = [event.done for event in events if (event.stage, event.level) == (stage, level)]
+        assert done == sorted(done) and done[-1] == total
+
+
+def test_stopped_songs_go_on_together_from_the_earliest(jukebox):
+    requests, folders = SOME.takes(3), [f"take-{take}.song" for take in range(3)]
+    composition = jukebox.compose_all(requests, folders)
+    for event in composition:
+        if (event.level, event.done) == (0, 100):
+            break
+    jukebox.compose(requests[1], folders[1]).finish()
+    songs = jukebox.compose_all(requests, folders).finish()
+    for song, request, folder in zip(songs, requests, folders, strict=True):
+        assert torch.equal(song.codes[0], jukebox.compose(request).finish().codes[0])
+        assert torch.equal(SongFolder.open(Path(folder)).codes()[0], song.codes[0])
+
+
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"seconds": 1.0}, "the same seconds"),
+        ({"finest_level": 1}, "the same finest_level"),
+        ({"sampling": (LevelSampling(top_k=3),)}, "the same sampling"),
+    ],
+)
+def test_songs_that_cannot_be_made_together_are_refused(jukebox, changes, problem):
+    with pytest.raises(UserError, match=problem):
+        jukebox.compose_all((SOME, SOME.changed(**changes)))
+
+
+def test_every_song_needs_a_folder_of_its_own(jukebox):
+    with pytest.raises(UserError, match="folder of its own"):
+        jukebox.compose_all(SOME.takes(2), ["a.song", "a.song"])
+    with pytest.raises(UserError, match="at least one"):
+        jukebox.compose_all(())
+
+
+def test_prompts_of_songs_made_together_are_equally_long(jukebox):
+    io.write(Path("mine.wav"), noise(1.0), tiny.SAMPLE_RATE)
+    primed = [SOME.changed(prime=Prime(path="mine.wav", start_seconds=start, seconds=0.5)) for start in (0.0, 0.25)]
+    for song, request in zip(jukebox.compose_all(primed).finish(), primed, strict=True):
+        assert torch.equal(song.codes[0], jukebox.compose(request).finish().codes[0])
+    for other in (SOME, SOME.changed(prime=Prime(path="mine.wav", seconds=0.25))):
+        with pytest.raises(UserError, match="prompts of the same length"):
+            jukebox.compose_all((primed[0], other)).finish()
+
+
+def test_features_are_what_the_first_layers_make_of_the_codes(jukebox):
+    audio = noise(1.3)
+    each = jukebox.features(audio, tiny.SAMPLE_RATE, layer=1, mean=False)
+    assert each.shape == (65, 8)
+    torch.testing.assert_close(jukebox.features(audio, tiny.SAMPLE_RATE), each.mean(0))
+    # The second window, read by the whole prior.
+    prior, codes = tiny.prior(1), jukebox.encode(audio, tiny.SAMPLE_RATE)[1][:, 24:48]
+    conditions = tiny.conditions(total_samples=audio.shape[1])
+    conditions = type(conditions)(**{**vars(conditions), "start_samples": torch.tensor([24 * 32])})
+    torch.testing.assert_close(prior.features(codes, conditions, 1)[0], each[24:48])
+    assert not torch.equal(jukebox.features(audio, tiny.SAMPLE_RATE, request=SOME), each.mean(0))
+    for layer in (0, 3):
+        with pytest.raises(UserError, match="layers go from 1 to 2"):
+            jukebox.features(audio, tiny.SAMPLE_RATE, layer=layer)
+
+
+def singing_top() -> PriorConfig:
+    """A top prior with lyrics and codes in one sequence: 8 characters of the published alphabet."""
+    settings = dict(tiny.prior_config(1)) | {
+        "transformer": TransformerConfig(
+            width=8, num_heads=2, patterns=("row", "prefix", "full"), num_rows=4, prefix_tokens=8
+        ),
+        "lyrics": LyricsConfig(alphabet_size=79, num_characters=8, alignment_layer=1, alignment_head=1),
+    }
+    return PriorConfig(**settings)
+
+
+@pytest.fixture
+def singer(tmp_path) -> Jukebox:
+    """Its top knows Ada and jazz as numbers 1 and 3, its upsampler nobody."""
+    info = ModelInfo(
+        name="singer",
+        codec=tiny.codec_config(),
+        published_names=(
+            PublishedNames(dialect="v2", artists={}, genres={}),
+            PublishedNames(dialect="v3", artists={"ada": 1}, genres={"jazz": 3}),
+        ),
+    )
+    top = tiny.scrambled(Prior(singing_top(), torch.Generator().manual_seed(0)), 5)
+    write_model(tmp_path / "singer", info, tiny.codec(), {0: tiny.prior(0), 1: top}, card="# singer\n")
+    return Jukebox(tmp_path / "singer", device="cpu")
+
+
+def test_lyrics_and_labels_change_a_song(singer):
+    song = singer.compose(SUNG).finish()
+    for changes in ({"lyrics": "other words entirely, no moon"}, {"artist": None}, {"genres": ()}):
+        assert not torch.equal(singer.compose(SUNG.changed(**changes)).finish().codes[1], song.codes[1])
+    assert torch.equal(singer.compose(SUNG.changed(artist="ADA")).finish().codes[1], song.codes[1])
+
+
+def test_names_that_only_the_top_knows_are_unknown_below_and_others_are_refused(singer):
+    with pytest.raises(UserError, match="no artist called 'Bix'"):
+        singer.compose(SUNG.changed(artist="Bix"))
+
+
+def test_attention_to_lyrics_covers_the_whole_text(singer):
+    song = singer.compose(SUNG).finish()
+    aligned = singer.alignment(song)
+    assert aligned.text == SUNG.lyrics and aligned.frame_rate == 50.0
+    assert aligned.weights.shape == (45, len(SUNG.lyrics))
+    assert (aligned.weights >= 0).all() and (aligned.weights <= 1).all()
+    assert (aligned.weights[:12].sum(1) <= 1 + 1e-5).all(), "frames of one window alone"
+    other = singer.alignment(song, layer=1, head=0)
+    assert not torch.equal(other.weights, aligned.weights)
+    with pytest.raises(UserError, match="layers that do: 1; heads go from 0 to 1"):
+        singer.alignment(song, layer=0)
+
+
+def test_what_does_not_sing_takes_no_lyrics_and_cannot_be_aligned(jukebox, singer):
+    with pytest.raises(UserError, match="does not sing"):
+        jukebox.compose(SUNG.changed(artist=None, genres=()))
+    with pytest.raises(UserError, match="no lyrics to align"):
+        singer.alignment(singer.compose(SUNG.changed(lyrics="")).finish())
+
+
+def test_where_a_song_begins_in_its_piece_is_told(jukebox):
+    begins = jukebox.compose(SOME.changed(total_seconds=10.0)).finish()
+    later = jukebox.compose(SOME.changed(total_seconds=10.0, offset_seconds=8.0)).finish()
+    assert not torch.equal(begins.codes[1], later.codes[1])
+    with pytest.raises(UserError, match="do not fit a whole piece"):
+        SOME.changed(total_seconds=1.0, offset_seconds=0.5)
