@@ -156,7 +156,7 @@ def tables(figures: dict[str, dict[str, float]], config: PriorConfig, given: arg
         ]
         for name, one in figures.items()
     ]
-    largest, weights, cache = sizes(config, dtype)
+    (largest, weights, cache), (in_the_file, _, _) = sizes(config, dtype), sizes(config, torch.float32)
     taken, playing = anonymous["import"] - anonymous["outline"], anonymous["compose"] - anonymous["nothing"]
     name = "tiny" if given.quick else "1b_lyrics"
     on_paper = [[name, largest, weights, cache], ["5b", *sizes(published.top_5b(), dtype)]]
@@ -170,7 +170,8 @@ def tables(figures: dict[str, dict[str, float]], config: PriorConfig, given: arg
             ["top prior", "largest tensor, MB", "all weights, MB", "cache of a full window, MB"],
             [[name, *(f"{number:.0f}" for number in numbers)] for name, *numbers in on_paper],
         )
-        + f"\n\nImporting took {taken:.0f} MB beyond the second line ({taken / largest:.2f} times the largest tensor), "
+        + f"\n\nImporting took {taken:.0f} MB beyond the second line ({taken / in_the_file:.2f} times the largest tensor "
+        f"in the file, {in_the_file:.0f} MB), "
         f"composing {playing:.0f} MB beyond the first ({playing - cache:.0f} MB beyond the cache; the weights stay in "
         "the mapped file). A 5b model therefore imports in the same way, a tensor at a time, and plays in its cache "
         "plus about as much again, with its weights read from the mapped file: in 24 GB all of them stay there."

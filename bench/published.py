@@ -1,9 +1,9 @@
 """The published architecture beside the implementations that install today: writes tables into docs/benchmarks.md.
 
-    python bench/published.py [--quick]
+    python bench/published.py [--sizes small middle] [--quick]
 
 All read the same checkpoints of random weights in the published layout. Each peer is installed into an environment
-of its own; every figure is measured in a process of its own.
+of its own; every figure is measured in a process of its own. On two cores it takes about twenty minutes.
 """
 
 import argparse
@@ -85,7 +85,7 @@ class Size:
         }
 
 
-SIZES = (Size("small", 512, 12, 2, 8192, 4096), Size("middle", 1024, 48, 1, 8192, 4096))
+SIZES = {"small": Size("small", 512, 12, 2, 8192, 4096), "middle": Size("middle", 1024, 48, 1, 8192, 4096)}
 QUICK_SIZES = (Size("tiny", 64, 6, 2, 512, 256),)
 
 
@@ -200,6 +200,7 @@ def prior_tables(bench: Bench, size: Size, rounds: int, codes: int) -> tuple[lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/orchestrion-bench"), help="Environments, files.")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=[*SIZES], help="Of the priors.")
     parser.add_argument("--seconds", type=float, default=20.0, help="Of audio for the VQ-VAE.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--codes", type=int, default=32, help="Codes drawn in each round.")
@@ -207,7 +208,8 @@ def main() -> None:
     given = parser.parse_args()
     cache = given.cache.expanduser()
     pythons = {one.name: installed(one, cache) for one in IMPLEMENTATIONS}
-    sizes, seconds = (QUICK_SIZES, 1.0) if given.quick else (SIZES, given.seconds)
+    chosen = tuple(SIZES[name] for name in given.sizes)
+    sizes, seconds = (QUICK_SIZES, 1.0) if given.quick else (chosen, given.seconds)
     of_codec: list[list[str]] = []
     of_priors: list[list[str]] = []
     agreement: list[list[str]] = []

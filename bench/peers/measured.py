@@ -74,16 +74,18 @@ class Anonymous(threading.Thread):
             self.look()
             time.sleep(0.02)
 
-    def look(self) -> None:
+    def look(self) -> int:
+        """Looks, and gives the peak of all that was resident, in kilobytes."""
         lines = dict(line.split(":", 1) for line in self.status.read_text().splitlines())
         self.peak_kilobytes = max(self.peak_kilobytes, int(lines["RssAnon"].split()[0]))
+        return int(lines["VmHWM"].split()[0])
 
 
 def memory(watch: Anonymous) -> dict[str, float]:
     """Peaks in MB: all that was resident, and the anonymous part of it."""
-    if watch.status.exists():
-        watch.look()
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # A process also inherits the peak that getrusage gives from the one that started it.
+    known = watch.status.exists()
+    resident = watch.look() if known else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"resident_megabytes": resident * 1024 / 1e6, "anonymous_megabytes": watch.peak_kilobytes * 1024 / 1e6}
 
 

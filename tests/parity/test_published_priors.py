@@ -92,6 +92,30 @@ def test_continuing(case: Case, chunk: int | None) -> None:
         assert torch.equal(codes, case.io[name]), name
 
 
+def test_the_originals_own_draws(case: Case) -> None:
+    """The same seed of torch's own generator, one draw per code, gives the same codes from our scores."""
+    seeded = {name: about for name, about in case.expected["sampling"].items() if name.startswith("seeded_")}
+    assert seeded
+    for name, about in seeded.items():
+        expected, asked = case.io[name], about["args"]
+        torch.manual_seed(about["torch_manual_seed"])
+        codes = expected[:, :0]
+        state = case.prior.begin(case.conditions, case.prior.config.context_frames)
+        with torch.no_grad():
+            latest = case.prior.advance(codes, state)
+            while True:
+                scores = latest / asked["temp"]
+                if asked.get("top_k"):
+                    smallest = scores.topk(asked["top_k"], dim=-1).values[:, -1:]
+                    scores = scores.masked_fill(scores < smallest, -torch.inf)
+                drawn = torch.distributions.Categorical(logits=scores[:, None]).sample() - case.prior.first_code
+                codes = torch.cat((codes, drawn), 1)
+                if codes.shape[1] == expected.shape[1]:
+                    break
+                latest = case.prior.advance(drawn, state)
+        assert torch.equal(codes.clamp(min=0), expected), name
+
+
 def test_attention_to_lyrics(case: Case) -> None:
     if "attn_alignment_layer" not in case.io:
         pytest.skip("this prior has no alignment layer")

@@ -196,12 +196,14 @@ def unfilled(kind: type[M], config: Any) -> M:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves the memory of new parameters as it is where they would be filled at random."""
+    """Leaves the memory of new parameters as it is where they would be filled: untouched memory costs nothing."""
 
     # A function of nn.init comes here as a whole: what it calls in turn does not.
     skipped = (
         Tensor.uniform_,
         Tensor.normal_,
+        Tensor.zero_,
+        Tensor.fill_,
         nn.init.uniform_,
         nn.init.normal_,
         nn.init.trunc_normal_,
