@@ -172,10 +172,10 @@ def tables(figures: dict[str, dict[str, float]], config: PriorConfig, given: arg
         )
         + f"\n\nImporting took {taken:.0f} MB beyond the second line ({taken / in_the_file:.2f} times the largest "
         f"tensor in the file, {in_the_file:.0f} MB), "
-        f"composing {playing:.0f} MB beyond the first: the weights stay in the mapped file, and a window of {given.codes} "
-        "codes needs little of the cache of a full one. A 5b model therefore imports in the same way, a tensor at a time, "
-        "and plays in the cache of its window plus about as much as this one, with its weights read from the mapped "
-        "file: in 24 GB all of them stay there."
+        f"composing {playing:.0f} MB beyond the first: the weights stay in the mapped file, and a window of "
+        f"{given.codes} codes needs little of the cache of a full one. A 5b model therefore imports in the same way, a "
+        "tensor at a time, and plays in the cache of its window plus about as much as this one, with its weights read "
+        "from the mapped file: in 24 GB all of them stay there."
     )
 
 
