@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from orchestrion.checkpoints.published import Target, codec_target, prior_target
-from orchestrion.codec.model import Codec
+from orchestrion.codec.model import Codec, CodecLevel
 from orchestrion.config import CodecConfig, PriorConfig
 from orchestrion.prior.model import Prior
 
@@ -54,9 +54,10 @@ def write_codec(path: Path, config: CodecConfig, hyperparameters: dict[str, Any]
     ours = {_known(codec_target(key, config)).key: tensor for key, tensor in tensors.items()}
     codec.load_state_dict(ours, strict=False)
     noise = torch.randn(4, config.channels, 2**16, generator=rng) * 0.2
-    for level in range(len(config.levels)):
+    for level, part in enumerate(codec.levels):
+        assert isinstance(part, CodecLevel)
         with torch.no_grad():
-            vectors = codec.levels[level].encoder(noise).transpose(1, 2).flatten(0, 1)
+            vectors = part.encoder(noise).transpose(1, 2).flatten(0, 1)
         rows = torch.randint(len(vectors), (config.codebook.size,), generator=rng)
         tensors[f"bottleneck.level_blocks.{level}.k"] = vectors[rows].clone()
     _save(path, hyperparameters, tensors)
