@@ -25,6 +25,18 @@ def test_the_nearest_entry_is_the_nearest_by_the_written_out_distance(rng):
     assert (book.nearest(rows) == distances.argmin(-1)).all()
 
 
+@pytest.mark.parametrize("size", [7, 96, 256])
+def test_of_equal_entries_the_first_is_chosen(rng, size):
+    book = Codebook(CodebookConfig(size=size, width=3))
+    half = torch.randn(size // 2 + 1, 3, generator=rng)
+    book.entries.copy_(torch.cat((half, half))[:size])
+    rows = torch.randn(70, 3, generator=rng)
+    distances = torch.addmm(book.entries.square().sum(-1), rows, book.entries.T, alpha=-2)
+    codes = book.nearest(rows)
+    assert (codes <= size // 2).all()
+    assert (codes == distances.argmin(-1)).all()
+
+
 def test_entries_decode_to_themselves_and_encode_back(rng):
     book = filled(rng)
     codes = torch.arange(8)[None]

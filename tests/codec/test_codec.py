@@ -9,6 +9,7 @@ from orchestrion.codes import Codes
 from orchestrion.config import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
+from orchestrion.nn import pieces
 
 
 def published_shape() -> CodecConfig:
@@ -66,12 +67,33 @@ def test_decoding_in_windows_gives_the_samples_of_decoding_at_once(codec, rng, w
         torch.testing.assert_close(codec.decode(held, level) / scale, whole / scale, atol=1e-5, rtol=0)
 
 
-def test_encoding_in_windows_gives_the_codes_of_encoding_at_once(codec, rng):
+def test_codes_that_come_piece_by_piece_give_the_samples_of_all(codec, rng):
+    codes = torch.randint(7, (93,), generator=rng)
+    for level in range(2):
+        held = Codes.empty(codec.grid).replace(level, codes[None])
+        whole = codec.decode(held, level)[0]
+        followed = torch.cat(list(codec.follow(torch.split(codes, [1, 40, 7, 45]), level)), -1)
+        torch.testing.assert_close(followed / whole.abs().max(), whole / whole.abs().max(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("elements", [1, 200, 1 << 17])
+def test_encoding_in_pieces_gives_the_codes_of_encoding_at_once(codec, rng, monkeypatch, elements):
     audio = some_audio(codec, rng, 40)
+    monkeypatch.setattr(pieces, "ELEMENTS", elements)
     for part in codec.levels:
         whole = part.codebook.encode(part.encoder(audio))
-        windowed = part.encode(audio, window_frames=9)
-        assert (windowed == whole).all()
+        assert (part.encode(audio) == whole).all()
+
+
+@pytest.mark.parametrize("elements", [1, 200, 1 << 17])
+def test_decoding_in_pieces_gives_the_samples_of_decoding_at_once(codec, rng, monkeypatch, elements):
+    codes = torch.randint(7, (2, 33), generator=rng)
+    monkeypatch.setattr(pieces, "ELEMENTS", elements)
+    for level, part in enumerate(codec.levels):
+        whole = part.decoder(part.codebook.decode(codes)).detach()
+        scale = whole.abs().max()
+        held = Codes.empty(codec.grid).replace(level, codes)
+        torch.testing.assert_close(codec.decode(held, level) / scale, whole / scale, atol=1e-5, rtol=0)
 
 
 def test_each_level_has_a_code_per_hop_and_a_last_part_frame_is_left_out(codec, rng):

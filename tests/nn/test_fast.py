@@ -1,5 +1,7 @@
 """Weights in fewer bits: nearly the same numbers, the same laws, and a way back."""
 
+import copy
+import gc
 import logging
 from typing import Any
 
@@ -10,8 +12,8 @@ from torch.testing import assert_close
 
 from orchestrion.config.prior import TransformerConfig
 from orchestrion.nn import fast
-from orchestrion.nn.fast import Int8Linear, Weights, quantized
-from orchestrion.nn.linear import Linear
+from orchestrion.nn.fast import HalfLinear, Int8Linear, Weights, quantized
+from orchestrion.nn.linear import Linear, Tied
 from orchestrion.nn.transformer import Transformer
 
 TOKENS = 24
@@ -23,6 +25,10 @@ EVERY: Any = [
 ]
 each = pytest.mark.parametrize("weights", EVERY)
 packed = pytest.mark.parametrize("weights", EVERY[1:])
+
+
+def made(weights: Weights, layer: nn.Linear) -> nn.Module:
+    return fast._PACKED[weights](layer.weight, layer.bias)
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ def test_no_weight_is_held_twice(weights: Weights, stack: Transformer) -> None:
 @packed
 @torch.no_grad()
 def test_a_row_is_the_same_whatever_others_are_there(weights: Weights, rng: torch.Generator) -> None:
-    layer = fast._PACKED[weights](nn.Linear(64, 32))
+    layer = made(weights, nn.Linear(64, 32))
     x = torch.randn(5, 64, generator=rng) * torch.tensor([[1.0], [100.0], [0.01], [1.0], [1.0]])
     assert_close(layer(x)[2:3], layer(x[2:3]), rtol=1e-5, atol=1e-7)
 
@@ -81,7 +87,54 @@ def test_a_row_is_the_same_whatever_others_are_there(weights: Weights, rng: torc
 @packed
 @torch.no_grad()
 def test_nothing_stays_nothing(weights: Weights) -> None:
-    assert not fast._PACKED[weights](nn.Linear(64, 32, bias=False))(torch.zeros(2, 64)).any()
+    assert not made(weights, nn.Linear(64, 32, bias=False))(torch.zeros(2, 64)).any()
+
+
+@packed
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_a_layer_is_near_its_original_whether_small_or_large(
+    weights: Weights, bias: bool, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = nn.Linear(64, 32, bias=bias), torch.randn(4, 64, generator=rng)
+    for small in (0, 64 * 32):
+        monkeypatch.setattr(fast, "_SMALL", small)
+        share = (made(weights, layer)(x) - layer(x)).norm() / layer(x).norm()
+        assert 0 < share < fast._ERROR[weights]
+
+
+@packed
+def test_int8_is_for_large_matrices_and_for_many_rows(
+    weights: Weights, stack: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "_SMALL", 64 * 64)
+    kind = Int8Linear if weights == "int8" else HalfLinear
+    for many_rows in (False, True):
+        block = quantized(stack, weights, many_rows=many_rows).blocks[0]
+        assert isinstance(block.attention.output, kind if many_rows else HalfLinear)
+        assert isinstance(block.mlp.wide, kind)
+
+
+@packed
+@torch.no_grad()
+def test_a_tied_output_is_packed_and_its_table_stays(weights: Weights, rng: torch.Generator) -> None:
+    model, encoded = nn.Sequential(nn.Embedding(32, 64)), torch.randn(2, 64, generator=rng)
+    model.append(Tied(model[0]))
+    drawing = quantized(model, weights)
+    assert list(drawing.state_dict()) == list(model.state_dict()) == ["0.weight"]
+    assert drawing[0].weight is model[0].weight
+    assert_close(drawing[1](encoded), model[1](encoded), rtol=1e-2, atol=1e-2)
+
+
+@packed
+@torch.no_grad()
+def test_a_copy_of_packed_weights_works_when_the_first_is_gone(weights: Weights, rng: torch.Generator) -> None:
+    x = torch.randn(2, 64, generator=rng)
+    first = made(weights, nn.Linear(64, 32))
+    expected, second = first(x), copy.deepcopy(first)
+    del first
+    gc.collect()
+    assert torch.equal(second(x), expected)
 
 
 def test_without_such_products_the_weights_stay_with_a_warning(
@@ -99,7 +152,7 @@ def test_products_that_overflow_are_found_out(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_products_that_are_missing_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(self: Int8Linear, layer: nn.Linear) -> None:
+    def missing(self: Int8Linear, weight: Tensor, bias: Tensor | None) -> None:
         raise RuntimeError("no engine\nstack of C++")
 
     monkeypatch.setattr(Int8Linear, "__init__", missing)

@@ -1,5 +1,6 @@
 """The quantizer: the nearest of a set of entries that follow the data."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config import CodebookConfig
+from orchestrion.nn.pieces import rows_at_once
 
 
 class Quantized(NamedTuple):
@@ -39,9 +41,10 @@ class Codebook(nn.Module):
     def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
         """The index of the entry closest to each vector."""
         entries = self.entries.to(vectors.dtype)
+        norms = entries.square().sum(-1)
+        rows = torch.split(vectors, rows_at_once(self.config.size, vectors.device))
         # |v - e|² = |v|² - 2 v·e + |e|²; |v|² is the same for every entry, so it cannot change the winner.
-        distances = torch.addmm(entries.square().sum(-1), vectors, entries.T, beta=1, alpha=-2)
-        return distances.argmin(-1)
+        return torch.cat([_first_least(torch.addmm(norms, some, entries.T, beta=1, alpha=-2)) for some in rows])
 
     def encode(self, vectors: Float[Tensor, "batch width frame"]) -> Int[Tensor, "batch frame"]:
         return self.nearest(_rows(vectors)).reshape(vectors.shape[0], vectors.shape[2])
@@ -90,6 +93,15 @@ class Codebook(nn.Module):
             self.counts[dead] = config.revived_share * mean
             self.sums.copy_(torch.where(dead[:, None], fresh * self.counts[:, None], self.sums))
         return int(dead.sum())
+
+
+def _first_least(numbers: Float[Tensor, "row column"]) -> Int[Tensor, " row"]:
+    """`numbers.argmin(-1)`, several times faster: the least of each group is found without its place."""
+    size = math.gcd(numbers.shape[1], 64)
+    groups = numbers.view(len(numbers), numbers.shape[1] // size, size)
+    group = groups.amin(2).argmin(1, keepdim=True)
+    within = groups.take_along_dim(group[:, :, None], 1).squeeze(1).argmin(1)
+    return group.squeeze(1) * size + within
 
 
 def _rows(vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "vector width"]:

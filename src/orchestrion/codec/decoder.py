@@ -25,31 +25,22 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        halo = 0.0  # in frames of this level
-        rate = 1  # steps per frame so far
         stages = config.stages
         for index in reversed(range(len(stages))):
             stage = stages[index]
             if stage.project or index == len(stages) - 1:
                 layers.append(nn.Conv1d(in_width, stage.width, 3, padding=1))
-                halo += 1 / rate
             dilations = stage.dilations[::-1] if reverse_dilations else stage.dilations
             stack = ResidualStack(stage.width, stage.residual_width, dilations)
-            halo += stack.halo / rate
             writes_samples = index == 0 and not final_convolution
             if index > 0 and not stages[index - 1].project:
                 out_width = stages[index - 1].width
             else:
                 out_width = channels if writes_samples else in_width
             layers += [stack, upsample(stage.width, out_width, stage.kernel, stage.stride, bias=not writes_samples)]
-            halo += stage.kernel / stage.stride / rate
-            rate *= stage.stride
         if final_convolution:
             layers.append(nn.Conv1d(in_width, channels, 3, padding=1))
-            halo += 1 / rate
         self.layers = nn.Sequential(*layers)
-        self.halo = int(halo) + 1
-        """Frames on each side that can reach a frame's samples, rounded up."""
 
     def forward(self, vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "batch channel sample"]:
         audio: Tensor = self.layers(vectors)

@@ -1,6 +1,6 @@
 """The hierarchical VQ-VAE: every level encodes the waveform by itself."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -14,9 +14,10 @@ from orchestrion.codec.loss import ReconstructionLoss, reconstruction_loss
 from orchestrion.codes import Codes
 from orchestrion.config import CodecConfig, LevelConfig
 from orchestrion.errors import UserError
+from orchestrion.nn.pieces import rows_of_piece, through
 
 WINDOW_SECONDS = 10.0
-"""How much audio is encoded or decoded at once: bounds the memory, does not change the result."""
+"""How much audio `stream` yields at once where nothing else is asked for."""
 
 
 class LevelOutput(NamedTuple):
@@ -46,26 +47,49 @@ class CodecLevel(nn.Module):
             reverse_dilations=config.reverse_dilations,
         )
         self.hop_length = level.hop_length
+        self._outer = level.stages[0]
 
-    def encode(self, audio: Float[Tensor, "batch channel sample"], window_frames: int) -> Int[Tensor, "batch frame"]:
-        total, halo, hop = audio.shape[-1] // self.hop_length, self.encoder.halo, self.hop_length
-        parts = []
-        for start in range(0, total, window_frames):
-            stop = min(start + window_frames, total)
-            first, last = max(0, start - halo), stop + halo
-            vectors = self.encoder(audio[..., first * hop : last * hop])
-            parts.append(self.codebook.encode(vectors[..., start - first : stop - first]))
-        return torch.cat(parts, 1)
+    def encode(self, audio: Float[Tensor, "batch channel sample"]) -> Int[Tensor, "batch frame"]:
+        """The numbers of encoder and codebook on the whole audio, made piece by piece."""
+        return torch.stack([torch.cat(list(self._codes(item))) for item in audio])
+
+    def _codes(self, audio: Float[Tensor, "channel sample"]) -> Iterator[Int[Tensor, " frame"]]:
+        pieces = torch.split(audio.T, self._piece_frames(audio.device) * self.hop_length)
+        for vectors in through(self.encoder.layers, pieces):
+            yield self.codebook.nearest(vectors)
 
     def decode(
         self, codes: Int[Tensor, "batch frame"], window_frames: int
     ) -> Iterator[Float[Tensor, "batch channel sample"]]:
-        total, halo, hop = codes.shape[1], self.decoder.halo, self.hop_length
-        for start in range(0, total, window_frames):
-            stop = min(start + window_frames, total)
-            first, last = max(0, start - halo), min(stop + halo, total)
-            audio = self.decoder(self.codebook.decode(codes[:, first:last]))
-            yield audio[..., (start - first) * hop : (stop - first) * hop]
+        """The numbers of codebook and decoder on all codes, in windows of that many frames."""
+        sounds = [_windows(self.sound([item]), window_frames * self.hop_length) for item in codes]
+        for windows in zip(*sounds, strict=True):
+            yield torch.stack(windows).transpose(1, 2)
+
+    def sound(self, pieces: Iterable[Int[Tensor, " _"]]) -> Iterator[Float[Tensor, "sample channel"]]:
+        """The numbers of codebook and decoder on codes that come piece by piece."""
+        smaller = (part for piece in pieces for part in torch.split(piece, self._piece_frames(piece.device)))
+        return through(self.decoder.layers, (self.codebook.entries[part] for part in smaller))
+
+    def _piece_frames(self, device: torch.device) -> int:
+        """So many that the layers next to the samples, the longest, have as many rows as they should."""
+        return max(1, rows_of_piece(self._outer.width, device) * self._outer.stride // self.hop_length)
+
+
+def _windows(
+    pieces: Iterator[Float[Tensor, "sample channel"]], length: int
+) -> Iterator[Float[Tensor, "sample_of_window channel"]]:
+    """The same samples in windows of `length`, and what is left in a last one."""
+    held: list[Tensor] = []
+    for piece in pieces:
+        held.append(piece)
+        while sum(map(len, held)) >= length:
+            joined = torch.cat(held)
+            yield joined[:length]
+            held = [joined[length:]]
+    rest = torch.cat(held) if held else None
+    if rest is not None and len(rest):
+        yield rest
 
 
 class Codec(nn.Module):
@@ -94,7 +118,7 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def encode(self, audio: Float[Tensor, "batch channel sample"], levels: Collection[int] | None = None) -> Codes:
-        """The codes of every level, or of `levels`: each reads the audio itself, in windows of bounded memory.
+        """The codes of every level, or of `levels`: each reads the audio itself, in bounded memory.
 
         Samples past the last whole frame of a level are left out of it. UserError for another number of
         channels, or audio shorter than one frame of the coarsest level.
@@ -112,7 +136,7 @@ class Codec(nn.Module):
         wanted = range(self.grid.num_levels) if levels is None else levels
         codes = Codes.empty(self.grid)
         for level in wanted:
-            codes = codes.replace(level, self._level(level).encode(audio, self._window_frames(level)))
+            codes = codes.replace(level, self._level(level).encode(audio))
         return codes
 
     @torch.no_grad()
@@ -129,13 +153,16 @@ class Codec(nn.Module):
                 f"these codes are on {codes.grid} and this codec on {self.grid}",
                 "use the codec that made them",
             )
-        windows = self._level(level).decode(codes[level], window_frames or self._window_frames(level))
-        while True:
-            with torch.no_grad():
-                audio = next(windows, None)
-            if audio is None:
-                return
-            yield audio
+        window_frames = window_frames or self._window_frames(level)
+        yield from self._level(level).decode(codes[level], window_frames)
+
+    def follow(self, pieces: Iterable[Int[Tensor, " _"]], level: int) -> Iterator[Float[Tensor, "channel sample"]]:
+        """The same samples for one item whose codes come piece by piece, each as soon as the codes around it are there.
+
+        A piece is asked for when all that can be heard without it has been given.
+        """
+        for audio in self._level(level).sound(pieces):
+            yield audio.T
 
     def forward(self, audio: Float[Tensor, "batch channel sample"], rng: Generator | None = None) -> list[LevelOutput]:
         """One training step of every level: its loss, and in training mode its codebook brought up to date.

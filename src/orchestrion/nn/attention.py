@@ -1,4 +1,4 @@
-"""Attention: which earlier tokens each token sees, all at once or one after another.
+"""Attention: which tokens each token sees, all at once or one after another.
 
 With T tokens in rows of R, the token at row r and column c sees
 - full: every token up to itself;
@@ -8,7 +8,8 @@ With T tokens in rows of R, the token at row r and column c sees
 - summary: a zero, and the last token of each row but the final one, as far as it is not later;
 - summary_spread: as many zeros as `spread`, and likewise the last `spread` tokens of each row;
 - prefix: the first `prefix_tokens` tokens up to itself;
-- lyrics: all of the encoded lyrics.
+- lyrics: all of the encoded lyrics;
+- all: every token, later ones too.
 (Paper, section 4 and appendix A; Child et al. 2019.)
 """
 
@@ -69,6 +70,7 @@ class Attention(nn.Module):
         memory: Float[Tensor, "batch character memory"] | None = None,
     ) -> LayerCache:
         """A cache for `num_tokens` tokens, in batch size and dtype like `x`."""
+        assert self.pattern != "all", "a layer that sees all of a sequence cannot go on from a part of it"
         recalled = self._recall(memory) if self.pattern == "lyrics" else None
         layout = Layout(
             pattern=self.pattern,
@@ -86,15 +88,39 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, cache: LayerCache
     ) -> Float[Tensor, "batch new width"]:
         """The next tokens, from `start` on, where `cache` holds what came before."""
+        if x.shape[1] == 1:
+            return self.step(x.squeeze(1), start, angles, cache).unsqueeze(1)
         if self.pattern == "lyrics":
             return self._close(_mix(self._query(x), *cache.seen(start)))
-        if x.shape[1] == 1:
-            return self._close(self._step(x, start, angles, cache))
         queries, keys, values = self._project(x, angles)
         if start:
             return self._close(self._continue(queries, keys, values, start, cache))
         cache.write(keys, values, start)
         return self._close(self._attend(queries, keys, values))
+
+    def step(
+        self, x: Float[Tensor, "batch width"], start: int, angles: Angles, cache: LayerCache
+    ) -> Float[Tensor, "batch width"]:
+        """The token at `start` alone: written to the cache, then one stretch of it is read."""
+        new = self.inputs(x).view(len(x), -1, self.num_heads, self.head_width)
+        turning = new.narrow(1, 0, min(new.shape[1], 2))
+        if self.normalize:
+            unit_rms_in_place(turning)
+        if self.pattern != "lyrics":
+            if angles is not None:
+                rotate_in_place(turning, *angles)
+            kept, slots = cache.layout.places(start, start + 1)
+            if kept.stop > kept.start:
+                cache.memory.select(3, slots.start).copy_(new.narrow(1, 1, 2).transpose(0, 1))
+        seen = cache.layout.seen(start)
+        query = new.select(1, 0).unsqueeze(2)
+        if seen.stop > seen.start:
+            keys, values = cache.memory.narrow(3, seen.start, seen.stop - seen.start).unbind()
+            query = F.scaled_dot_product_attention(query, keys, values)
+        else:
+            query = torch.zeros_like(query)
+        out: Tensor = self.output(query.reshape(len(x), -1))
+        return out
 
     def weights(
         self,
@@ -129,7 +155,7 @@ class Attention(nn.Module):
                 return ends & (key <= query) & (key_row < self.final_row)
             case "prefix":
                 return (key <= query) & (key < self.prefix_tokens)
-            case "lyrics":
+            case "lyrics" | "all":
                 return torch.ones_like(query + key, dtype=torch.bool)
 
     def _parts(self, x: Tensor, angles: Angles, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,7 +200,7 @@ class Attention(nn.Module):
         match self.pattern:
             case "full":
                 return _mix(queries, keys, values, causal=True)
-            case "lyrics":
+            case "lyrics" | "all":
                 return _mix(queries, keys, values)
             case "prefix":
                 kept = self.prefix_tokens
@@ -224,22 +250,6 @@ class Attention(nn.Module):
         seen = F.pad(self.visible(position, ends), (self.spread, 0), value=True)
         keys, values = (F.pad(part[:, ends], (0, 0, 0, 0, self.spread, 0)) for part in (keys, values))
         return _mix(queries, keys, values, seen=seen)
-
-    def _step(self, x: Tensor, start: int, angles: Angles, cache: LayerCache) -> Tensor:
-        """One token at `start`, `batch 1 head width`: written to the cache, then one stretch of it is read."""
-        new = self.inputs(x).view(len(x), 3, self.num_heads, self.head_width)
-        if self.normalize:
-            unit_rms_in_place(new[:, :2])
-        if angles is not None:
-            rotate_in_place(new[:, :2], *angles)
-        kept, slots = cache.layout.places(start, start + 1)
-        if kept.stop > kept.start:
-            cache.memory[:, :, :, slots] = new[:, 1:].transpose(0, 1).unsqueeze(3)
-        keys, values = cache.memory[:, :, :, cache.layout.seen(start)]
-        query = new[:, 0].unsqueeze(2)
-        if not keys.shape[2]:
-            return torch.zeros_like(query).transpose(1, 2)
-        return F.scaled_dot_product_attention(query, keys, values).transpose(1, 2)
 
     def _continue(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
         """Several tokens from `start` on."""

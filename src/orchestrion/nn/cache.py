@@ -95,7 +95,7 @@ class Layout:
                 return slice(0, self.spread + min(row * self.ends + tail, self.final_row * self.ends))
             case "prefix":
                 return slice(0, min(position + 1, self.prefix_tokens))
-            case "lyrics":
+            case "lyrics" | "all":
                 return slice(0, self.num_tokens)
             case "full":
                 return slice(0, position + 1)

@@ -27,8 +27,6 @@ class ResidualStack(nn.Module):
     def __init__(self, width: int, residual_width: int, dilations: Sequence[int], scale: float = 1.0) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ResidualBlock(width, residual_width, dilation, scale) for dilation in dilations)
-        self.halo = sum(dilations)
-        """Frames on each side that can reach a frame of the output."""
 
     def forward(self, x: Float[Tensor, "batch width frame"]) -> Float[Tensor, "batch width frame"]:
         for block in self.blocks:

@@ -42,7 +42,7 @@ def rotate_in_place(
     vectors: Float[Tensor, "*batch head width"], cosine: Float[Tensor, "1 1 width"], sine: Float[Tensor, "1 1 width"]
 ) -> None:
     """`rotate` without a gradient, for vectors at one position, into the same memory."""
-    swapped = vectors.roll(vectors.shape[-1] // 2, -1)
+    swapped = vectors.view(*vectors.shape[:-1], 2, -1).flip(-2).view(vectors.shape)
     vectors.mul_(cosine).addcmul_(swapped, sine)
 
 

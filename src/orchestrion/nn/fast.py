@@ -1,7 +1,8 @@
 """Weights in fewer bits for drawing: a step waits for the weights to be read, so fewer bits are more codes a second.
 
-"bfloat16" and "float16" halve the memory and multiply in single precision; "int8" rounds weights and what they
-multiply, and is the fastest. The packed products are FBGEMM's, which torch has on x86 processors.
+"bfloat16" and "float16" halve the memory and multiply in single precision. "int8" rounds large matrices and what they
+multiply, and is the fastest there; small ones, which a processor reads fast enough, it holds in float16. The packed
+products are FBGEMM's, which torch has on x86 processors.
 """
 
 import copy
@@ -13,10 +14,11 @@ from itertools import chain
 from typing import Any, Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from orchestrion.nn.linear import Linear
+from orchestrion.nn.linear import Linear, Tied
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,19 @@ M = TypeVar("M", bound=nn.Module)
 _STEPS = 63
 """An int8 product adds pairs of 16 bits on older processors, which 7 bits and sign of activation never overflow."""
 _SMALLEST = 1e-30
+_SMALL = 2**19
+"""Up to here a product in float16 is faster than in int8, and on one thread than on several, which begin late."""
 
 
-def quantized(module: M, weights: Weights = "int8") -> M:
+def usable(weights: Weights, device: torch.device) -> bool:
+    """Whether `quantized` can give these weights to a module on `device`."""
+    return _problem(weights, {device.type}) is None
+
+
+def quantized(module: M, weights: Weights = "int8", *, many_rows: bool = False) -> M:
     """A copy of `module` for use, whose `Linear` layers hold `weights`; all other tensors are shared with it.
+
+    With `many_rows` it is to work on hundreds of rows at once: "int8" is then in small matrices too.
 
     Where the machine's packed products fail their test, "float16" and "int8" give back `module` with a warning in
     the log.
@@ -41,27 +52,39 @@ def quantized(module: M, weights: Weights = "int8") -> M:
     made = copy.deepcopy(module, {id(part): part for part in chain(module.parameters(), module.buffers())})
     for parent in list(made.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, Linear):
-                setattr(parent, name, _narrowed(child) if weights == "bfloat16" else _PACKED[weights](child))
+            if weights != "bfloat16" and isinstance(child, Linear | Tied):
+                small = not many_rows and child.weight.numel() <= _SMALL and _failure("float16") is None
+                setattr(parent, name, _PACKED["float16" if small else weights](child.weight, child.bias))
+            elif isinstance(child, Linear):
+                child.weight = nn.Parameter(child.weight.detach().bfloat16(), requires_grad=False)
     return made
-
-
-def _narrowed(layer: Linear) -> Linear:
-    layer.weight = nn.Parameter(layer.weight.detach().bfloat16(), requires_grad=False)
-    return layer
 
 
 class HalfLinear(nn.Module):
     """A linear layer in float16, which a product widens as it reads: 11 bits of each weight."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"] | None = None) -> None:
         super().__init__()
-        bias = None if layer.bias is None else layer.bias.detach().float()
-        self.packed = torch.ops.quantized.linear_prepack_fp16(layer.weight.detach().float(), bias)
+        weight, bias = _constants(weight, bias)
+        self.large = weight.numel() > _SMALL
+        self.bias = None if self.large else bias
+        if self.large:
+            self.packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        else:
+            self.packed = torch.fbgemm_pack_gemm_matrix_fp16(weight)
 
     def forward(self, x: Float[Tensor, "batch *token width"]) -> Float[Tensor, "batch *token out"]:
-        out: Tensor = torch.ops.quantized.linear_dynamic_fp16(x.float(), self.packed)
-        return out.to(x.dtype)
+        if x.dtype != torch.float32:
+            return self.forward(x.float()).to(x.dtype)
+        out: Tensor
+        if self.large:
+            out = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        else:
+            out = torch.fbgemm_linear_fp16_weight_fp32_activation(x, self.packed, self.bias)
+        return out
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "HalfLinear":
+        return self  # never changes, and a copy of the packed numbers would be none
 
 
 class Int8Linear(nn.Module):
@@ -70,33 +93,37 @@ class Int8Linear(nn.Module):
     A row's scale is its own, so that a song is the same whatever others it is made with, and in whatever pieces.
     """
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"] | None = None) -> None:
         super().__init__()
-        weight = layer.weight.detach().float()
+        weight, self.bias = _constants(weight, bias)
         scale = weight.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
         zero = torch.zeros(len(weight), dtype=torch.long)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.quantize_per")  # may be gone one day: `quantized` tests
             rounded = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(rounded, None)
-        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().float(), requires_grad=False)
+        self.packed = torch.ops.quantized.linear_prepack(rounded, self.bias)
 
     def forward(self, x: Float[Tensor, "batch *token width"]) -> Float[Tensor, "batch *token out"]:
-        dtype, x = x.dtype, x.float()
+        if x.dtype != torch.float32:
+            return self.forward(x.float()).to(x.dtype)
         product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
         out: Tensor
         if x.shape[:-1].numel() == 1:  # a number spares two passes over the row
             size = max(float(torch.linalg.vector_norm(x, torch.inf)), _SMALLEST)
             out = product(x, size / _STEPS, _STEPS + 1, self.packed)
-        else:
-            sizes = x.abs().amax(-1, keepdim=True).clamp_(min=_SMALLEST)
-            out = product(x / sizes, 1 / _STEPS, _STEPS + 1, self.packed).mul_(sizes)
-        if self.bias is not None:
-            out.add_(self.bias)
-        return out.to(dtype)
+            return out
+        sizes = x.abs().amax(-1, keepdim=True).clamp_(min=_SMALLEST)
+        out = product(x / sizes, 1 / _STEPS, _STEPS + 1, self.packed)
+        if self.bias is None:
+            return out.mul_(sizes)
+        return out.sub_(self.bias).mul_(sizes).add_(self.bias)
 
 
-_PACKED: dict[str, Callable[[nn.Linear], nn.Module]] = {"float16": HalfLinear, "int8": Int8Linear}
+def _constants(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return weight.detach().float(), None if bias is None else bias.detach().float()
+
+
+_PACKED: dict[str, Callable[[Tensor, Tensor | None], nn.Module]] = {"float16": HalfLinear, "int8": Int8Linear}
 _ERROR = {"float16": 1e-3, "int8": 2e-2}
 
 
@@ -112,17 +139,18 @@ def _problem(weights: Weights, devices: set[str]) -> str | None:
 @functools.cache
 def _failure(weights: Weights) -> str | None:
     """Multiplies once, with all that could overflow at its largest."""
-    layer = nn.Linear(96, 40, device="meta").to_empty(device="cpu")
     rng = torch.Generator().manual_seed(0)
-    with torch.inference_mode():
-        layer.weight.normal_(generator=rng)[:2] = 3.0
-        layer.bias.normal_(generator=rng)
-        x = torch.randn(3, 96, generator=rng)
-        x[:2] = torch.tensor([[5.0], [-5.0]])
-        expected = layer(x)
-        try:
-            found: Any = _PACKED[weights](layer)(x)
-        except (RuntimeError, AttributeError) as error:
-            return str(error).splitlines()[0]
-        error_share = float((found - expected).norm() / expected.norm())
-    return None if error_share < _ERROR[weights] else f"its products are off by {error_share:.1%}"
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some products may be gone one day, which this finds out
+        weight, x = torch.randn(40, 96, generator=rng) * 96**-0.5, torch.randn(3, 96, generator=rng)
+        weight[:2], x[:2] = 3.0, torch.tensor([[5.0], [-5.0]])
+        for bias in (None, torch.randn(40, generator=rng)):
+            expected = F.linear(x, weight, bias)
+            try:
+                found: Any = _PACKED[weights](weight, bias)(x)
+            except (RuntimeError, AttributeError, TypeError) as error:
+                return str(error).splitlines()[0]
+            error_share = float((found - expected).norm() / expected.norm())
+            if not error_share < _ERROR[weights]:
+                return f"its products are off by {error_share:.1%}"
+    return None

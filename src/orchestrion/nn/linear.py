@@ -22,6 +22,23 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+class Tied(nn.Module):
+    """The product with the table of an embedding, which keeps it: a linear layer without weights of its own."""
+
+    bias = None
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        self._table = (table,)  # in a tuple it is no module of this one
+
+    @property
+    def weight(self) -> Tensor:
+        return self._table[0].weight
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch out"]:
+        return linear(x, self.weight)
+
+
 def linear(
     x: Float[Tensor, "*batch width"],
     weight: Float[Tensor, "out width"],

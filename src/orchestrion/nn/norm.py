@@ -1,5 +1,6 @@
 """Norms: every vector brought to unit root mean square, cheaply."""
 
+import functools
 from typing import Any
 
 import torch
@@ -24,7 +25,17 @@ def unit_rms_in_place(vectors: Float[Tensor, "*shape width"]) -> None:
 
 def _rms(vectors: Tensor) -> Tensor:
     size: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return size.mul_(vectors.shape[-1] ** -0.5).add_(_EPSILON)
+    scale = vectors.shape[-1] ** -0.5
+    if size.dtype != torch.float32:
+        return size.mul_(scale).add_(_EPSILON)
+    # A number given as such is made a tensor in each operation anew, which is most of the work for few vectors.
+    return torch.addcmul(_constant(_EPSILON, size.device), size, _constant(scale, size.device))
+
+
+@functools.cache
+def _constant(value: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor([value], device=device)
 
 
 class UnitRms(nn.Module):

@@ -9,10 +9,13 @@ from torch import Generator, Tensor, nn
 
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Angles, Attention
-from orchestrion.nn.cache import Cache
+from orchestrion.nn.cache import Cache, LayerCache
 from orchestrion.nn.embed import Rotary
 from orchestrion.nn.linear import Linear
 from orchestrion.nn.norm import UnitRms
+
+_STEEPNESS = 1.702
+"""Of the sigmoid in quick_gelu."""
 
 
 class Mlp(nn.Module):
@@ -29,7 +32,17 @@ class Mlp(nn.Module):
         if self.activation == "squared_relu":
             hidden = F.relu(hidden).square()
         else:
-            hidden = hidden * torch.sigmoid(1.702 * hidden)
+            hidden = hidden * torch.sigmoid(_STEEPNESS * hidden)
+        out: Tensor = self.narrow(hidden)
+        return out
+
+    def step(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        """`forward` of one token without a gradient: bent in place."""
+        hidden: Tensor = self.wide(x)
+        if self.activation == "squared_relu":
+            hidden.relu_().square_()
+        else:
+            hidden.mul_((_STEEPNESS * hidden).sigmoid_())
         out: Tensor = self.narrow(hidden)
         return out
 
@@ -54,6 +67,17 @@ class Block(nn.Module):
         between = x + attended
         update = self._thin(self.mlp(self.mlp_norm(between)), rng)
         return between + update if self.scale == 1.0 else x + self.scale * (attended + update)
+
+    def step(
+        self, x: Float[Tensor, "batch width"], start: int, angles: Angles, past: LayerCache
+    ) -> Float[Tensor, "batch width"]:
+        """The block's output for the token at `start` alone, without a gradient."""
+        attended = self.attention.step(self.attention_norm(x), start, angles, past)
+        if self.scale == 1.0:
+            between = attended.add_(x)
+            return self.mlp.step(self.mlp_norm(between)).add_(between)
+        update = self.mlp.step(self.mlp_norm(x + attended))
+        return torch.add(x, update.add_(attended), alpha=self.scale)
 
     def _thin(self, update: Tensor, rng: Generator | None) -> Tensor:
         if rng is None or not self.dropout or not self.training:
@@ -134,9 +158,15 @@ class Transformer(nn.Module):
     def _advance(self, x: Tensor, cache: Cache) -> Tensor:
         start = cache.length
         angles = self._angles(start, x)
-        for block, past in zip(self._blocks(), cache.layers, strict=True):
-            x = block.join(x, block.attention.advance(block.attention_norm(x), start, angles, past))
         cache.length = start + x.shape[1]
+        if x.shape[1] == 1:
+            x = x.squeeze(1)
+            for block, past in zip(self._blocks(), cache.layers, strict=True):
+                x = block.step(x, start, angles, past)
+            x = x.unsqueeze(1)
+        else:
+            for block, past in zip(self._blocks(), cache.layers, strict=True):
+                x = block.join(x, block.attention.advance(block.attention_norm(x), start, angles, past))
         out: Tensor = self.final_norm(x)
         return out
 
