@@ -13,7 +13,7 @@ from orchestrion.data.manifest import content_hash
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-SHORTER = {"--seconds": "1", "--prime-seconds": "0.5"}
+SHORTER = {"--seconds": "1", "--prime-seconds": "0.5", "--from": "0.3", "--to": "0.6"}
 
 
 def blocks(language: str) -> list[str]:

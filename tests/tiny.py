@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec.model import Codec
+from orchestrion.codes import HIDDEN
 from orchestrion.config import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
 from orchestrion.config.prior import (
     ConditionerConfig,
@@ -19,6 +20,7 @@ from orchestrion.config.prior import (
 )
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.prior.labels import Conditions
+from orchestrion.prior.masked import MaskedPrior
 from orchestrion.prior.model import Prior
 from orchestrion.text.vocab import Vocabulary
 
@@ -82,8 +84,25 @@ def prior(level: int) -> Prior:
         return scrambled(Prior(prior_config(level)), 2 + level)
 
 
-def write_tiny_model(folder: Path, *, levels: tuple[int, ...] = (0, 1), dtype: torch.dtype | None = None) -> Path:
-    """A whole model folder of a codec and the priors of `levels`."""
+def masked_config(level: int = 0) -> PriorConfig:
+    """As `prior_config`, for a prior that fills many frames at once."""
+    config = prior_config(level)
+    return config.model_copy(update={"transformer": config.transformer.model_copy(update={"patterns": ("all",) * 2})})
+
+
+def masked_prior(level: int = 0) -> MaskedPrior:
+    with torch.random.fork_rng(devices=[]):
+        return scrambled(MaskedPrior(masked_config(level)), 12 + level)
+
+
+def write_tiny_model(
+    folder: Path,
+    *,
+    levels: tuple[int, ...] = (0, 1),
+    masked: tuple[int, ...] = (),
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """A whole model folder of a codec and the priors of `levels`, those of some levels `masked`."""
     info = ModelInfo(
         name="tiny",
         codec=codec_config(),
@@ -91,7 +110,8 @@ def write_tiny_model(folder: Path, *, levels: tuple[int, ...] = (0, 1), dtype: t
         sampling=(LevelSampling(temperature=0.9), LevelSampling(top_p=0.95)),
         about={"licence": "CC0-1.0"},
     )
-    write_model(folder, info, codec(), {level: prior(level) for level in levels}, card="# tiny\n", dtype=dtype)
+    priors = {level: masked_prior(level) if level in masked else prior(level) for level in levels}
+    write_model(folder, info, codec(), priors, card="# tiny\n", dtype=dtype)
     return folder
 
 
@@ -132,6 +152,34 @@ class CountingPrior:
         assert state.read < state.num_frames, "asked for a code past the window"
         logits = torch.full((len(codes), self.first_code + self.num_codes), -1e9)
         logits[torch.arange(len(codes)), self.first_code + state.start + state.read] = 0.0
+        return logits
+
+
+class CountingFiller:
+    """Likewise for filling: scores every hidden frame t as the number t, and notes how many were hidden each time."""
+
+    def __init__(self, hop_length: int, ratio: int, num_codes: int) -> None:
+        self.hop_length, self.ratio, self.num_codes = hop_length, ratio, num_codes
+        self.windows: list[tuple[int, int]] = []
+        self.hidden: list[int] = []
+
+    def tell(self, conditions: Conditions, num_frames: int) -> int:
+        assert (conditions.start_samples % self.hop_length == 0).all()
+        start = int(conditions.start_samples[0]) // self.hop_length
+        if conditions.coarser is not None:
+            first = start // self.ratio
+            expected = torch.arange(first, first + -(-num_frames // self.ratio))
+            assert (conditions.coarser == expected).all(), (conditions.coarser, expected)
+        self.windows.append((start, start + num_frames))
+        return start
+
+    def score(self, codes: Tensor, told: int) -> Tensor:
+        frames = torch.arange(told, told + codes.shape[1]).expand_as(codes)
+        assert ((codes == HIDDEN) | (codes == frames)).all(), codes
+        self.hidden.append(int((codes[0] == HIDDEN).sum()))
+        wanted = frames[codes == HIDDEN]
+        logits = torch.full((len(wanted), self.num_codes), -1e9)
+        logits[torch.arange(len(wanted)), wanted] = 0.0
         return logits
 
 

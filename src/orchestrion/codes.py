@@ -1,12 +1,17 @@
 """Codes: the language that the codec, the priors and the files speak with one another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
+
+HIDDEN = -1
+"""Stands for a frame that is to be made while those after it are there already."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class Codes:
     """Music as integers: one row of codes per item at each level, level 0 the finest.
 
     `levels[l]` has shape `batch frame` and dtype int64, or is None while that level is not made yet. All levels
-    start at the same sample; a level may be shorter than the music while it is being made.
+    start at the same sample; a level may be shorter than the music while it is being made, and have `HIDDEN` frames
+    where a part of it is made again.
     """
 
     grid: Grid
@@ -52,11 +58,28 @@ class Codes:
         """The same with another `level`."""
         return Codes(self.grid, (*self.levels[:level], codes, *self.levels[level + 1 :]))
 
+    def hidden(self, level: int) -> int:
+        """How many frames of `level` are to be made between others."""
+        codes = self.levels[level]
+        return 0 if codes is None else int((codes[:1] == HIDDEN).sum())
+
     def seconds(self, level: int) -> float:
         """How much music `level` holds so far."""
         codes = self.levels[level]
         frames = 0 if codes is None else codes.shape[1]
         return self.grid.seconds(frames * self.grid.hop_lengths[level])
+
+    def row(self, row: int) -> "Codes":
+        """The codes of one item."""
+        return self.each(lambda part: part[row : row + 1])
+
+    def to(self, device: torch.device | str) -> "Codes":
+        """The same on another device."""
+        return self.each(lambda part: part.to(device))
+
+    def each(self, act: Callable[[Tensor], Tensor]) -> "Codes":
+        """What `act` makes of every level that is there."""
+        return Codes(self.grid, tuple(None if part is None else act(part) for part in self.levels))
 
     @staticmethod
     def empty(grid: Grid) -> "Codes":

@@ -99,7 +99,7 @@ def test_the_same_command_gives_the_same_bytes(capsys):
 
 def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch):
     assert run(capsys, *COMPOSE, "-q", "-o", "whole.flac")[0] == 0
-    from orchestrion.jukebox import model as jukebox
+    from orchestrion.jukebox import making as jukebox
 
     real, done = jukebox.fill_song, []
 
@@ -199,9 +199,43 @@ def test_a_song_is_continued_upsampled_and_decoded(capsys):
     assert (full[1] == long[1]).all() and full.has(0) and not long.has(0)
 
 
+def test_a_part_of_a_song_is_made_again(capsys):
+    assert run(capsys, *COMPOSE, "-q", "--seconds", "1")[0] == 0
+    assert run(capsys, "repaint", "song.flac", "--from", "0.4", "--to", "0.6", "-q")[1] == "song-repainted.flac\n"
+    before, after = (SongFolder.open(Path(f"{name}.song")).codes() for name in ("song", "song-repainted"))
+    assert (before[1][:, :20] == after[1][:, :20]).all() and (before[1][:, 30:] == after[1][:, 30:]).all()
+    assert (before[1] != after[1]).any()
+
+
+def test_a_song_is_played_while_it_is_made(capsys, monkeypatch):
+    log = []
+
+    class Player:
+        def __init__(self, sample_rate, channels):
+            log.append((sample_rate, channels))
+
+        def put(self, piece):
+            log.append(piece.shape[-1])
+
+        def finish(self):
+            log.append("heard")
+
+        def close(self):
+            log.append("silent")
+
+    monkeypatch.setattr("orchestrion.audio.play.Player", Player)
+    assert run(capsys, *COMPOSE, "-q", "--seconds", "1")[0] == 0
+    assert run(capsys, *COMPOSE, "-q", "--seconds", "1", "--play", "-o", "played.flac")[:2] == (0, "played.flac\n")
+    assert Path("played.flac").read_bytes() == Path("song.flac").read_bytes()
+    assert log[0] == (1600, 1) and log[-1] == "heard" and sum(log[1:-1]) == 1600
+    assert run(capsys, *COMPOSE, "--play", "--takes", "2", "-o", "two.flac")[0] == 2
+    assert "silent" not in log
+
+
 @pytest.mark.parametrize(
     "arguments, problem",
     [
+        (("repaint", "song.flac", "--from", "3", "--to", "4"), "the song ends at"),
         (("continue", "none.flac", "--seconds", "1"), "there is no song"),
         (("continue", "song.flac", "--seconds", "0"), "above 0"),
         (("continue", "song.flac", "--seconds", "1", "-o", "song.flac"), "exists already"),

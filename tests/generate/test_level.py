@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 import tiny
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.generate.level import PREFILL_FRAMES, LevelShape, fill_level
+from orchestrion.generate.draw import PREFILL_FRAMES
+from orchestrion.generate.level import LevelShape, LevelTask, fill_level
 from orchestrion.generate.pick import pick
 from orchestrion.generate.told import Told
 
@@ -13,7 +14,7 @@ GREEDY = LevelSampling(temperature=0.0)
 
 
 def filled(prior, known, total, **wanted):
-    events = list(fill_level(prior, known, total, **wanted))
+    events = list(fill_level(LevelTask(prior, total, **wanted), known))
     return events, events[-1].codes if events else known
 
 
@@ -32,17 +33,15 @@ def test_each_frame_is_invented_in_its_place_under_its_coarser_codes(
     total, known = total * ratio, min(known, total * ratio)
     prior = tiny.CountingPrior(hop_length=5, ratio=ratio, num_codes=total, first_code=first_code)
     coarser = torch.arange(total // ratio).expand(batch, -1)
-    conditions = tiny.conditions(batch)
-    if ratio > 1:
-        conditions = type(conditions)(**{**vars(conditions), "coarser": coarser})
     events, codes = filled(
         prior,
         torch.arange(known).expand(batch, -1),
         total,
         shape=LevelShape(0, contexts * ratio, 5, ratio),
-        told=Told(conditions),
+        told=Told(tiny.conditions(batch)),
         seeds=range(batch),
         sampling=LevelSampling(temperature=0.0, hop_fraction=fraction),
+        above=(lambda frames: coarser) if ratio > 1 else None,
     )
     assert (codes == torch.arange(total)).all()
     assert [event.frames_done for event in events] == list(range(known + 1, total + 1))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.generate.pick import chances, pick
+from orchestrion.generate.pick import _ranked, chances, pick
 
 PROBS = torch.tensor([0.04, 0.64, 0.09, 0.23])
 MANY = 20_000
@@ -68,6 +68,14 @@ def test_what_cannot_be_is_never_drawn(logits, chance, temperature):
 def test_the_last_chance_still_points_at_a_code():
     chance = torch.tensor([1 - 2**-24])
     assert int(pick(PROBS.log()[None], chance, LevelSampling())) == 0
+
+
+@given(st.lists(st.sampled_from([0.0, -0.5, -3.0, -90.0, float("-inf")]), min_size=1, max_size=40))
+def test_codes_are_ranked_as_by_a_stable_sort(logits):
+    probs = torch.tensor([[*logits[::-1], 0.0], [0.0, *logits]]).softmax(-1)
+    expected = probs.sort(dim=-1, descending=True, stable=True)
+    found = _ranked(probs)
+    assert torch.equal(found[0], expected.values) and torch.equal(found[1], expected.indices)
 
 
 def test_rows_are_strangers():

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import tiny
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
-from orchestrion.generate.song import Plan, fill_song
+from orchestrion.generate.song import Plan, Songs, fill_song, stream_song
 from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
 
@@ -17,15 +17,16 @@ GRID = Grid(1000, (2, 4, 20))
 class Shelf:
     """Hands out counting priors, and notes what is open."""
 
-    def __init__(self):
-        self.open, self.log = set(), []
+    def __init__(self, together=False, fillers=()):
+        self.open, self.log, self.together, self.fillers = set(), [], together, fillers
 
     @contextmanager
     def __call__(self, level):
-        assert not self.open, "two levels in memory at a time"
+        assert self.together or not self.open, "two levels in memory at a time"
         self.open.add(level)
         self.log.append(level)
-        yield tiny.CountingPrior(GRID.hop_lengths[level], GRID.ratio(level) if level < 2 else 1, 600)
+        kind = tiny.CountingFiller if level in self.fillers else tiny.CountingPrior
+        yield kind(GRID.hop_lengths[level], GRID.ratio(level) if level < 2 else 1, 600)
         self.open.discard(level)
 
 
@@ -43,7 +44,11 @@ def counted(*frames):
 
 def run(codes, plan, shelf=None):
     shelf = shelf or Shelf()
-    return list(fill_song(shelf, codes, plan, tell=lambda level: Told(tiny.conditions()), seeds=[0])), shelf
+    return list(fill_song(shelf, songs(codes, plan))), shelf
+
+
+def songs(codes, plan):
+    return Songs(codes, plan, lambda level: Told(tiny.conditions()), [0])
 
 
 def same(codes, other):
@@ -94,3 +99,37 @@ def test_songs_shorter_than_a_window_are_made_shorter(num_samples):
 def test_codes_on_another_grid_are_refused():
     with pytest.raises(UserError, match="model that made them"):
         run(Codes.empty(Grid(1000, (2, 4, 40))), plan())
+
+
+@pytest.mark.parametrize("fillers", [(), (0,), (0, 1, 2)])
+@pytest.mark.parametrize("prompt", [(0, 0, 0), (40, 20, 4), (400, 205, 40), (399, 3, 17)])
+def test_a_streamed_song_is_the_same_and_its_start_is_there_before_its_end_is_begun(prompt, fillers):
+    shelf = Shelf(together=True, fillers=fillers)
+    events = [event for event in stream_song(shelf, songs(counted(*prompt), plan())) if event.codes is not None]
+    assert same(events[-1].codes, counted(410, 205, 41)) and not shelf.open
+    assert events[0].level == 0
+    first = events[0].codes
+    if prompt == (0, 0, 0):
+        assert first[0].shape[1] == 40 and first[2].shape[1] <= 16
+    for event in events:
+        again, _ = run(event.codes, plan())
+        assert same(again[-1].codes if again else event.codes, counted(410, 205, 41))
+
+
+@pytest.mark.parametrize("fillers", [(), (0,), (0, 1, 2)])
+@pytest.mark.parametrize(("first", "stop"), [(0, 1), (3, 30), (20, 41), (40, 41), (0, 41)])
+def test_holes_are_filled_at_every_level_and_what_is_around_them_stays(first, stop, fillers):
+    codes = counted(410, 205, 41)
+    for level, ratio in ((0, 10), (1, 5), (2, 1)):
+        codes[level][:, first * ratio : stop * ratio] = HIDDEN
+    assert plan().missing(codes)[2] == (41 - (stop - first), 41)
+    events, _ = run(codes, plan(), Shelf(fillers=fillers))
+    assert same(events[-1].codes, counted(410, 205, 41))
+    done = [(event.frames_done, event.frames_total) for event in events if event.level == 0]
+    assert done == sorted(done) and done[-1] == (410, 410)
+    kept = [event.codes for event in events if event.codes is not None]
+    for stopped in kept[::3]:
+        rest, _ = run(stopped, plan(), Shelf(fillers=fillers))
+        assert same(rest[-1].codes if rest else stopped, counted(410, 205, 41))
+    streamed = list(stream_song(Shelf(together=True, fillers=fillers), songs(codes, plan())))
+    assert same(streamed[-1].codes, counted(410, 205, 41))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrion.generate.windows import stride_frames, windows
+from orchestrion.generate.windows import stride_frames, window_around, windows
 
 
 @st.composite
@@ -61,3 +61,24 @@ def test_strides_are_whole_frames_of_the_level_above(ratio, contexts, fraction):
     stride = stride_frames(ratio * contexts, fraction, ratio)
     assert 0 < stride <= ratio * contexts
     assert stride % ratio == 0
+
+
+@given(
+    total=st.integers(1, 60),
+    ratio=st.integers(1, 4),
+    contexts=st.integers(2, 10),
+    hop=st.integers(1, 10),
+    data=st.data(),
+)
+def test_windows_around_a_hole_fill_all_of_it_from_its_start(total, ratio, contexts, hop, data):
+    total, context = total * ratio, contexts * ratio
+    first = data.draw(st.integers(0, total // ratio - 1)) * ratio
+    stop = data.draw(st.integers(first // ratio + 1, total // ratio)) * ratio
+    whole = stop - first
+    while first < stop:
+        window = window_around(first, stop, total, context=context, stride=min(hop, contexts) * ratio, ratio=ratio)
+        assert window.start <= first == window.known < window.stop <= total
+        assert window.start % ratio == 0 and window.stop - window.start <= context
+        if whole <= min(hop, contexts - 1) * ratio:
+            assert window.stop >= stop
+        first = min(window.stop, stop)

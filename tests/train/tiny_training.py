@@ -16,6 +16,7 @@ from orchestrion.data.tracks import TrackStore, prepare
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.encode import encode_tracks
 from orchestrion.train.loop import train
+from orchestrion.train.masked import MaskedRecipe, open_teacher
 from orchestrion.train.prior import PriorRecipe
 from orchestrion.train.run import begin_run
 
@@ -94,6 +95,21 @@ def run_prior(
 ) -> bool:
     begin_run(folder, "prior", config, {"codes": store.data_hash, "level": level})
     recipe = PriorRecipe(config, store, level, load_codec(model, read_model(model)), CPU)
+    return train(recipe, config.training, folder, **options)
+
+
+def masked_config(steps: int, **settings: object) -> PriorTrainingConfig:
+    """As `prior_config(0, …)`, for a prior that fills many frames at once."""
+    config = prior_config(0, steps, **settings)
+    return config.model_copy(update={"transformer": config.transformer.model_copy(update={"patterns": ("all", "all")})})
+
+
+def run_masked(
+    store: CodeStore, model: Path, folder: Path, config: PriorTrainingConfig, teacher: Path | None, **options: object
+) -> bool:
+    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": 0})
+    taught = None if teacher is None else open_teacher(teacher, 0)
+    recipe = MaskedRecipe(config, store, 0, load_codec(model, read_model(model)), CPU, taught)
     return train(recipe, config.training, folder, **options)
 
 

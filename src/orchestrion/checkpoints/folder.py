@@ -1,7 +1,7 @@
 """A model on disk: `model.json`, weights as safetensors, a card (docs/formats.md)."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,8 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, replacing, write_json, write_text
 from orchestrion.grid import Grid
-from orchestrion.prior.model import Prior
+from orchestrion.nn.fast import Weights
+from orchestrion.prior.masked import AnyPrior, make_prior
 from orchestrion.text.published import PublishedNames
 from orchestrion.text.vocab import Vocabulary
 
@@ -38,8 +39,9 @@ class ModelInfo(Settings):
     """What `model.json` holds: all of a model but its weights.
 
     `priors` and `sampling` have an entry per level; a level without a prior has None. `published_names` likewise, in a
-    model that was imported: there each prior has names of its own and `vocabulary` is empty. `about` is free: licence,
-    provenance, figures. `sha256` has the hash of each file of weights.
+    model that was imported: there each prior has names of its own and `vocabulary` is empty. `weights` is how those of
+    its priors are best held while they draw on a processor, as measured. `about` is free: licence, provenance, figures.
+    `sha256` has the hash of each file of weights.
     """
 
     format: str = MODEL_FORMAT
@@ -50,6 +52,7 @@ class ModelInfo(Settings):
     vocabulary: Vocabulary = Vocabulary()
     published_names: tuple[PublishedNames | None, ...] = ()
     sampling: tuple[LevelSampling, ...] = ()
+    weights: Weights | None = None
     about: dict[str, Any] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict)
 
@@ -84,7 +87,7 @@ def write_model(
     folder: Path,
     info: ModelInfo,
     codec: Codec,
-    priors: dict[int, Prior] | None = None,
+    priors: dict[int, AnyPrior] | None = None,
     *,
     card: str,
     dtype: torch.dtype | None = None,
@@ -161,9 +164,9 @@ def load_prior(
     level: int,
     dtype: torch.dtype = torch.float32,
     num_layers: int | None = None,
-) -> Prior:
+) -> AnyPrior:
     """The prior of `level`, likewise; with `num_layers` the first of its layers alone, for features."""
-    prior = unfilled(Prior, info.prior(level))
+    prior = unfilled(make_prior, info.prior(level))
     if num_layers is not None:
         prior.tokens.transformer.keep_first(num_layers)
     return _load(folder, prior_file(level), info, prior, dtype, partly=num_layers is not None)
@@ -188,11 +191,10 @@ def write_weights(path: Path, module: nn.Module, dtype: torch.dtype | None = Non
     return _sha256(path)
 
 
-def unfilled(kind: type[M], config: Any) -> M:
+def unfilled(kind: Callable[[Any], M], config: Any) -> M:
     """A module whose weights hold nothing yet: no time is spent on drawing, nor any chance used up."""
     with _Unfilled():
-        module: M = kind(config)
-    return module
+        return kind(config)
 
 
 class _Unfilled(TorchFunctionMode):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,10 +26,13 @@ from orchestrion.errors import UserError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from orchestrion.jukebox import Composition, Progress, Song
-    from orchestrion.nn.fast import Weights
+    from orchestrion.cli.options import WeightsOption
+    from orchestrion.generate.request import Request
+    from orchestrion.jukebox import Composition, Jukebox, Progress, Song
 
 Made = TypeVar("Made")
+Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
+"""Starts the composition of a song, or of a tuple of songs, that is kept in these folders."""
 
 
 @click.command()
@@ -77,6 +81,7 @@ Made = TypeVar("Made")
     show_default=True,
     help="Stop at this level: a draft for `upsample`.",
 )
+@click.option("--play", is_flag=True, help="Play the song while it is made.")
 @sampling_options
 @engine_options
 @force_option
@@ -97,13 +102,15 @@ def compose(
     prime_start: float,
     prime_seconds: float | None,
     finest_level: int,
+    play: bool,
     temperature: tuple[float, ...] | None,
     top_k: tuple[int, ...] | None,
     top_p: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
+    passes: tuple[int, ...] | None,
     device: str,
     dtype: str,
-    weights: "Weights | None",
+    weights: "WeightsOption",
     threads: int | None,
     force: bool,
     as_json: bool,
@@ -134,24 +141,49 @@ def compose(
     for path in outputs:
         check_output(path, force=force)
     jukebox = open_jukebox(model, device=device, dtype=dtype, weights=weights, threads=threads)
-    drawn = sampling(jukebox.info.sampling, temperature=temperature, top_k=top_k, top_p=top_p, hop=hop)
+    drawn = sampling(jukebox.info.sampling, temperature=temperature, top_k=top_k, top_p=top_p, hop=hop, passes=passes)
     requests = asked.changed(sampling=drawn).takes(takes)
-    make(
-        lambda folders: jukebox.compose_all(requests, folders, replace=force),
-        outputs,
-        force=force,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    if play:
+        if takes > 1:
+            raise UserError("several takes cannot be played at once", "leave --play or --takes out")
+        begin: Begin = partial(played, jukebox, requests[0], replace=force)
+    else:
+        begin = partial(jukebox.compose_all, requests, replace=force)
+    make(begin, outputs, force=force, as_json=as_json, quiet=quiet)
 
 
-Begin = Callable[[list[Path]], "Composition[tuple[Song, ...]]"]
+def played(
+    jukebox: "Jukebox", request: "Request", folders: list[Path], *, replace: bool
+) -> "Composition[Progress, Song]":
+    """A song that is heard while it is made; it is finished when its end was heard."""
+    from orchestrion.audio.play import Player
+    from orchestrion.jukebox import Composition, Progress, Song
+
+    streamed = jukebox.stream(request, folders[0], replace=replace)
+    rate = jukebox.info.grid.sample_rate
+    player = Player(rate, jukebox.info.codec.channels)
+
+    def steps() -> Generator[Progress, None, Song]:
+        done, total = 0, jukebox.info.grid.num_samples(request.seconds)
+        try:
+            for piece in streamed:
+                player.put(piece)
+                done += piece.shape[-1]
+                yield Progress("play", request.finest_level, done, total)
+            song = streamed.finish()
+            player.finish()
+        except BaseException:
+            player.close()
+            raise
+        return song
+
+    return Composition(steps())
 
 
 def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet: bool) -> None:
     """Make songs in the folders beside `outputs`, with pictures, and show the result.
 
-    `begin` starts the composition that is kept in these folders.
+    Nothing is begun where something is there already.
     """
     from orchestrion.config import plain
     from orchestrion.files import refuse_overwrite
@@ -162,11 +194,12 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
         refuse_overwrite(picture, force)
     composition = begin(folders)
     try:
-        songs, took = watch(composition, quiet=quiet)
+        made, took = watch(composition, quiet=quiet)
     except KeyboardInterrupt:
         kept = ", ".join(str(folder) for folder in folders)
         click.echo(f"stopped; what is made is kept in {kept}: the same command goes on with it", err=True)
         raise click.exceptions.Exit(STOPPED) from None
+    songs = made if isinstance(made, tuple) else (made,)
     results = []
     for song, output, picture, folder in zip(songs, outputs, pictures, folders, strict=True):
         song.save(output)
@@ -186,18 +219,7 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
     show_result(results[0] if len(results) == 1 else together, "audio", as_json=as_json)
 
 
-def alone(composition: "Composition[Song]") -> "Composition[tuple[Song, ...]]":
-    """One song in the making, as one of one."""
-    from orchestrion.jukebox import Composition
-
-    def steps() -> Generator["Progress", None, tuple["Song", ...]]:
-        yield from composition
-        return (composition.finish(),)
-
-    return Composition(steps())
-
-
-def watch(composition: "Composition[Made]", *, quiet: bool) -> tuple[Made, dict[str, float]]:
+def watch(composition: "Composition[Progress, Made]", *, quiet: bool) -> tuple[Made, dict[str, float]]:
     """Finish a composition with a bar for each level; returns what was made and the seconds that each part took."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -205,7 +227,7 @@ def watch(composition: "Composition[Made]", *, quiet: bool) -> tuple[Made, dict[
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} codes"),
+        TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -16,6 +16,7 @@ COMMANDS = {
     "compose": "orchestrion.cli.compose:compose",
     "continue": "orchestrion.cli.songs:continue_",
     "upsample": "orchestrion.cli.songs:upsample",
+    "repaint": "orchestrion.cli.songs:repaint",
     "decode": "orchestrion.cli.songs:decode",
     "songs": "orchestrion.cli.songs:songs",
     "models": "orchestrion.cli.models:models",

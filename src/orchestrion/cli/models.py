@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrion.cli.options import DTYPES, PATH, force_option, json_option, show_result
+from orchestrion.cli.options import (
+    DTYPES,
+    PATH,
+    WEIGHTS,
+    force_option,
+    json_option,
+    sampling,
+    sampling_options,
+    show_result,
+)
 
 if TYPE_CHECKING:
     from orchestrion.checkpoints.folder import ModelInfo
@@ -129,18 +138,36 @@ def _bytes(folder: Path) -> int:
 @click.option("--prior", "priors", multiple=True, type=PATH, help="A finished prior run; give one for each level.")
 @click.option("--licence", required=True, help="Licence of the weights, for the model card.")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder of the new model.")
+@click.option("--weights", type=click.Choice(WEIGHTS), help="How those of priors are held while they draw.")
+@sampling_options
 @force_option
 def build(
-    name: str, codec: Path, codes: Path, priors: tuple[Path, ...], licence: str, output: Path, force: bool
+    name: str,
+    codec: Path,
+    codes: Path,
+    priors: tuple[Path, ...],
+    licence: str,
+    output: Path,
+    weights: Any,
+    force: bool,
+    **drawing: Any,
 ) -> None:
-    """Put a trained codec and trained priors together to a model called NAME."""
+    """Put a trained codec and trained priors together to a model called NAME.
+
+    How codes are drawn and weights held becomes the model's own way, used unless something else is asked for.
+    """
+    from orchestrion.config.sampling import LevelSampling
     from orchestrion.data.encoded import CodeStore
     from orchestrion.files import check_writable, refuse_overwrite
     from orchestrion.train.assemble import build_model
 
     refuse_overwrite(output / "model.json", force)
     check_writable(output)
-    build_model(name, codec, priors, CodeStore(codes), output, licence=licence)
+    store = CodeStore(codes)
+    plain = [LevelSampling()] * store.grid.num_levels
+    build_model(
+        name, codec, priors, store, output, licence=licence, sampling=sampling(plain, **drawing), weights=weights
+    )
     click.echo(output)
 
 

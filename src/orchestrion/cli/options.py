@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -13,6 +13,8 @@ from orchestrion.errors import UserError
 if TYPE_CHECKING:
     from orchestrion.jukebox import Jukebox
     from orchestrion.nn.fast import Weights
+
+    WeightsOption = Weights | Literal["auto", "as-is"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,8 +61,10 @@ def engine_options(command: F) -> F:
     )(command)
     command = click.option(
         "--weights",
-        type=click.Choice(WEIGHTS),
-        help="Hold those of priors in fewer bits while drawing: faster, nearly the same.  [default: as --dtype]",
+        type=click.Choice(("auto", "as-is", *WEIGHTS)),
+        default="auto",
+        show_default=True,
+        help="Hold those of priors in fewer bits while drawing: faster, nearly the same. auto: as the model says.",
     )(command)
     return click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")(command)
 
@@ -78,6 +82,9 @@ def sampling_options(command: F) -> F:
     command = click.option("--top-p", type=PerLevel(float), help="Draw from the likeliest codes that hold this share.")(
         command
     )
+    command = click.option("--passes", type=PerLevel(int), help="In how many passes a masked prior fills a window.")(
+        command
+    )
     return click.option(
         "--hop",
         type=PerLevel(float),
@@ -92,6 +99,7 @@ def sampling(
     top_k: tuple[int, ...] | None,
     top_p: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
+    passes: tuple[int, ...] | None,
 ) -> tuple[LevelSampling, ...]:
     """The sampling of every level: `default` with what was given in its place."""
     levels = [dict(level) for level in default]
@@ -100,6 +108,7 @@ def sampling(
         "top_k": top_k,
         "top_p": top_p,
         "hop_fraction": hop,
+        "passes": passes,
     }
     for name, values in given.items():
         if values is None:
@@ -118,7 +127,7 @@ def sampling(
 
 
 def open_jukebox(
-    model: str | Path, *, device: str, dtype: str, weights: "Weights | None", threads: int | None
+    model: str | Path, *, device: str, dtype: str, weights: "WeightsOption", threads: int | None
 ) -> "Jukebox":
     """The model, its weights still on disk."""
     import torch
@@ -128,7 +137,10 @@ def open_jukebox(
     if threads:
         torch.set_num_threads(threads)
     return Jukebox.from_pretrained(
-        model, device=None if device == "auto" else device, dtype=getattr(torch, dtype), weights=weights
+        model,
+        device=None if device == "auto" else device,
+        dtype=getattr(torch, dtype),
+        weights=None if weights == "as-is" else weights,
     )
 
 

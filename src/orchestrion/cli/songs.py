@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrion.cli.compose import alone, changes, make
+from orchestrion.cli.compose import changes, make
 from orchestrion.cli.options import (
     PATH,
     check_output,
@@ -62,7 +62,7 @@ def continue_(
     before = jukebox.load(kept.path)
     changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
     make(
-        lambda folders: alone(jukebox.continue_(before, seconds, folders[0], replace=force, **changed)),
+        lambda folders: jukebox.continue_(before, seconds, folders[0], replace=force, **changed),
         [output],
         force=force,
         as_json=as_json,
@@ -97,7 +97,50 @@ def upsample(
     before = jukebox.load(kept.path)
     changed = changes(seed=seed, sampling=drawn)
     make(
-        lambda folders: alone(jukebox.upsample(before, folders[0], replace=force, **changed)),
+        lambda folders: jukebox.upsample(before, folders[0], replace=force, **changed),
+        [output],
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@click.command()
+@click.argument("song", type=PATH)
+@click.option("--from", "start", type=float, required=True, help="Where the part begins, in seconds.")
+@click.option("--to", "stop", type=float, required=True, help="Where it ends.")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-repainted.flac]")
+@click.option("--artist", help="Change to this artist there.")
+@click.option("--genre", "genres", multiple=True, help="Change to these genres there.")
+@click.option("--seed", type=int, help="The seed of the part.  [default: the song's plus 1]")
+@_model_option
+@sampling_options
+@engine_options
+@force_option
+@json_option
+@quiet_option
+def repaint(
+    song: Path,
+    start: float,
+    stop: float,
+    output: Path | None,
+    artist: str | None,
+    genres: tuple[str, ...],
+    seed: int | None,
+    model: str | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Make a part of SONG anew, to fit what is around it: a new song that keeps all the rest."""
+    kept, output = _source(song), output or _beside(song, "-repainted")
+    check_output(output, force=force)
+    jukebox, drawn = _jukebox(kept, model, settings)
+    before = jukebox.load(kept.path)
+    changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
+    make(
+        lambda folders: jukebox.repaint(before, start, stop, folders[0], replace=force, **changed),
         [output],
         force=force,
         as_json=as_json,
@@ -150,7 +193,7 @@ def show(song: Path, as_json: bool) -> None:
     codes, asked = kept.codes(), kept.info.request
     levels = []
     for level, part in enumerate(codes.levels):
-        frames = 0 if part is None else part.shape[1]
+        frames = 0 if part is None else part.shape[1] - codes.hidden(level)
         wanted = codes.grid.whole(kept.info.num_samples) // codes.grid.hop_lengths[level]
         levels.append({"level": level, "codes": frames, "of": wanted, "rate": codes.grid.frame_rate(level)})
     complete = all(one["codes"] >= one["of"] for one in levels[asked.get("finest_level", 0) :])

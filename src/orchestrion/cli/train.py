@@ -84,11 +84,18 @@ def codec(
 @click.argument("codes", type=PATH)
 @click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec made CODES.")
 @click.option("--level", required=True, type=click.IntRange(min=0), help="Level to learn; 0 is the finest.")
+@click.option(
+    "--teacher",
+    type=PATH,
+    help="A model, or the run of a prior, that draws this level code by code: a masked prior begins with its weights "
+    "and learns from it.",
+)
 @training_options
 def prior(
     codes: Path,
     model: Path,
     level: int,
+    teacher: Path | None,
     folder: Path,
     config_file: Path | None,
     preset: str,
@@ -101,8 +108,9 @@ def prior(
     from orchestrion.config.training import PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
+    from orchestrion.train.masked import MaskedRecipe, open_teacher
     from orchestrion.train.prior import PriorRecipe
-    from orchestrion.train.run import begin_run
+    from orchestrion.train.run import begin_run, weights_digest
 
     place = _place(device, threads)
     info = read_model(model)
@@ -114,8 +122,17 @@ def prior(
     config = _config(PriorTrainingConfig, config_file, lambda: _preset(preset).priors[level])
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = CodeStore(codes, artist_balance=config.artist_balance)
-    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": level})
-    recipe = PriorRecipe(config, store, level, load_codec(model, info), place)
+    if teacher and not config.transformer.sees_ahead:
+        raise UserError("only a masked prior has a teacher", "leave it out, or set transformer.patterns to 'all'")
+    taught = open_teacher(teacher, level) if teacher else None
+    data = {"codes": store.data_hash, "level": level} | ({"teacher": weights_digest(taught)} if taught else {})
+    begin_run(folder, "prior", config, data)
+    codec_ = load_codec(model, info)
+    recipe = (
+        MaskedRecipe(config, store, level, codec_, place, taught)
+        if config.transformer.sees_ahead
+        else PriorRecipe(config, store, level, codec_, place)
+    )
     _run(recipe, config.training, folder, folder / "prior.safetensors")
 
 
@@ -198,7 +215,7 @@ def _preset(name: str) -> "ModelTrainingConfig":
     from orchestrion import presets
     from orchestrion.errors import UserError
 
-    known = {"mini": presets.mini}
+    known = {"mini": presets.mini, "mini-sequential": presets.mini_sequential}
     if name not in known:
         raise UserError(f"there is no preset {name!r} to train", f"known: {', '.join(known)}")
     return known[name]()

@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
 
-Pattern = Literal["full", "row", "column", "previous_row", "summary", "summary_spread", "lyrics", "prefix"]
-"""Which earlier tokens a layer attends to; `orchestrion.nn.attention` says what each one sees."""
+Pattern = Literal["full", "row", "column", "previous_row", "summary", "summary_spread", "lyrics", "prefix", "all"]
+"""Which tokens a layer attends to; `orchestrion.nn.attention` says what each one sees."""
 
 
 class TransformerConfig(Settings):
@@ -47,7 +47,14 @@ class TransformerConfig(Settings):
             raise ValueError(f"rotary positions need an even head width, not {self.head_width}")
         if "prefix" in self.patterns and not self.prefix_tokens:
             raise ValueError("the pattern 'prefix' needs prefix_tokens")
+        if "all" in self.patterns and set(self.patterns) != {"all"}:
+            raise ValueError("the pattern 'all' sees what comes later: use it in every layer or in none")
         return self
+
+    @property
+    def sees_ahead(self) -> bool:
+        """Whether tokens see those after them."""
+        return "all" in self.patterns
 
     @property
     def num_layers(self) -> int:
@@ -129,7 +136,10 @@ class LyricsConfig(Settings):
 
 
 class PriorConfig(Settings):
-    """A model of one level's codes; labels, timing, coarser codes and lyrics are told where configured."""
+    """A model of one level's codes; labels, timing, coarser codes and lyrics are told where configured.
+
+    With the pattern "all" it is masked: it fills many frames at once, and has no lyrics.
+    """
 
     sample_rate: int = Field(ge=1)
     hop_length: int = Field(ge=1)
@@ -156,6 +166,8 @@ class PriorConfig(Settings):
                 "the product of the conditioner's strides"
             )
         encoder = self.lyrics.encoder if self.lyrics else None
+        if self.lyrics and (stack.sees_ahead or (encoder and encoder.sees_ahead)):
+            raise ValueError("lyrics cannot be combined with the pattern 'all'")
         if "lyrics" in stack.patterns and encoder is None:
             raise ValueError("the pattern 'lyrics' needs lyrics with an encoder")
         if self.lyrics and encoder:
@@ -166,6 +178,16 @@ class PriorConfig(Settings):
             if self.lyrics.num_characters % encoder.num_rows:
                 raise ValueError(f"{self.lyrics.num_characters} characters cannot be cut into {encoder.num_rows} rows")
         return self
+
+    @property
+    def masked(self) -> bool:
+        """Whether it fills frames in any order, many at once, rather than one after another."""
+        return self.transformer.sees_ahead
+
+    @property
+    def first_code(self) -> int:
+        """The token that stands for code 0: lyrics in the same sequence come before."""
+        return self.lyrics.alphabet_size if self.lyrics and not self.lyrics.encoder else 0
 
     @property
     def aligned_layers(self) -> tuple[int, ...]:

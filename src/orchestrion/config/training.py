@@ -73,6 +73,8 @@ class PriorTrainingConfig(Settings):
     codebook_embedding: bool = True
     """Begin with embeddings in which codes are as close as their entries in the codec's codebook."""
     validation_windows: int = Field(default=64, ge=1)
+    teacher_share: float = Field(default=0.5, ge=0, le=1)
+    """How much of what a masked prior is to predict is what its teacher expects, where it has one."""
 
 
 class ModelTrainingConfig(Settings):

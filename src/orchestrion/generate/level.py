@@ -1,31 +1,30 @@
 """Filling one level with codes, window by window."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Int
 from torch import Tensor
 
+from orchestrion.codes import HIDDEN
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.generate.pick import chances, pick
+from orchestrion.generate.draw import Predictor, draw_window, likelihood
+from orchestrion.generate.parallel import Filler, fill_window
+from orchestrion.generate.pick import seed_of_take
 from orchestrion.generate.told import Told
-from orchestrion.generate.windows import Window, stride_frames, windows
-from orchestrion.prior.labels import Conditions
+from orchestrion.generate.windows import Window, stride_frames, window_around, windows
 
-PREFILL_FRAMES = 512
-"""How many known codes a prior is given at once: bounds the memory of a long context."""
+HOLE_TAKES = 8
+"""How many takes of a hole are drawn where a prior sees only what is before it; the one that leads best to what comes
+after is kept."""
+JUDGED_FRAMES = 64
+"""After how many frames behind the hole that is judged."""
 
-
-@runtime_checkable
-class Predictor(Protocol):
-    """What a prior can do that generation needs; `prior.model.Prior` says what each means."""
-
-    first_code: int
-
-    def begin(self, conditions: Conditions, num_frames: int) -> Any: ...
-    def advance(self, codes: Int[Tensor, "batch new"], state: Any) -> Float[Tensor, "batch score"]: ...
+Above = Callable[[int], Int[Tensor, "batch frame_above"]]
+"""Gives the codes of the level above, so many frames of them or more."""
 
 
 class LevelShape(NamedTuple):
@@ -39,91 +38,146 @@ class LevelShape(NamedTuple):
 
 @dataclass(frozen=True)
 class Filled:
-    """How far a level is. `codes` holds all of it so far after each window, and nothing in between."""
+    """How far a level is, `frames_done` of `frames_total`, those that were there before included.
+
+    `codes` holds all of it so far after each window, and nothing in between. In between `latest` are the codes of one
+    more frame, where frames are drawn one after another and all songs together.
+    """
 
     level: int
     frames_done: int
     frames_total: int
     codes: Int[Tensor, "batch frame"] | None = None
+    latest: Int[Tensor, " batch"] | None = None
 
 
-def fill_level(
-    prior: Predictor,
-    known: Int[Tensor, "batch frame"],
-    total: int,
-    *,
-    shape: LevelShape,
-    told: Told,
-    seeds: Sequence[int],
-    sampling: LevelSampling,
-    most_rows: int | None = None,
-) -> Iterator[Filled]:
-    """Extend the codes `known` to `total` frames, a song in each row.
+@dataclass(frozen=True)
+class LevelTask:
+    """What is to be done at one level, for one song in each row.
 
-    There is one seed for each row, and a row comes out the same whatever the others are. `most_rows` bounds the
-    memory: so many songs, or all, are drawn together in each window.
+    There is one seed for each row, and a row comes out the same whatever the others are. `above` gives coarser codes,
+    where there are any. `most_rows` bounds the memory: so many songs, or all, are drawn together in each window.
     """
-    codes, songs = known, len(seeds)
-    at_once = most_rows or songs
-    stride = stride_frames(shape.context, sampling.hop_fraction, shape.ratio)
-    for window in windows(total, context=shape.context, stride=stride, known=known.shape[1]):
-        invented: list[Int[Tensor, "row frame"]] = []
-        for first in range(0, songs, at_once):
-            rows = slice(first, min(first + at_once, songs))
-            here = told.rows(rows.start, rows.stop)
-            drawn: list[Int[Tensor, " row"]] = []
-            for code in _draw(prior, codes[rows], window, _narrowed(here, window, shape), seeds[rows], shape, sampling):
-                done = window.known * songs + first * (window.stop - window.known) + len(drawn) * len(code)
-                if drawn and done // songs > window.known:
-                    yield Filled(shape.level, done // songs, total)
-                drawn.append(code)
-            invented.append(torch.stack(drawn, 1))
-        # A character drawn where a code belongs is read on as it is, and kept as code 0 (the published way).
-        codes = torch.cat([codes, torch.cat(invented).clamp(min=0)], 1)
-        yield Filled(shape.level, window.stop, total, codes)
+
+    prior: Predictor | Filler
+    total: int
+    shape: LevelShape
+    told: Told
+    seeds: Sequence[int]
+    sampling: LevelSampling
+    above: Above | None = None
+    most_rows: int | None = None
+
+    @property
+    def stride(self) -> int:
+        return stride_frames(self.shape.context, self.sampling.hop_fraction, self.shape.ratio)
 
 
-def _draw(
-    prior: Predictor,
-    codes: Int[Tensor, "row frame"],
-    window: Window,
-    conditions: Conditions,
-    seeds: Sequence[int],
-    shape: LevelShape,
-    sampling: LevelSampling,
-) -> Iterator[Int[Tensor, " row"]]:
-    """The frames that `window` invents, one after another."""
-    chance = chances(seeds, shape.level, window.known, window.stop).to(codes.device)
-    state, logits = _begin(prior, codes, window, conditions)
-    for column in range(window.stop - window.known):
-        code = pick(logits, chance[:, column], sampling) - prior.first_code
-        yield code
-        if window.known + column + 1 < window.stop:
-            logits = _advance(prior, code[:, None], state)
+def fill_level(task: LevelTask, known: Int[Tensor, "batch frame"]) -> Iterator[Filled]:
+    """Make the `HIDDEN` frames of the codes `known`, the same ones in every row, and then all that is missing after."""
+    codes = known
+    while (hole := _first_hole(codes)) is not None:
+        codes = yield from _fill_hole(task, codes, *hole)
+    for window in windows(task.total, context=task.shape.context, stride=task.stride, known=codes.shape[1]):
+        codes = torch.cat([codes, (yield from _invent(task, codes, window))], 1)
+        yield _filled(task, codes)
 
 
-def _narrowed(told: Told, window: Window, shape: LevelShape) -> Conditions:
-    """What is told about one window."""
-    assert window.start % shape.ratio == 0, (window, shape)
-    above = slice(window.start // shape.ratio, -(-window.stop // shape.ratio))
-    coarser = told.conditions.coarser
-    assert coarser is None or above.stop <= coarser.shape[1], (window, coarser.shape)
-    return told.window(window.start * shape.hop_length, above)
+def _first_hole(codes: Int[Tensor, "batch frame"]) -> tuple[int, int] | None:
+    """Start and stop of the first run of hidden frames."""
+    edges = F.pad((codes[:1] == HIDDEN).int(), (1, 1)).diff()[0].nonzero().flatten().tolist()
+    return (edges[0], edges[1]) if edges else None
 
 
-@torch.no_grad()
-def _begin(
-    prior: Predictor, codes: Int[Tensor, "batch frame"], window: Window, conditions: Conditions
-) -> tuple[Any, Float[Tensor, "batch score"]]:
-    """The state after the window's known codes, and the logits of the first frame to invent."""
-    state = prior.begin(conditions, window.stop - window.start)
-    given = codes[:, window.start : window.known]
-    # At the very start there is nothing to read: one empty piece asks for the first logits.
-    for piece in torch.split(given, PREFILL_FRAMES, 1):
-        logits = prior.advance(piece, state)
-    return state, logits
+def _filled(task: LevelTask, codes: Tensor, fresh: int = 0, latest: Tensor | None = None) -> Filled:
+    """The event after all of `codes`, or after `fresh` more frames."""
+    done = int((codes[0] != HIDDEN).sum()) + fresh
+    return Filled(task.shape.level, done, task.total, None if fresh else codes, latest)
 
 
-@torch.no_grad()
-def _advance(prior: Predictor, codes: Int[Tensor, "batch new"], state: Any) -> Float[Tensor, "batch score"]:
-    return prior.advance(codes, state)
+def _invent(task: LevelTask, codes: Tensor, window: Window) -> Generator[Filled, None, Tensor]:
+    """The frames of `window` from the first unknown one on, of all songs."""
+    songs, new = len(task.seeds), window.stop - window.known
+    at_once = task.most_rows or songs
+    found: list[Tensor] = []
+    for first in range(0, songs, at_once):
+        rows = slice(first, min(first + at_once, songs))
+        steps = _window_steps(task, codes, window, rows)
+        while True:
+            try:
+                frames, latest = next(steps)
+            except StopIteration as end:
+                found.append(end.value)
+                break
+            fresh = (first * new + frames * (rows.stop - first)) // songs
+            if fresh:
+                yield _filled(task, codes, fresh, latest if at_once >= songs else None)
+    return torch.cat(found)
+
+
+def _window_steps(
+    task: LevelTask, codes: Tensor, window: Window, rows: slice
+) -> Generator[tuple[int, Tensor | None], None, Tensor]:
+    """A window of some of the songs: yields frames done and the latest, returns all that it invents."""
+    shape, seeds = task.shape, task.seeds[rows]
+    coarser = _coarser(task, window)
+    told = task.told.rows(rows.start, rows.stop)
+    conditions = told.window(window.start * shape.hop_length, None if coarser is None else coarser[rows])
+    if isinstance(task.prior, Filler):
+        seen = F.pad(codes, (0, max(window.stop - codes.shape[1], 0)), value=HIDDEN)[rows, window.start : window.stop]
+        whole = yield from fill_window(
+            task.prior, seen, conditions, seeds, level=shape.level, start=window.start, sampling=task.sampling
+        )
+        return whole[:, window.known - window.start :]
+    return (yield from draw_window(task.prior, codes[rows], window, conditions, seeds, shape.level, task.sampling))
+
+
+def _coarser(task: LevelTask, window: Window) -> Tensor | None:
+    """The codes of the level above over a window."""
+    if task.above is None:
+        return None
+    start, stop = window.start // task.shape.ratio, -(-window.stop // task.shape.ratio)
+    coarser = task.above(stop)
+    assert window.start % task.shape.ratio == 0 and coarser.shape[1] >= stop, (window, task.shape, coarser.shape)
+    return coarser[:, start:stop]
+
+
+def _fill_hole(task: LevelTask, codes: Tensor, first: int, stop: int) -> Generator[Filled, None, Tensor]:
+    """The codes with the frames [first, stop) made, or some of them."""
+    if isinstance(task.prior, Filler):
+        context, ratio = task.shape.context, task.shape.ratio
+        window = window_around(first, stop, codes.shape[1], context=context, stride=task.stride, ratio=ratio)
+        new = yield from _invent(task, codes, window)
+        codes = torch.cat([codes[:, :first], new, codes[:, window.stop :]], 1)
+    else:
+        codes = torch.cat([_best_take(task, task.prior, codes, row, first, stop) for row in range(len(codes))])
+    yield _filled(task, codes)
+    return codes
+
+
+def _best_take(task: LevelTask, prior: Predictor, codes: Tensor, row: int, first: int, stop: int) -> Tensor:
+    """One song with a hole filled, by the take of several after which what comes next is the likeliest."""
+    context, ratio = task.shape.context, task.shape.ratio
+    after = codes[row, stop : stop + min(JUDGED_FRAMES, context // 2, context - ratio)]
+    hidden = (after == HIDDEN).nonzero()
+    after = after[: int(hidden[0])] if len(hidden) else after
+    count = HOLE_TAKES if len(after) else 1
+    above = task.above
+    alone = replace(
+        task,
+        total=stop,
+        told=task.told.rows(row, row + 1).repeated(count),
+        seeds=[seed_of_take(task.seeds[row], take) for take in range(count)],
+        above=None if above is None else lambda frames: above(frames)[row].expand(count, -1),
+    )
+    takes = codes[row, :first].expand(count, -1)
+    for event in fill_level(alone, takes):
+        takes = takes if event.codes is None else event.codes
+    best = 0
+    if count > 1:
+        whole = torch.cat([takes, after.expand(count, -1)], 1)
+        end = whole.shape[1]
+        window = Window(-(-max(0, end - context) // ratio) * ratio, stop, end)
+        conditions = alone.told.window(window.start * task.shape.hop_length, _coarser(alone, window))
+        best = int(likelihood(prior, whole, window, conditions).argmax())
+    return torch.cat([takes[best], codes[row, stop:]])[None]

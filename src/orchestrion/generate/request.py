@@ -29,11 +29,16 @@ class Prime(Settings):
 
 
 class Origin(Settings):
-    """The song that this one is made from, and how: "continue" keeps every level, "upsample" the top."""
+    """The song that this one is made from, and how.
+
+    "continue" keeps every level, "upsample" the top, "repaint" all but `start_seconds` to `stop_seconds`.
+    """
 
     song: str
     act: str
     codes_sha256: str
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
 
 
 class Request(Settings):
@@ -116,3 +121,7 @@ class Request(Settings):
     def upsampled(self, origin: Origin, **changes: Any) -> "Request":
         """The request for all levels under the top of this one's song, made anew."""
         return self.changed(**{"finest_level": 0, "prime": None, "origin": origin, **changes})
+
+    def repainted(self, origin: Origin, **changes: Any) -> "Request":
+        """The request for this one's song with a part of it made anew, by another seed unless one is given."""
+        return self.changed(**{"prime": None, "origin": origin, "seed": (self.seed + 1) % 2**63, **changes})

@@ -1,17 +1,25 @@
 """A whole song: every level from the top down, each from the one above it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 
-from orchestrion.codes import Codes
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
-from orchestrion.generate.level import LevelShape, Predictor, fill_level
+from orchestrion.generate.ahead import ahead
+from orchestrion.generate.draw import Predictor
+from orchestrion.generate.level import Above, Filled, LevelShape, LevelTask, fill_level
+from orchestrion.generate.parallel import Filler
 from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
 
-OpenPrior = Callable[[int], AbstractContextManager[Predictor]]
+OpenPrior = Callable[[int], AbstractContextManager[Predictor | Filler]]
 """Gives the prior of a level for as long as it is needed."""
 
 
@@ -53,42 +61,136 @@ class Plan:
         found = {}
         for level in range(self.grid.top, self.finest_level - 1, -1):
             part = codes.levels[level]
-            known, total = 0 if part is None else part.shape[1], self.num_frames(level)
+            known = 0 if part is None else part.shape[1] - codes.hidden(level)
+            total = self.num_frames(level)
             if known < total:
                 found[level] = (known, total)
         return found
 
 
-def fill_song(
-    open_prior: OpenPrior, codes: Codes, plan: Plan, *, tell: Callable[[int], Told], seeds: Sequence[int]
-) -> Iterator[Drawn]:
-    """Complete `codes` as planned, from the top level down; rows are songs, each with its own seed.
+@dataclass(frozen=True)
+class Songs:
+    """Songs to be made together: each row of `codes` is one, with its own seed.
 
-    What is there at the start of each level stays: the codes of a prompt, of a song to go on from, of a run
-    that was stopped, or of a whole level to be upsampled. `tell` gives what the prior of a level is told about the
-    songs, without coarser codes.
+    What there is of a level stays: the codes of a prompt, of a song to go on from, of a run that was stopped, or of a
+    whole level to be upsampled. `tell` gives what the prior of a level is told about the songs.
     """
-    if codes.grid != plan.grid:
-        raise UserError(
-            f"these codes are on {codes.grid} and the model's on {plan.grid}", "use the model that made them"
-        )
-    for level, (_, total) in plan.missing(codes).items():
-        known, told = codes.levels[level], tell(level)
-        if known is None:
-            known = told.conditions.artist.new_zeros(len(seeds), 0)
-        with open_prior(level) as prior:
-            events = fill_level(
-                prior,
-                known,
-                total,
-                shape=plan.shape(level),
-                told=told.over(None if level == plan.grid.top else codes[level + 1]),
-                seeds=seeds,
-                sampling=plan.sampling[level],
-                most_rows=plan.most_songs,
+
+    codes: Codes
+    plan: Plan
+    tell: Callable[[int], Told]
+    seeds: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if self.codes.grid != self.plan.grid:
+            raise UserError(
+                f"these codes are on {self.codes.grid} and the model's on {self.plan.grid}",
+                "use the model that made them",
             )
+
+    def task(self, level: int, prior: Predictor | Filler, above: Above | None) -> tuple[LevelTask, Tensor]:
+        """What is to be done at a level, and the codes it starts with."""
+        plan, told, known = self.plan, self.tell(level), self.codes.levels[level]
+        if known is None:
+            known = told.conditions.artist.new_zeros(len(self.seeds), 0)
+        task = LevelTask(
+            prior=prior,
+            total=plan.num_frames(level),
+            shape=plan.shape(level),
+            told=told,
+            seeds=self.seeds,
+            sampling=plan.sampling[level],
+            above=above,
+            most_rows=plan.most_songs,
+        )
+        return task, known
+
+
+def fill_song(open_prior: OpenPrior, songs: Songs) -> Iterator[Drawn]:
+    """Complete songs as planned, from the top level down, one level's weights in memory at a time."""
+    codes = songs.codes
+    for level in songs.plan.missing(codes):
+        with open_prior(level) as prior:
+            above = None if level == codes.grid.top else codes[level + 1]
+            task, known = songs.task(level, prior, None if above is None else partial(_whole, above))
+            events = fill_level(task, known)
             for event in events:
                 if event.codes is not None:
                     codes = codes.replace(level, event.codes)
-                yield Drawn(level, event.frames_done, total, None if event.codes is None else codes)
-        del prior, events  # before the next is opened: one level's weights in memory at a time
+                yield Drawn(level, event.frames_done, event.frames_total, None if event.codes is None else codes)
+        del prior, task, events  # before the next is opened
+
+
+def _whole(codes: Int[Tensor, "batch frame"], frames: int) -> Int[Tensor, "batch frame"]:
+    """A finished level, of which any number of frames can be had."""
+    assert codes.shape[1] >= frames, (codes.shape, frames)
+    return codes
+
+
+def stream_song(open_prior: OpenPrior, songs: Songs, *, side_by_side: bool = False) -> Iterator[Drawn]:
+    """Complete songs as planned, to the same codes, the finest level as early as can be.
+
+    Each level is made only as far as the one below has need of it, or, with `side_by_side`, all of them at once: each
+    but the finest in a thread of its own with a single processor. The weights of all are in memory. What is left of the
+    coarser levels comes last.
+    """
+    plan, codes = songs.plan, songs.codes
+    missing = plan.missing(codes)
+    rising: dict[int, _Rising] = {}
+    with ExitStack() as opened:
+        for level in range(plan.grid.top, plan.finest_level - 1, -1):
+            if level in missing:
+                prior = opened.enter_context(open_prior(level))
+                above = rising[level + 1].reach if level < plan.grid.top else None
+                task, known = songs.task(level, prior, above)
+                events = fill_level(task, known)
+                if side_by_side and level > plan.finest_level:
+                    events = opened.enter_context(ahead(events))
+                rising[level] = _Rising(known, events)
+            else:
+                rising[level] = _Rising(codes[level], iter(()))
+        for finished in reversed(rising.values()):
+            for event in finished.rest():
+                if event.codes is not None:
+                    for level, part in rising.items():
+                        if level > event.level and part.kept.shape[1] > _frames(codes, level):
+                            yield Drawn(level, part.kept.shape[1], plan.num_frames(level))
+                        codes = codes.replace(level, part.kept)
+                yield Drawn(event.level, event.frames_done, event.frames_total, None if event.codes is None else codes)
+
+
+def _frames(codes: Codes, level: int) -> int:
+    part = codes.levels[level]
+    return 0 if part is None else part.shape[1]
+
+
+class _Rising:
+    """The codes of a level that is made as far as they are asked for; `kept` ends with its last whole window."""
+
+    def __init__(self, known: Int[Tensor, "batch frame"], events: Iterator[Filled]) -> None:
+        self.kept = known
+        self._events = events
+        self._latest: list[Int[Tensor, " batch"]] = []
+
+    def reach(self, frames: int) -> Int[Tensor, "batch frame"]:
+        """All that is made, at least so many frames."""
+        while self._ready() < frames:
+            self._take(next(self._events))
+        return torch.cat([self.kept, torch.stack(self._latest, 1)], 1) if self._latest else self.kept
+
+    def rest(self) -> Iterator[Filled]:
+        """The events of all that is not made yet."""
+        for event in self._events:
+            self._take(event)
+            yield event
+
+    def _ready(self) -> int:
+        """Frames before the first that is hidden or missing."""
+        hidden = (self.kept[0] == HIDDEN).nonzero()
+        return int(hidden[0]) if len(hidden) else self.kept.shape[1] + len(self._latest)
+
+    def _take(self, event: Filled) -> None:
+        if event.codes is not None:
+            self.kept, self._latest = event.codes, []
+        elif event.latest is not None:
+            self._latest.append(event.latest)

@@ -14,16 +14,12 @@ from orchestrion.text.published import Labels
 class Told:
     """What one level's prior is told about songs, one per row.
 
-    In `conditions`, `start_samples` is where frame 0 of each song stands in its piece, `coarser` the whole level
-    above, and lyrics are left out. A prior with lyrics is told those around each window, from `lyrics`.
+    In `conditions`, `start_samples` is where frame 0 of each song stands in its piece; coarser codes and lyrics are
+    left out. A prior with lyrics is told those around each window, from `lyrics`.
     """
 
     conditions: Conditions
     lyrics: tuple[Labels, ...] | None = None
-
-    def over(self, coarser: Int[Tensor, "batch frame_above"] | None) -> "Told":
-        """The same with these codes of the level above."""
-        return replace(self, conditions=replace(self.conditions, coarser=coarser))
 
     def to(self, device: torch.device | str) -> "Told":
         """The same on another device."""
@@ -33,11 +29,14 @@ class Told:
         """Songs `start` to `stop`."""
         return Told(self.conditions.rows(start, stop), self.lyrics and self.lyrics[start:stop])
 
-    def window(self, start_samples: int, coarser: slice = slice(None)) -> Conditions:
+    def repeated(self, times: int) -> "Told":
+        """The only song, so many times."""
+        return Told(self.conditions.repeated(times), self.lyrics and self.lyrics * times)
+
+    def window(self, start_samples: int, coarser: Int[Tensor, "batch frame_above"] | None = None) -> Conditions:
         """What is told about the window `start_samples` after frame 0, over these codes of the level above."""
         told = self.conditions
-        above = None if told.coarser is None else told.coarser[:, coarser]
-        told = replace(told, start_samples=told.start_samples + start_samples, coarser=above)
+        told = replace(told, start_samples=told.start_samples + start_samples, coarser=coarser)
         if self.lyrics is None:
             return told
         ids = torch.tensor([song.characters for song in self.sung(start_samples)])

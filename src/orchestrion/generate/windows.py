@@ -33,6 +33,25 @@ def windows(total: int, *, context: int, stride: int, known: int = 0) -> Iterato
         stop = min(stop + stride, total)
 
 
+def window_around(first: int, stop: int, total: int, *, context: int, stride: int, ratio: int) -> Window:
+    """The window that fills a hole of the frames [first, stop), or its beginning: what is there on both sides is seen.
+
+    A hole of at most `stride` frames stands in the middle of the window. A longer one is filled from its start, with as
+    much before it as a window after another has. Windows begin at whole frames of the level above, `ratio` frames each.
+
+    >>> window_around(20, 24, 100, context=16, stride=8, ratio=4)
+    Window(start=12, known=20, stop=28)
+    >>> window_around(20, 60, 100, context=16, stride=8, ratio=4)
+    Window(start=12, known=20, stop=28)
+    >>> window_around(28, 60, 100, context=16, stride=8, ratio=4)
+    Window(start=20, known=28, stop=36)
+    """
+    count = stop - first
+    before = (context - count) // 2 if count <= stride else context - stride
+    start = max(min(first - before, total - context), 0) // ratio * ratio
+    return Window(start, first, min(start + context, total))
+
+
 def stride_frames(context: int, hop_fraction: float, ratio: int) -> int:
     """Frames that each window invents: `hop_fraction` of the context, in whole frames of the level above.
 

@@ -7,7 +7,7 @@ import torch
 
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
@@ -129,11 +129,18 @@ def check_codes(codes: Codes, info: ModelInfo, songs: int, plan: Plan | None = N
     for level, part in enumerate(codes.levels):
         if part is None:
             continue
+        frames = part.shape[1]
         if part.shape[0] != songs:
             raise UserError(f"these are the codes of {part.shape[0]} songs, not {songs}", "give a row for each song")
+        if (part == HIDDEN).any():
+            if not plan:
+                raise UserError(f"level {level} has a part that is not made yet", "finish the song first")
+            if not ((part == HIDDEN) == (part[:1] == HIDDEN)).all():
+                raise UserError("songs made together lack the same parts", "make these one after another")
+            part = part[part != HIDDEN]
         if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < info.codec.codebook.size:
             raise UserError(f"level {level} has codes that the model does not know", "use the model that made them")
-        if plan and part.shape[1] > plan.num_frames(level):
+        if plan and frames > plan.num_frames(level):
             raise UserError(
                 f"{codes.seconds(level):.2f} s are there already, more than the song is to last",
                 "ask for more seconds",

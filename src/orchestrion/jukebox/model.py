@@ -1,10 +1,11 @@
 """The model, opened."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import math
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,32 +19,41 @@ from orchestrion.checkpoints.folder import (
     load_codec,
     load_prior,
     model_sha256,
+    prior_file,
     read_card,
     read_model,
 )
 from orchestrion.codec.model import Codec
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable
 from orchestrion.generate.align import Alignment, lyric_attention
 from orchestrion.generate.request import Origin, Request
-from orchestrion.generate.song import Plan, fill_song
+from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
-from orchestrion.jukebox import asked
+from orchestrion.grid import Grid
+from orchestrion.jukebox import asked, making
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, SongModel, claim, codes_sha256, find
-from orchestrion.nn.fast import Weights, quantized
+from orchestrion.nn.fast import Weights, quantized, usable
+from orchestrion.prior.masked import AnyPrior
 from orchestrion.prior.model import Prior
 from orchestrion.version import __version__
+
+SIDE_BY_SIDE_BYTES = 2**29
+"""Up to this size on disk the priors of several levels are used at the same time."""
 
 
 class Jukebox:
     """A model, opened. Only its description is in memory; weights come when they are needed and go again.
 
+    On a processor, levels of a small model are made side by side; else one after another, one in memory at a time.
+
     `device` is where the work is done, by default the accelerator if there is one; `dtype` is how weights are held;
-    `weights` holds those of priors in fewer bits while they draw (`nn.fast`). `most_songs` bounds how many of the songs
-    made together are drawn in one go, and with it the memory.
+    `weights` holds those of priors in fewer bits while they draw (`nn.fast`): "auto" as the model says, where the
+    machine can; None leaves them as they are. `most_songs` bounds how many of the songs made together are drawn in one
+    go, and with it the memory.
     """
 
     def __init__(
@@ -53,15 +63,18 @@ class Jukebox:
         name: str = "",
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
-        weights: Weights | None = None,
+        weights: Weights | Literal["auto"] | None = "auto",
         most_songs: int | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.info: ModelInfo = read_model(self.folder)
         self.name = name or self.info.name
         self.dtype = dtype
-        self.weights: Weights | None = weights
         self.device = _device(device)
+        if weights == "auto":
+            best = self.info.weights
+            weights = best if best and usable(best, self.device) else None
+        self.weights: Weights | None = weights
         self.most_songs = most_songs
 
     @staticmethod
@@ -70,7 +83,7 @@ class Jukebox:
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
-        weights: Weights | None = None,
+        weights: Weights | Literal["auto"] | None = "auto",
         most_songs: int | None = None,
     ) -> "Jukebox":
         """Open a model by its name (`orchestrion models list`) or by the path of its folder."""
@@ -95,7 +108,7 @@ class Jukebox:
         if not 0 <= level < codes.grid.num_levels:
             raise UserError(f"there is no level {level}", f"levels go from 0 to {codes.grid.top}")
         with self._codec() as codec:
-            return torch.cat(list(self._decoded(codec, codes, level)), -1)
+            return torch.cat(list(making.decoded(codec, codes, level)), -1)
 
     def compose(
         self,
@@ -104,7 +117,7 @@ class Jukebox:
         *,
         codes: Codes | None = None,
         replace: bool = False,
-    ) -> Composition[Song]:
+    ) -> Composition[Progress, Song]:
         """Make the song that `request` asks for: from nothing, its prompt, or `codes` that it starts with.
 
         With a `folder` the song is kept there as it grows, codes after every window. The same request for a
@@ -112,8 +125,22 @@ class Jukebox:
         request, the folder or the disk is found before this returns, as UserError; so is another song in
         the folder, unless `replace` gives that up.
         """
-        folders = None if folder is None else [folder]
-        return Composition(_only(self._composed([request], folders, codes, replace)))
+        return Composition(_only(making.make(self._work([request], _alone(folder), codes, replace))))
+
+    def stream(
+        self,
+        request: Request,
+        folder: Path | str | None = None,
+        *,
+        codes: Codes | None = None,
+        replace: bool = False,
+    ) -> Composition[Float[Tensor, "channel sample"], Song]:
+        """As `compose`, to the same song, but its steps are pieces of audio, the first of them as early as can be.
+
+        One piece joins the next without a seam, and together they are the song. The weights of all levels are in memory
+        at once. A song that was streamed in part goes on by `compose` as well.
+        """
+        return Composition(making.stream(self._work([request], _alone(folder), codes, replace)))
 
     def compose_all(
         self,
@@ -122,15 +149,15 @@ class Jukebox:
         *,
         codes: Codes | None = None,
         replace: bool = False,
-    ) -> Composition[tuple[Song, ...]]:
+    ) -> Composition[Progress, tuple[Song, ...]]:
         """Make several songs together, which takes little longer than one: each comes out as if made alone.
 
         As `compose`, with a folder and a row of `codes` for each request. They have the same length, sampling and
         finest level, and prompts of the same length; `Request.takes` gives requests that differ by their seeds.
         """
-        return Composition(self._composed(requests, folders, codes, replace))
+        return Composition(making.make(self._work(requests, folders, codes, replace)))
 
-    def resume(self, folder: Path | str) -> Composition[Song]:
+    def resume(self, folder: Path | str) -> Composition[Progress, Song]:
         """Go on with the unfinished song in `folder`."""
         kept = SongFolder.open(Path(folder))
         return self.compose(read_settings(Request, kept.info.request, str(kept.path)), kept.path, codes=kept.codes())
@@ -141,7 +168,7 @@ class Jukebox:
         audio: Float[Tensor, "channel sample"],
         sample_rate: int,
         folder: Path | str | None = None,
-    ) -> Composition[Song]:
+    ) -> Composition[Progress, Song]:
         """Compose on from `audio`, which becomes the start of the song."""
         return self.compose(request, folder, codes=_whole_frames(self.encode(audio, sample_rate)))
 
@@ -153,7 +180,7 @@ class Jukebox:
         *,
         replace: bool = False,
         **changes: Any,
-    ) -> Composition[Song]:
+    ) -> Composition[Progress, Song]:
         """Make `song` longer by `seconds`, keeping its codes. `changes` are to its request, such as `artist`."""
         origin = Origin(song=song.name, act="continue", codes_sha256=codes_sha256(song.codes))
         request = song.request.continued(seconds, origin, **changes)
@@ -161,12 +188,45 @@ class Jukebox:
 
     def upsample(
         self, song: Song, folder: Path | str | None = None, *, replace: bool = False, **changes: Any
-    ) -> Composition[Song]:
+    ) -> Composition[Progress, Song]:
         """Make every level of `song` below its top anew. `changes` are to its request, such as `seed`."""
         top = song.codes.grid.top
         codes = Codes.empty(song.codes.grid).replace(top, song.codes[top])
         origin = Origin(song=song.name, act="upsample", codes_sha256=codes_sha256(codes))
         return self.compose(song.request.upsampled(origin, **changes), folder, codes=codes, replace=replace)
+
+    def repaint(
+        self,
+        song: Song,
+        start_seconds: float,
+        stop_seconds: float,
+        folder: Path | str | None = None,
+        *,
+        replace: bool = False,
+        **changes: Any,
+    ) -> Composition[Progress, Song]:
+        """Make a part of `song` anew at every level it has, to fit what is around it; the rest of its codes stays.
+
+        The part is rounded to frames of the top level. `changes` are to the request; without a `seed` among them the
+        song's own plus 1 is taken. Sound changes a little beyond the part, where its outermost frames reach.
+        """
+        grid = song.codes.grid
+        first, stop = _top_frames(grid, start_seconds, stop_seconds, song.codes[grid.top].shape[1])
+        codes = song.codes
+        for level, hop in enumerate(grid.hop_lengths):
+            part, ratio = codes.levels[level], grid.hop_lengths[grid.top] // hop
+            if part is not None:
+                part = part.clone()
+                part[:, first * ratio : stop * ratio] = HIDDEN
+                codes = codes.replace(level, part)
+        origin = Origin(
+            song=song.name,
+            act="repaint",
+            codes_sha256=codes_sha256(song.codes),
+            start_seconds=start_seconds,
+            stop_seconds=stop_seconds,
+        )
+        return self.compose(song.request.repainted(origin, **changes), folder, codes=codes, replace=replace)
 
     def load(self, path: Path | str, level: int | None = None) -> Song:
         """The song in a folder, or in the one beside an audio file, decoded at `level` or the finest it has."""
@@ -221,6 +281,7 @@ class Jukebox:
         told = self._tell([self.resolved(request or _about(heard.shape[-1], self.info))], top)
         found = []
         with self._prior(top, layer) as prior:
+            assert isinstance(prior, Prior)
             for start in range(0, codes.shape[1], config.context_frames):
                 conditions = told.window(start * config.hop_length)
                 window = codes[:, start : start + config.context_frames]
@@ -254,6 +315,7 @@ class Jukebox:
         told = self._tell([request], top)
         shape = asked.plan(request, self.info).shape(top)
         with self._prior(top, layer + 1) as prior:
+            assert isinstance(prior, Prior)
             (weights,) = lyric_attention(
                 prior,
                 song.codes[top].to(self.device),
@@ -266,95 +328,70 @@ class Jukebox:
         spelling = asked.published_names(self.info, top).spelling
         return Alignment(spelling.clean(request.lyrics), weights, self.info.grid.frame_rate(top))
 
-    def _composed(
+    def _work(
         self,
         requests: Sequence[Request],
         folders: Sequence[Path | str] | None,
         codes: Codes | None,
         replace: bool,
-    ) -> Generator[Progress, None, tuple[Song, ...]]:
-        """Checks all at once; what it returns does the work."""
+    ) -> making.Begin:
+        """Checks all that can be wrong with what is to be done."""
         requests = [self.resolved(request) for request in requests]
         asked.check_together(requests)
-        plan = asked.plan(requests[0], self.info, self.most_songs)
-        for request in requests:
-            asked.plan(request, self.info)
-            if codes is None and request.prime:
-                asked.check_prompt(request, self.info)
+        plan, *_ = [asked.plan(request, self.info, self.most_songs) for request in requests]
         if codes is not None:
             asked.check_codes(codes, self.info, len(requests), plan)
+        else:
+            for request in requests:
+                if request.prime:
+                    asked.check_prompt(request, self.info)
         for level in plan.missing(codes or Codes.empty(plan.grid)):
             self.info.prior(level)
-        kept = None
-        if folders is not None:
-            if len({Path(folder).absolute() for folder in folders}) != len(requests):
-                raise UserError("every song needs a folder of its own", "give as many as there are requests")
-            about = [self._about(request, plan) for request in requests]
-            kept = [claim(Path(folder), info, replace=replace) for folder, info in zip(folders, about, strict=True)]
-            for one in kept:
-                check_writable(one.path.parent)
-            check_space(kept[0].path.parent, len(kept) * _space_bytes(plan, self.info.codec.channels))
-        return self._steps(requests, plan, codes, kept)
+        claims = None if folders is None else self._claimed(requests, plan, folders, replace)
+        return partial(self._begun, requests, plan, codes, claims)
 
-    def _steps(
-        self, requests: Sequence[Request], plan: Plan, codes: Codes | None, kept: Sequence[Claim] | None
-    ) -> Generator[Progress, None, tuple[Song, ...]]:
-        started = [one.song for one in kept or () if one.song]
-        if kept and len(started) == len(kept):
+    def _begun(
+        self, requests: Sequence[Request], plan: Plan, codes: Codes | None, claims: Sequence[Claim] | None
+    ) -> making.Work:
+        started = [one.song.codes() for one in claims or () if one.song]
+        if claims and len(started) == len(claims):
             # Songs that were stopped at different places go on from the earliest: what is drawn again is the same.
-            codes = _together([song.codes() for song in started])
+            codes = _together(started)
             asked.check_codes(codes, self.info, len(requests), plan)
         elif codes is None:
             codes = self._prompts(requests)
-        songs = [one.begin(_row(codes, row)) for row, one in enumerate(kept)] if kept else None
-        codes = _moved(codes, self.device)
-        seeds = [request.seed for request in requests]
-        for event in fill_song(self._prior, codes, plan, tell=partial(self._tell, requests), seeds=seeds):
-            if event.codes is not None:
-                codes = event.codes
-                for row, song in enumerate(songs or ()):
-                    song.save_codes(_row(codes, row))
-            yield Progress("compose", event.level, event.frames_done, event.frames_total)
-        codes = _moved(codes, "cpu")
-        audio = yield from self._decode_levels(codes, plan, songs)
-        made = tuple(
-            Song(request, _row(codes, row), audio[row], plan.grid.sample_rate, songs[row].path if songs else None)
-            for row, request in enumerate(requests)
+        kept = [one.begin(codes.row(row)) for row, one in enumerate(claims)] if claims else None
+        return making.Work(
+            requests=requests,
+            plan=plan,
+            codes=codes,
+            folders=kept,
+            tell=partial(self._tell, requests),
+            open_prior=self._prior,
+            open_codec=self._codec,
+            device=self.device,
+            side_by_side=self._side_by_side(plan, codes),
         )
-        for row, song in enumerate(songs or ()):
-            made[row].draw(song.picture_path)
-        return made
 
-    def _decode_levels(
-        self, codes: Codes, plan: Plan, songs: Sequence[SongFolder] | None
-    ) -> Generator[Progress, None, list[Float[Tensor, "channel sample"]]]:
-        """Decode every level that is kept and not decoded yet, and at last the finest, which is returned."""
-        num_songs = len(codes[plan.grid.top])
-        finest: list[Float[Tensor, "channel sample"]] = []
-        with self._codec() as codec:
-            for level in range(plan.grid.top, plan.finest_level - 1, -1):
-                frames, hop = plan.num_frames(level), plan.grid.hop_lengths[level]
-                for row in range(num_songs):
-                    song = songs[row] if songs else None
-                    if level > plan.finest_level and (song is None or song.audio_path(level).exists()):
-                        continue
-                    pieces, done = [], 0
-                    for piece in self._decoded(codec, _row(codes, row), level):
-                        pieces.append(piece)
-                        done = min(done + piece.shape[-1] // hop, frames)
-                        yield Progress("decode", level, row * frames + done, num_songs * frames)
-                    audio = torch.cat(pieces, -1)[:, : plan.num_samples]
-                    if song:
-                        song.save_audio(level, audio)
-                    if level == plan.finest_level:
-                        finest.append(audio)
-        return finest
+    def _side_by_side(self, plan: Plan, codes: Codes) -> bool:
+        """Whether levels are made at the same time: where processors are to spare, and memory for all their weights."""
+        missing = plan.missing(codes)
+        if self.device.type != "cpu" or not 1 < len(missing) <= torch.get_num_threads():
+            return False
+        return sum((self.folder / prior_file(level)).stat().st_size for level in missing) <= SIDE_BY_SIDE_BYTES
 
-    def _decoded(self, codec: Codec, codes: Codes, level: int) -> Iterator[Float[Tensor, "channel sample"]]:
-        """Audio of the only song in `codes`, piece by piece, on the CPU."""
-        alone = Codes.empty(codes.grid).replace(level, codes[level].to(self.device))
-        for piece in codec.stream(alone, level):
-            yield piece[0].float().clamp(-1, 1).cpu()
+    def _claimed(
+        self, requests: Sequence[Request], plan: Plan, folders: Sequence[Path | str], replace: bool
+    ) -> list[Claim]:
+        """The folders, seen to be free or to hold these very songs, with room for them."""
+        if len({Path(folder).absolute() for folder in folders}) != len(requests):
+            raise UserError("every song needs a folder of its own", "give as many as there are requests")
+        about = [self._about(request, plan) for request in requests]
+        claims = [claim(Path(folder), info, replace=replace) for folder, info in zip(folders, about, strict=True)]
+        for one in claims:
+            check_writable(one.path.parent)
+        check_space(claims[0].path.parent, len(claims) * _space_bytes(plan, self.info.codec.channels))
+        return claims
 
     def _heard(
         self, audio: Float[Tensor, "channel sample"], sample_rate: int
@@ -368,9 +405,9 @@ class Jukebox:
         return asked.tell(requests, self.info, level).to(self.device)
 
     @contextmanager
-    def _prior(self, level: int, num_layers: int | None = None) -> Iterator[Prior]:
+    def _prior(self, level: int, num_layers: int | None = None) -> Iterator[AnyPrior]:
         prior = load_prior(self.folder, self.info, level, self.dtype, num_layers).to(self.device)
-        yield quantized(prior, self.weights) if self.weights else prior
+        yield quantized(prior, self.weights, many_rows=prior.config.masked) if self.weights else prior
 
     @contextmanager
     def _codec(self) -> Iterator[Codec]:
@@ -441,17 +478,20 @@ def _about(num_samples: int, info: ModelInfo) -> Request:
     return Request(seconds=min(seconds, latest), total_seconds=min(max(seconds, timing.min_total_seconds), latest))
 
 
-def _each(codes: Codes, act: Callable[[Tensor], Tensor]) -> Codes:
-    return Codes(codes.grid, tuple(None if part is None else act(part) for part in codes.levels))
+def _alone(folder: Path | str | None) -> list[Path | str] | None:
+    return None if folder is None else [folder]
 
 
-def _moved(codes: Codes, device: torch.device | str) -> Codes:
-    return _each(codes, lambda part: part.to(device))
-
-
-def _row(codes: Codes, row: int) -> Codes:
-    """The codes of one song."""
-    return _each(codes, lambda part: part[row : row + 1])
+def _top_frames(grid: Grid, start_seconds: float, stop_seconds: float, frames: int) -> tuple[int, int]:
+    """The frames of the top level that a part of a song covers; UserError where it is not inside the song."""
+    seconds = grid.seconds(frames * grid.hop_lengths[grid.top])
+    if not 0 <= start_seconds < stop_seconds:
+        raise UserError(f"there is no part from {start_seconds} s to {stop_seconds} s", "give a start and a later end")
+    if start_seconds >= seconds:
+        raise UserError(f"the song ends at {seconds:.2f} s", "choose a part inside it")
+    rate = grid.frame_rate(grid.top)
+    first = min(int(start_seconds * rate), frames - 1)
+    return first, min(max(math.ceil(stop_seconds * rate), first + 1), frames)
 
 
 def _together(songs: Sequence[Codes]) -> Codes:
@@ -460,7 +500,10 @@ def _together(songs: Sequence[Codes]) -> Codes:
     for parts in zip(*(song.levels for song in songs), strict=True):
         there = [part for part in parts if part is not None]
         frames = min(part.shape[1] for part in there) if len(there) == len(parts) else 0
-        levels.append(torch.cat([part[:, :frames] for part in there]) if frames else None)
+        together = torch.cat([part[:, :frames] for part in there]) if frames else None
+        if together is not None:
+            together[:, (together == HIDDEN).any(0)] = HIDDEN
+        levels.append(together)
     return Codes(songs[0].grid, tuple(levels))
 
 

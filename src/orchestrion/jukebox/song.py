@@ -14,7 +14,8 @@ from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.library.picture import captions, draw
 
-Made = TypeVar("Made")
+Step = TypeVar("Step")
+Made = TypeVar("Made", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,20 @@ class Song:
         )
 
 
-class Composition(Generic[Made]):
-    """Music in the making: iterate over its progress, stop where you like, `finish()` it for the song or songs."""
+class Composition(Generic[Step, Made]):
+    """Music in the making: iterate over its steps, stop where you like, `finish()` it for the song or songs.
 
-    def __init__(self, steps: Generator[Progress, None, Made]) -> None:
+    The steps are `Progress`, or pieces of audio where a song is streamed.
+    """
+
+    def __init__(self, steps: Generator[Step, None, Made]) -> None:
         self._steps = steps
         self._made: Made | None = None
 
-    def __iter__(self) -> Iterator[Progress]:
+    def __iter__(self) -> Iterator[Step]:
         return self
 
-    def __next__(self) -> Progress:
+    def __next__(self) -> Step:
         try:
             return next(self._steps)
         except StopIteration as end:

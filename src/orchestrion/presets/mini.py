@@ -12,8 +12,13 @@ from orchestrion.config.training import (
 
 
 def mini() -> ModelTrainingConfig:
-    """A codec of two levels, an upsampler and a top prior."""
+    """A codec of two levels, an upsampler that fills windows in passes and a top prior."""
     return ModelTrainingConfig(codec=mini_codec(), priors=(mini_upsampler(), mini_top()))
+
+
+def mini_sequential() -> ModelTrainingConfig:
+    """The same, but for an upsampler that draws one code after another."""
+    return ModelTrainingConfig(codec=mini_codec(), priors=(mini_sequential_upsampler(), mini_top()))
 
 
 def mini_codec() -> CodecTrainingConfig:
@@ -68,11 +73,25 @@ def mini_top() -> PriorTrainingConfig:
 
 
 def mini_upsampler() -> PriorTrainingConfig:
-    """Sees 1.5 seconds at 345 codes a second, and the top codes under them."""
+    """Sees 1.5 seconds at 345 codes a second, and the top codes under them, and fills them in a few passes.
+
+    It begins with what `mini_sequential_upsampler` learned, and learns from it (`--teacher`).
+    """
+    stack = TransformerConfig(width=256, num_heads=4, patterns=("all",) * 5)
+    return _upsampler(stack, _training(steps=600, batch_size=12, average_decay=0.99, validate_every=200))
+
+
+def mini_sequential_upsampler() -> PriorTrainingConfig:
+    """The same, but draws one code after another."""
+    stack = TransformerConfig(width=256, num_heads=4, patterns=("full",) * 5)
+    return _upsampler(stack, _training(steps=420, batch_size=12, average_decay=0.99, validate_every=200))
+
+
+def _upsampler(transformer: TransformerConfig, training: TrainingConfig) -> PriorTrainingConfig:
     return PriorTrainingConfig(
         context_frames=512,
         validation_windows=32,
-        transformer=TransformerConfig(width=256, num_heads=4, patterns=("full",) * 5),
-        training=_training(steps=420, batch_size=12, average_decay=0.99, validate_every=200),
+        transformer=transformer,
+        training=training,
         conditioner=ConditionerConfig(width=256, strides=(2, 4), dilations=(1, 3, 9)),
     )

@@ -35,6 +35,10 @@ class Conditions:
         """Items `start` to `stop` of the batch."""
         return Conditions(**{name: part[start:stop] for name, part in self._parts()})
 
+    def repeated(self, times: int) -> "Conditions":
+        """The only item, so many times."""
+        return Conditions(**{name: part.expand(times, *part.shape[1:]) for name, part in self._parts()})
+
     def _parts(self) -> list[tuple[str, Tensor]]:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return [(name, part) for name, part in named if part is not None]

@@ -1,14 +1,14 @@
-"""Tokens: what the transformer reads and predicts. Each position reads the token before it."""
+"""Tokens: what the transformer reads and predicts. Each position reads the token before it, or what is filled in."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config.prior import TransformerConfig
 from orchestrion.nn.cache import Cache
-from orchestrion.nn.linear import linear
+from orchestrion.nn.linear import Linear, Tied
 from orchestrion.nn.transformer import Transformer
 
 
@@ -49,7 +49,9 @@ class TokenModel(nn.Module):
             nn.Parameter(torch.empty(context_tokens, config.width)) if config.positions == "learned" else None
         )
         self.transformer = Transformer(config, context_tokens, memory_width)
-        self.output = nn.Linear(config.width, num_tokens, bias=False) if predicts and not tied_output else None
+        self.output: nn.Module | None = None
+        if predicts:
+            self.output = Tied(self.embedding) if tied_output else Linear(config.width, num_tokens, bias=False)
         self.context_tokens = context_tokens
         self.condition_output = condition_output
 
@@ -75,6 +77,20 @@ class TokenModel(nn.Module):
         """The transformer's output, before it is turned into scores."""
         encoded: Tensor = self.transformer(self.read(tokens, start, conditioning), memory, rng=rng)
         return encoded
+
+    def fill(
+        self,
+        vectors: Float[Tensor, "batch token width"],
+        start: Float[Tensor, "batch width"] | None,
+        conditioning: Float[Tensor, "batch token width"] | None,
+        wanted: Bool[Tensor, "batch token"],
+        *,
+        rng: Generator | None = None,
+    ) -> Float[Tensor, "place score"]:
+        """Scores at the `wanted` positions, row by row, where each position reads its own vector and the start's."""
+        vectors = vectors + self._start(start, vectors)[:, None]
+        encoded = self.transformer(self._placed(vectors, 0, conditioning), rng=rng)[wanted]
+        return self._scores(encoded[:, None], None if conditioning is None else conditioning[wanted][:, None])[:, 0]
 
     def forward(
         self,
@@ -141,5 +157,6 @@ class TokenModel(nn.Module):
     def _scores(self, encoded: Tensor, conditioning: Tensor | None) -> Tensor:
         if self.condition_output and conditioning is not None:
             encoded = encoded + conditioning[:, : encoded.shape[1]]
-        table = self.embedding.weight if self.output is None else self.output.weight
-        return linear(encoded, table)
+        assert self.output is not None, "this model only encodes"
+        scores: Tensor = self.output(encoded)
+        return scores

@@ -17,7 +17,8 @@ from orchestrion.data.encoded import CodeStore
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
 from orchestrion.files import read_json
-from orchestrion.prior.model import Prior
+from orchestrion.nn.fast import Weights
+from orchestrion.prior.masked import AnyPrior, make_prior
 from orchestrion.text.vocab import Vocabulary
 
 
@@ -29,19 +30,21 @@ def build_model(
     folder: Path,
     *,
     licence: str,
-    temperature: float = 1.0,
+    sampling: Sequence[LevelSampling] = (),
+    weights: Weights | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> ModelInfo:
     """Write a model folder from the codec in `codec_folder` and a finished run for each prior.
 
-    `store` holds the codes that the priors learned from; its tracks are listed in the model card. UserError for runs
+    `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`, an entry
+    per level, and `weights` are what the model is used with unless something else is asked for. UserError for runs
     that are unfinished, belong to another codec or teach a level twice.
     """
     base = read_model(codec_folder)
     codec_hash = base.sha256[CODEC]
     if store.codec_hash != codec_hash:
         raise UserError(f"{store.folder} was not made by the codec in {codec_folder}", "give the one that made it")
-    priors: dict[int, Prior] = {}
+    priors: dict[int, AnyPrior] = {}
     figures: dict[str, Any] = {}
     vocabulary = store.vocabulary
     for run in prior_runs:
@@ -53,13 +56,14 @@ def build_model(
             raise UserError(f"level {level} is given twice", "give one run for each level")
         if Vocabulary.from_json(description["vocabulary"], str(run)) != vocabulary:
             raise UserError(f"the prior in {run} knows other names than {store.folder}", "train it on these codes")
-        priors[level] = _prior(run, description)
+        priors[level] = trained_prior(run)
         figures[f"level_{level}"] = description["figures"]
     info = ModelInfo(
         name=name,
         codec=base.codec,
         vocabulary=vocabulary,
-        sampling=tuple(LevelSampling(temperature=temperature) for _ in range(store.grid.num_levels)),
+        sampling=tuple(sampling) or tuple(LevelSampling() for _ in range(store.grid.num_levels)),
+        weights=weights,
         about={"licence": licence, "data_hash": store.data_hash, "figures": figures},
     )
     codec = load_codec(codec_folder, base)
@@ -75,9 +79,10 @@ def _description(run: Path) -> Any:
     return read_json(run / "prior.json", "description of a prior")
 
 
-def _prior(run: Path, description: Any) -> Prior:
-    config = read_settings(PriorConfig, description["config"], str(run / "prior.json"))
-    prior = unfilled(Prior, config)
+def trained_prior(run: Path) -> AnyPrior:
+    """The prior of a finished run."""
+    config = read_settings(PriorConfig, _description(run)["config"], str(run / "prior.json"))
+    prior = unfilled(make_prior, config)
     try:
         prior.load_state_dict(load_file(run / "prior.safetensors"), assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -108,7 +113,8 @@ def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Tra
         "## Levels",
         "",
         "Bits per code on held-out tracks, by the averaged weights, beside the entropy of single codes (of the "
-        "training tracks): the further below, the more of the music is predicted.",
+        "training tracks): the further below, the more of the music is predicted. A masked prior, which fills many "
+        "codes at once, is measured filling them one by one in random order.",
         "",
         "| level | codes a second | single codes | prior | prior without labels | below |",
         "| --- | --- | --- | --- | --- | --- |",

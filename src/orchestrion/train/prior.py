@@ -17,10 +17,11 @@ from orchestrion.config.training import PriorTrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.files import write_json
-from orchestrion.generate.level import LevelShape, fill_level
+from orchestrion.generate.level import LevelShape, LevelTask, fill_level
 from orchestrion.generate.told import Told
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.model import Prior
+from orchestrion.prior.masked import AnyPrior
+from orchestrion.prior.model import Prior, PriorLoss
 from orchestrion.train.checks import prior_findings
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.show import compare_spectrograms
@@ -67,7 +68,7 @@ class PriorRecipe:
         self.codec = codec.to(device)
         self.device = device
         rng = Generator().manual_seed(config.training.seed)
-        self.prior = Prior(prior_config(config, store, level), rng)
+        self.prior = self._make(prior_config(config, store, level), rng)
         if config.codebook_embedding:
             self._embed_codebooks(rng)
         self.prior.to(device)
@@ -122,9 +123,21 @@ class PriorRecipe:
             label_dropout=self.config.label_dropout,
         )
         rng = Generator().manual_seed(seed_of(training.seed, step, stream=2))
-        loss = self.prior.loss(batch.codes.to(self.device), self._conditions(batch), rng=rng)
+        loss = self._training_loss(batch.codes.to(self.device), self._conditions(batch), rng)
         self._recent.append(float(loss.bits_per_code))
         return StepResult(loss.total, {"train/bits": loss.bits_per_code})
+
+    def _make(self, config: PriorConfig, rng: Generator) -> AnyPrior:
+        return Prior(config, rng)
+
+    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: Generator) -> PriorLoss:
+        assert isinstance(self.prior, Prior)
+        return self.prior.loss(codes, conditions, rng=rng)
+
+    def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
+        """Of held-out windows, `first` of all and following."""
+        assert isinstance(self.prior, Prior)
+        return self.prior.loss(codes, conditions)
 
     def _conditions(self, batch: CodeBatch, *, labelled: bool = True) -> Conditions:
         artist, genres = batch.artist, batch.genres
@@ -146,7 +159,8 @@ class PriorRecipe:
     def _bits(self, *, labelled: bool) -> float:
         total, num = 0.0, 0
         for batch in self.held_out:
-            loss = self.prior.loss(batch.codes.to(self.device), self._conditions(batch, labelled=labelled))
+            conditions = self._conditions(batch, labelled=labelled)
+            loss = self._held_out_loss(batch.codes.to(self.device), conditions, num // self.config.context_frames)
             total += float(loss.bits_per_code) * batch.codes.numel()
             num += batch.codes.numel()
         return total / num
@@ -162,15 +176,17 @@ class PriorRecipe:
             1 if self.level == grid.top else grid.ratio(self.level),
         )
         drawn: Tensor | None = None
-        for filled in fill_level(
-            self.prior,
-            batch.codes[:rows, :0].to(self.device),
-            self.config.context_frames,
+        above = None if batch.coarser is None else batch.coarser[:rows].to(self.device)
+        task = LevelTask(
+            prior=self.prior,
+            total=self.config.context_frames,
             shape=shape,
             told=Told(self._conditions(batch).rows(0, rows)),
             seeds=range(rows),
             sampling=LevelSampling(temperature=0.98),
-        ):
+            above=None if above is None else lambda _: above,
+        )
+        for filled in fill_level(task, batch.codes[:rows, :0].to(self.device)):
             drawn = filled.codes
         assert drawn is not None
         sounds = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from orchestrion.config import Settings, plain
 from orchestrion.errors import UserError
@@ -23,6 +24,14 @@ def digest(items: Iterable[str]) -> str:
     hasher = hashlib.blake2b(digest_size=8)
     for item in sorted(items):
         hasher.update(item.encode() + b"\n")
+    return hasher.hexdigest()
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A short fingerprint of a model's weights."""
+    hasher = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        hasher.update(name.encode() + tensor.float().cpu().numpy().tobytes())
     return hasher.hexdigest()
 
 

@@ -1,0 +1,82 @@
+"""Drawing the frames of a window one after another, each from those before it."""
+
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.generate.pick import chances, pick
+from orchestrion.generate.windows import Window
+from orchestrion.prior.labels import Conditions
+
+PREFILL_FRAMES = 512
+"""How many known codes a prior is given at once: bounds the memory of a long context."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """What a prior can do that drawing needs; `prior.model.Prior` says what each means."""
+
+    first_code: int
+
+    def begin(self, conditions: Conditions, num_frames: int) -> Any: ...
+    def advance(self, codes: Int[Tensor, "batch new"], state: Any) -> Float[Tensor, "batch score"]: ...
+
+
+def draw_window(
+    prior: Predictor,
+    codes: Int[Tensor, "row frame"],
+    window: Window,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    level: int,
+    sampling: LevelSampling,
+) -> Generator[tuple[int, Tensor | None], None, Int[Tensor, "row frame"]]:
+    """The frames that `window` invents after `codes`; yields how many there are so far, and the latest."""
+    count = window.stop - window.known
+    chance = chances(seeds, level, window.known, window.stop).to(codes.device)
+    state, logits = _begin(prior, codes, window, conditions)
+    found: list[Tensor] = []
+    for column in range(count):
+        code = pick(logits, chance[:, column], sampling) - prior.first_code
+        # A character drawn where a code belongs is read on as it is, and kept as code 0 (the published way).
+        found.append(code.clamp(min=0))
+        if column + 1 < count:
+            yield column + 1, found[-1]
+            logits = _advance(prior, code[:, None], state)
+    return torch.stack(found, 1)
+
+
+@torch.no_grad()
+def likelihood(
+    prior: Predictor, codes: Int[Tensor, "row frame"], window: Window, conditions: Conditions
+) -> Float[Tensor, " row"]:
+    """How likely a prior finds the codes of `window` from its first unknown frame on: the sum of their logarithms."""
+    state, logits = _begin(prior, codes, window, conditions)
+    total = logits.new_zeros(len(codes))
+    for frame in range(window.known, window.stop):
+        total += logits.log_softmax(-1).gather(1, codes[:, frame, None] + prior.first_code)[:, 0]
+        if frame + 1 < window.stop:
+            logits = prior.advance(codes[:, frame, None], state)
+    return total
+
+
+@torch.no_grad()
+def _begin(
+    prior: Predictor, codes: Int[Tensor, "row frame"], window: Window, conditions: Conditions
+) -> tuple[Any, Float[Tensor, "row score"]]:
+    """The state after the window's known codes, and the logits of the first frame to invent."""
+    state = prior.begin(conditions, window.stop - window.start)
+    given = codes[:, window.start : window.known]
+    # At the very start there is nothing to read: one empty piece asks for the first logits.
+    for piece in torch.split(given, PREFILL_FRAMES, 1):
+        logits = prior.advance(piece, state)
+    return state, logits
+
+
+@torch.no_grad()
+def _advance(prior: Predictor, codes: Int[Tensor, "row new"], state: Any) -> Float[Tensor, "row score"]:
+    return prior.advance(codes, state)

@@ -1,0 +1,73 @@
+"""Filling the hidden frames of a window a few passes, many frames in each."""
+
+import math
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from orchestrion.codes import HIDDEN
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.generate.pick import chances, pick_many
+from orchestrion.prior.labels import Conditions
+
+_SMALLEST = 1e-20
+
+
+@runtime_checkable
+class Filler(Protocol):
+    """What a prior can do that filling needs; `prior.masked.MaskedPrior` says what each means."""
+
+    def tell(self, conditions: Conditions, num_frames: int) -> Any: ...
+    def score(self, codes: Int[Tensor, "row frame"], told: Any) -> Float[Tensor, "hidden code"]: ...
+
+
+@torch.no_grad()
+def fill_window(
+    prior: Filler,
+    codes: Int[Tensor, "row frame"],
+    conditions: Conditions,
+    seeds: Sequence[int],
+    *,
+    level: int,
+    start: int,
+    sampling: LevelSampling,
+) -> Generator[tuple[int, Tensor | None], None, Int[Tensor, "row frame"]]:
+    """The codes of a window whose first frame is `start`, with its hidden frames filled, as many in each row.
+
+    Each pass draws all that is hidden and keeps the codes it is surest of, or random ones; how many stay hidden falls
+    along a quarter of a cosine. (Chang et al. 2022, arXiv 2202.04200, section 3.2; order by confidence with noise.)
+    Yields how many frames are kept after each pass but the last.
+    """
+    told = prior.tell(conditions, codes.shape[1])
+    rows, stop = len(codes), start + codes.shape[1]
+    whole = num_hidden = int((codes[0] == HIDDEN).sum())
+    passes = min(sampling.passes, whole)
+    for number in range(passes):
+        hidden = codes == HIDDEN
+        chance = chances(seeds, level, start, stop, f"pass {number}").to(codes.device)[hidden]
+        drawn, share = pick_many(prior.score(codes, told), chance, sampling)
+        done = (number + 1) / passes
+        stay = min(int(whole * math.cos(math.pi / 2 * done)), num_hidden - 1) if number + 1 < passes else 0
+        if stay:
+            noise = chances(seeds, level, start, stop, f"order {number}").to(codes.device)[hidden]
+            sureness = _sureness(share, noise, sampling, 1 - done).view(rows, num_hidden)
+            left = sureness.argsort(dim=1, stable=True)[:, :stay]
+            drawn = drawn.view(rows, num_hidden).scatter(1, left, HIDDEN).flatten()
+        codes = codes.masked_scatter(hidden, drawn)
+        num_hidden = stay
+        if stay:
+            yield whole - stay, None
+    return codes
+
+
+def _sureness(
+    share: Float[Tensor, " hidden"], noise: Float[Tensor, " hidden"], sampling: LevelSampling, to_go: float
+) -> Float[Tensor, " hidden"]:
+    """What codes are kept by, the largest first: their probability and chance, mixed; or chance alone."""
+    if sampling.order == "random":
+        return noise
+    gumbel = -torch.log(-torch.log(noise.clamp(_SMALLEST, 1 - 1e-7)))
+    return share.clamp(min=_SMALLEST).log() + sampling.order_temperature * to_go * gumbel

@@ -1,0 +1,161 @@
+"""Songs in the making: all that is done once a request is found to be one that can be met."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from orchestrion.codec.model import Codec
+from orchestrion.codes import HIDDEN, Codes
+from orchestrion.generate.request import Request
+from orchestrion.generate.song import OpenPrior, Plan, Songs, fill_song, stream_song
+from orchestrion.generate.told import Told
+from orchestrion.jukebox.song import Progress, Song
+from orchestrion.library.folder import SongFolder
+
+Made = TypeVar("Made")
+Audio = Float[Tensor, "channel sample"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Songs to be made together by an open model, from `codes` on, each kept in its folder if there are `folders`.
+
+    With `side_by_side` levels are made at the same time, each in a thread of its own, their weights in memory together.
+    """
+
+    requests: Sequence[Request]
+    plan: Plan
+    codes: Codes
+    folders: Sequence[SongFolder] | None
+    tell: Callable[[int], Told]
+    open_prior: OpenPrior
+    open_codec: Callable[[], AbstractContextManager[Codec]]
+    device: torch.device
+    side_by_side: bool = False
+
+    def songs(self) -> Songs:
+        seeds = [request.seed for request in self.requests]
+        return Songs(self.codes.to(self.device), self.plan, self.tell, seeds)
+
+    def keep(self, codes: Codes) -> None:
+        """Save the codes so far."""
+        for row, folder in enumerate(self.folders or ()):
+            folder.save_codes(codes.row(row))
+
+    def finished(self, codes: Codes, audio: Sequence[Audio]) -> tuple[Song, ...]:
+        """The songs, pictures drawn."""
+        rate, made = self.plan.grid.sample_rate, []
+        for row, request in enumerate(self.requests):
+            folder = self.folders[row] if self.folders else None
+            song = Song(request, codes.row(row), audio[row], rate, folder.path if folder else None)
+            if folder:
+                song.draw(folder.picture_path)
+            made.append(song)
+        return tuple(made)
+
+
+Begin = Callable[[], Work]
+"""Reads the prompts and lays out the folders."""
+
+
+def make(begin: Begin) -> Generator[Progress, None, tuple[Song, ...]]:
+    """Level by level, then to audio."""
+    work = begin()
+    codes = work.codes
+    fill = partial(stream_song, side_by_side=True) if work.side_by_side else fill_song
+    for event in fill(work.open_prior, work.songs()):
+        if event.codes is not None:
+            codes = event.codes
+            work.keep(codes)
+        yield Progress("compose", event.level, event.frames_done, event.frames_total)
+    codes = codes.to("cpu")
+    with work.open_codec() as codec:
+        audio = yield from _decode_levels(work, codec, codes)
+    return work.finished(codes, audio)
+
+
+def stream(begin: Begin) -> Generator[Audio, None, Song]:
+    """One song, its audio as early as can be: each window of the finest level is heard once its codes are there."""
+    work = begin()
+    plan, level, grown = work.plan, work.plan.finest_level, [work.codes]
+
+    def fresh() -> Iterator[Tensor]:
+        """The codes of the finest level, as they come."""
+        given = 0
+        for event in stream_song(work.open_prior, work.songs(), side_by_side=work.side_by_side):
+            if event.codes is None:
+                continue
+            grown[0] = event.codes.to("cpu")
+            work.keep(grown[0])
+            made = _made(grown[0], level)
+            yield event.codes[level][0, given:made]
+            given = made
+        yield grown[0][level][0, given:].to(work.device)
+
+    with work.open_codec() as codec:
+        yield from _audible(codec.follow(fresh(), level), plan.num_samples)
+        audio = _outcome(_decode_levels(work, codec, grown[0]))
+    (song,) = work.finished(grown[0], audio)
+    return song
+
+
+def decoded(codec: Codec, codes: Codes, level: int) -> Iterator[Audio]:
+    """The audio of the only song in `codes`, on the codec's device, piece by piece."""
+    alone = Codes.empty(codes.grid).replace(level, codes[level].to(codec.entries(level).device))
+    return _audible(piece[0] for piece in codec.stream(alone, level))
+
+
+def _decode_levels(work: Work, codec: Codec, codes: Codes) -> Generator[Progress, None, list[Audio]]:
+    """Decode every level that is kept and not decoded yet, and at last the finest, which is returned."""
+    plan, num_songs = work.plan, len(work.requests)
+    finest: list[Audio] = []
+    for level in range(plan.grid.top, plan.finest_level - 1, -1):
+        frames, hop = plan.num_frames(level), plan.grid.hop_lengths[level]
+        for row in range(num_songs):
+            folder = work.folders[row] if work.folders else None
+            if level > plan.finest_level and (folder is None or folder.audio_path(level).exists()):
+                continue
+            pieces, done = [], 0
+            for piece in decoded(codec, codes.row(row), level):
+                pieces.append(piece)
+                done = min(done + piece.shape[-1] // hop, frames)
+                yield Progress("decode", level, row * frames + done, num_songs * frames)
+            audio = torch.cat(pieces, -1)[:, : plan.num_samples]
+            if folder:
+                folder.save_audio(level, audio)
+            if level == plan.finest_level:
+                finest.append(audio)
+    return finest
+
+
+def _outcome(steps: Generator[Any, None, Made]) -> Made:
+    """What steps give in the end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: Made = end.value
+            return made
+
+
+def _made(codes: Codes, level: int) -> int:
+    """Frames before the first that is hidden or missing."""
+    part = codes[level]
+    hidden = (part[0] == HIDDEN).nonzero()
+    return int(hidden[0]) if len(hidden) else part.shape[1]
+
+
+def _audible(pieces: Iterable[Audio], num_samples: int | None = None) -> Iterator[Audio]:
+    """Audio as it is heard and written, on the CPU, `num_samples` of it or all."""
+    left = num_samples
+    for piece in pieces:
+        heard = piece[:, :left].float().clamp(-1, 1).cpu()
+        left = None if left is None else left - heard.shape[-1]
+        if heard.shape[-1]:
+            yield heard

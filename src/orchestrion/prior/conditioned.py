@@ -1,0 +1,111 @@
+"""What every prior is made of: conditions turned into vectors, and a transformer over tokens."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from orchestrion.config.prior import PriorConfig
+from orchestrion.errors import UserError
+from orchestrion.prior.labels import Conditions, LabelEmbedding, TimingEmbedding
+from orchestrion.prior.lyrics import LyricEncoder
+from orchestrion.prior.tokens import TokenModel
+from orchestrion.prior.upsample import Conditioner
+
+
+@dataclass(frozen=True)
+class Told:
+    """Conditions as vectors: `batch width`, `batch token width` and `batch character width`."""
+
+    start: Tensor | None
+    conditioning: Tensor | None
+    memory: Tensor | None
+
+
+class ConditionedModel(nn.Module):
+    """A transformer over the codes of one level, and what it is told.
+
+    Labels make the start vector, timing and coarser codes a vector added to each frame, lyrics a memory to attend
+    to or else tokens ahead of the codes.
+    """
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        width = config.transformer.width
+        self.config = config
+        self.first_code = config.first_code
+        self.labels = LabelEmbedding(config.labels, width) if config.labels else None
+        self.timing = (
+            TimingEmbedding(
+                config.timing,
+                width,
+                config.sample_rate,
+                config.context_frames * config.hop_length,
+                config.context_frames,
+            )
+            if config.timing
+            else None
+        )
+        self.conditioner = Conditioner(config.conditioner, config.codebook_size, width) if config.conditioner else None
+        self.lyrics = LyricEncoder(config.lyrics, width) if config.lyrics and config.lyrics.encoder else None
+        self.tokens = TokenModel(
+            config.transformer,
+            self.first_code + config.codebook_size,
+            config.context_tokens,
+            own_start=config.labels is None,
+            memory_width=width if self.lyrics else None,
+            tied_output=config.tied_output,
+            condition_output=config.condition_output,
+        )
+
+    def _tell(self, conditions: Conditions, num_frames: int, rng: Generator | None = None) -> Told:
+        assert num_frames <= self.config.context_frames, f"{num_frames} frames of {self.config.context_frames}"
+        start = self.labels(conditions.artist, conditions.genres) if self.labels is not None else None
+        per_frame = []
+        if self.timing is not None:
+            vectors = self.timing(conditions.total_samples, conditions.start_samples)
+            per_frame.append(vectors[:, :num_frames])
+        if self.conditioner is not None:
+            coarser = given(conditions.coarser, "codes of the level above")
+            vectors = self.conditioner(coarser)
+            assert vectors.shape[1] >= num_frames, f"{coarser.shape[1]} coarser codes for {num_frames} frames"
+            per_frame.append(vectors[:, :num_frames])
+        conditioning = sum(per_frame[1:], per_frame[0]) if per_frame else None
+        if conditioning is not None and self.config.lyric_tokens:
+            conditioning = F.pad(conditioning, (0, 0, self.config.lyric_tokens, 0))
+        memory = None
+        if self.lyrics is not None:
+            memory = self.lyrics(given(conditions.lyrics, "lyrics"), rng=rng)
+        return Told(start, conditioning, memory)
+
+    @torch.no_grad()
+    def _initialise(self, rng: Generator | None) -> None:
+        """Linear layers keep the size of what goes through; what closes a branch starts at zero."""
+        std = 0.02 if self.config.tied_output else 0.1
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                module.weight.normal_(0, std, generator=rng)
+            elif isinstance(module, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
+                inputs = module.weight[0].numel()
+                if isinstance(module, nn.ConvTranspose1d):
+                    inputs = module.in_channels * module.kernel_size[0] // module.stride[0]
+                module.weight.normal_(0, inputs**-0.5, generator=rng)
+                if module.bias is not None:
+                    module.bias.zero_()
+        for name, parameter in self.named_parameters():
+            if name.endswith(
+                ("attention.output.weight", "mlp.narrow.weight", "tokens.output.weight", "lyrics.output.weight")
+            ):
+                parameter.zero_()
+            elif name.endswith(("tokens.start", "tokens.positions", "hidden")):
+                parameter.normal_(0, std, generator=rng)
+            elif name == "conditioner.norm.weight":
+                parameter.fill_(std)
+
+
+def given(tensor: Tensor | None, name: str) -> Tensor:
+    """The tensor; UserError where a prior that needs it was not told."""
+    if tensor is None:
+        raise UserError(f"this prior needs {name}", "give them with the conditions")
+    return tensor

@@ -1,0 +1,87 @@
+"""The recipe for a masked prior: fills hidden frames, and may be taught by a prior that goes from frame to frame."""
+
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from orchestrion.checkpoints.folder import DESCRIPTION, load_prior, read_model
+from orchestrion.codec import Codec
+from orchestrion.config.prior import PriorConfig
+from orchestrion.config.training import PriorTrainingConfig
+from orchestrion.data.encoded import CodeStore
+from orchestrion.errors import UserError
+from orchestrion.prior.labels import Conditions
+from orchestrion.prior.masked import MaskedPrior, hide, hide_evenly
+from orchestrion.prior.model import Prior, PriorLoss
+from orchestrion.train.assemble import trained_prior
+from orchestrion.train.prior import PriorRecipe
+
+
+class MaskedRecipe(PriorRecipe):
+    """Trains the masked prior of one level.
+
+    A `teacher` for the same codes and labels gives it its weights to begin with, where they fit, and what it expects
+    at each frame as a target beside the true codes: `config.teacher_share` of the whole. What it expects knows all that
+    comes before, the pupil what is not hidden; averaged over what is hidden both want the same, the teacher's with less
+    chance in it (Hinton et al. 2015).
+    """
+
+    def __init__(
+        self,
+        config: PriorTrainingConfig,
+        store: CodeStore,
+        level: int,
+        codec: Codec,
+        device: torch.device,
+        teacher: Prior | None = None,
+    ) -> None:
+        super().__init__(config, store, level, codec, device)
+        self.teacher = teacher
+        if teacher is not None:
+            self._learn_from(teacher)
+
+    def _make(self, config: PriorConfig, rng: Generator) -> MaskedPrior:
+        return MaskedPrior(config, rng)
+
+    def _learn_from(self, teacher: Prior) -> None:
+        assert isinstance(self.prior, MaskedPrior)
+        theirs, ours = teacher.config, self.prior.config
+        for what in ("sample_rate", "hop_length", "codebook_size", "labels"):
+            if getattr(theirs, what) != getattr(ours, what):
+                raise UserError(f"the teacher has another {what}", "give a prior of this level, for these codes")
+        if theirs.lyrics or theirs.context_frames < ours.context_frames:
+            raise UserError(
+                f"the teacher sees {theirs.context_frames} frames and the prior is to see {ours.context_frames}, both "
+                "without lyrics",
+                "use a shorter context_frames, or another teacher",
+            )
+        teacher.to(self.device).eval()
+        self.prior.begin_with(teacher)
+
+    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: Generator) -> PriorLoss:
+        assert isinstance(self.prior, MaskedPrior)
+        hidden = hide(len(codes), codes.shape[1], rng).to(codes.device)
+        taught = None
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(codes, conditions)
+        return self.prior.loss(
+            codes, hidden, conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
+        )
+
+    def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
+        """With every number of hidden frames alike: the bits of filling frames one by one in random order."""
+        assert isinstance(self.prior, MaskedPrior)
+        return self.prior.loss(codes, hide_evenly(len(codes), codes.shape[1], first).to(codes.device), conditions)
+
+
+def open_teacher(path: Path, level: int) -> Prior:
+    """The prior of `level` in a model folder, or that of a finished run; UserError for one that cannot teach."""
+    if (path / DESCRIPTION).exists():
+        prior = load_prior(path, read_model(path), level)
+    else:
+        prior = trained_prior(path)
+    if not isinstance(prior, Prior):
+        raise UserError(f"the prior in {path} is a masked one itself", "give one that goes from frame to frame")
+    return prior

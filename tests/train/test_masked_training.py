@@ -1,0 +1,116 @@
+"""A prior that fills windows in passes is trained like any other, and may have a teacher."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_training as small
+import torch
+from safetensors.torch import load_file
+
+from orchestrion.cli.main import main
+from orchestrion.data.encoded import CodeStore
+from orchestrion.errors import UserError
+from orchestrion.generate.request import Request
+from orchestrion.jukebox import Jukebox
+from orchestrion.prior.masked import MaskedPrior
+from orchestrion.train.assemble import build_model, trained_prior
+from orchestrion.train.masked import open_teacher
+
+
+@pytest.fixture(scope="module")
+def codec_run(tmp_path_factory) -> Path:
+    store = small.music(tmp_path_factory.mktemp("music"))
+    folder = tmp_path_factory.mktemp("codec-run")
+    small.run_codec(store, folder, small.codec_config(6))
+    small.encoded(store, folder / "model", folder / "codes")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codes(codec_run) -> CodeStore:
+    return CodeStore(codec_run / "codes")
+
+
+@pytest.fixture(scope="module")
+def teacher(codes, codec_run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    small.run_prior(codes, codec_run / "model", 0, folder, small.prior_config(0, 30))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def taught(codes, codec_run, teacher, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("taught")
+    assert small.run_masked(codes, codec_run / "model", folder, small.masked_config(8, validate_every=4), teacher)
+    return folder
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_it_learns_what_is_hidden(codes, codec_run, tmp_path):
+    small.run_masked(codes, codec_run / "model", tmp_path, small.masked_config(60, validate_every=60), None)
+    records = metrics(tmp_path)
+    assert records[-1]["train/recent_bits"] < records[0]["train/bits"] - 0.2
+    assert list((tmp_path / "samples").glob("*/drawn.png"))
+
+
+def test_with_a_teacher_it_begins_with_what_the_teacher_knows(codes, codec_run, taught, tmp_path):
+    small.run_masked(codes, codec_run / "model", tmp_path, small.masked_config(2), None)
+    assert metrics(taught)[0]["train/bits"] < metrics(tmp_path)[0]["train/bits"] - 0.1
+
+
+def test_a_run_broken_off_and_resumed_ends_like_one_left_alone(codes, codec_run, teacher, taught, tmp_path):
+    class Enough(Exception):
+        pass
+
+    def on_progress(progress):
+        if progress.step == 5:
+            raise Enough
+
+    config = small.masked_config(8, validate_every=4)
+    with pytest.raises(Enough):
+        small.run_masked(codes, codec_run / "model", tmp_path, config, teacher, on_progress=on_progress)
+    assert small.run_masked(codes, codec_run / "model", tmp_path, config, teacher)
+    one, other = (load_file(folder / "prior.safetensors") for folder in (taught, tmp_path))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_its_model_composes_in_passes_with_the_weights_that_suit_it(codes, codec_run, taught, tmp_path):
+    assert isinstance(trained_prior(taught), MaskedPrior)
+    top = tmp_path / "top"
+    small.run_prior(codes, codec_run / "model", 1, top, small.prior_config(1, 2))
+    build_model(
+        "tones", codec_run / "model", (taught, top), codes, tmp_path / "m", licence="CC0-1.0", weights="float16"
+    )
+    jukebox = Jukebox(tmp_path / "m", device="cpu")
+    assert jukebox.weights == "float16" and Jukebox(tmp_path / "m", device="cpu", weights=None).weights is None
+    song = jukebox.compose(Request(seconds=1.0, artist="Ada", seed=3)).finish()
+    assert song.audio.shape == (1, 1600) and song.audio.isfinite().all()
+
+
+def test_teachers_that_cannot_teach_are_refused(codes, codec_run, taught, teacher, tmp_path, capsys):
+    with pytest.raises(UserError, match="masked one itself"):
+        open_teacher(taught, 0)
+    top = tmp_path / "top"
+    small.run_prior(codes, codec_run / "model", 1, top, small.prior_config(1, 2))
+    with pytest.raises(UserError, match="another hop_length"):
+        small.run_masked(codes, codec_run / "model", tmp_path / "r", small.masked_config(2), top)
+    longer = small.masked_config(2).model_copy(update={"context_frames": 64})
+    with pytest.raises(UserError, match="sees 32 frames"):
+        small.run_masked(codes, codec_run / "model", tmp_path / "s", longer, teacher)
+    arguments = [
+        "train",
+        "prior",
+        codes.folder,
+        "--codec",
+        codec_run / "model",
+        "--level",
+        "1",
+        "--run",
+        tmp_path / "t",
+    ]
+    assert main([str(word) for word in (*arguments, "--teacher", teacher)]) == 2
+    assert "only a masked prior has a teacher" in capsys.readouterr().err
