@@ -9,32 +9,63 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from peers.figures import Figure, add_json_option, composing, write_json
 from report import machine, table, write_section
 
+NAMES = {
+    "loading": "opening the model",
+    "audio": "decoding to audio",
+    "whole": "all of it",
+    "process": "and starting Python",
+    "first": "streaming: the first sound",
+    "waits": "streaming: waiting for later ones",
+    "streamed": "streaming: all of it",
+}
 
-def compose_once(model: str, seconds: float) -> None:
-    """Compose in this process and print seconds per part and peak memory, for the parent to read."""
+
+def compose(model: str, seconds: float) -> dict[str, float]:
+    """Seconds per part, and peak memory."""
     from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
 
     started = time.perf_counter()
     jukebox = Jukebox.from_pretrained(model)
-    marks: dict[str, float] = {}
     last = time.perf_counter()
-    print("loading", last - started)
-    for event in (composing := jukebox.compose(Request(seconds=seconds, seed=1))):
+    marks = {"loading": last - started}
+    for event in (composed := jukebox.compose(Request(seconds=seconds, seed=1))):
         now = time.perf_counter()
         name = "audio" if event.stage == "decode" else str(event.level)
         marks[name] = marks.get(name, 0.0) + now - last
         last = now
-    composing.finish()
-    marks["audio"] = marks.get("audio", 0.0) + time.perf_counter() - last
-    for name, taken in marks.items():
-        print(name, taken)
-    print("whole", time.perf_counter() - started)
-    print("megabytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    composed.finish()
+    ended = time.perf_counter()
+    marks["audio"] = marks.get("audio", 0.0) + ended - last
+    marks["whole"] = ended - started
+    marks["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return marks
+
+
+def stream(model: str, seconds: float) -> dict[str, float]:
+    """Seconds until the first sound, that a listener then waits for others, and until the last."""
+    from orchestrion.generate.request import Request
+    from orchestrion.jukebox import Jukebox
+
+    started = time.perf_counter()
+    jukebox = Jukebox.from_pretrained(model)
+    first, waits, heard = 0.0, 0.0, 0
+    for piece in jukebox.stream(Request(seconds=seconds, seed=1)):
+        ready = time.perf_counter() - started
+        first = first or ready
+        waits = max(waits, ready - first - heard / jukebox.info.grid.sample_rate)
+        heard += piece.shape[-1]
+    return {"first": first, "waits": waits, "streamed": time.perf_counter() - started}
+
+
+ACTS: dict[str, Callable[[str, float], dict[str, float]]] = {"compose": compose, "stream": stream}
+"""What is done once in a process of its own, which prints the numbers of its parts."""
 
 
 def main() -> None:
@@ -42,38 +73,48 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="mini")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
+    parser.add_argument("--once", choices=ACTS, help=argparse.SUPPRESS)
+    add_json_option(parser)
     given = parser.parse_args()
     if given.once:
-        compose_once(given.model, given.seconds)
+        for name, value in ACTS[given.once](given.model, given.seconds).items():
+            print(name, value)
         return
     command = [sys.executable, str(Path(__file__)), given.model, "--seconds", str(given.seconds), "--once"]
     measured: dict[str, list[float]] = {}
-    for _ in range(given.runs):
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        for line in printed.splitlines():
-            name, value = line.split()
-            measured.setdefault(name, []).append(float(value))
-    names = {"loading": "opening the model", "audio": "decoding to audio", "whole": "all of it"}
+    for act in [act for act in ACTS for _ in range(given.runs)]:
+        started = time.perf_counter()
+        printed = subprocess.run([*command, act], check=True, stdout=subprocess.PIPE, text=True).stdout
+        lines = [*printed.splitlines(), *([f"process {time.perf_counter() - started}"] if act == "compose" else [])]
+        for line in lines:
+            name, number = line.split()
+            measured.setdefault(name, []).append(float(number))
+    memory = max(measured.pop("megabytes"))
     rows = [
         [
-            names.get(name, f"level {name}"),
+            NAMES.get(name, f"level {name}"),
             f"{statistics.median(values):.2f}",
             f"{min(values):.2f}–{max(values):.2f}",
             f"{statistics.median(values) / given.seconds:.3f}",
         ]
         for name, values in measured.items()
-        if name != "megabytes"
     ]
     text = (
-        f"{given.seconds:.0f} s of music with `{given.model}`, seconds taken, {given.runs} runs, each in a fresh "
-        "process. "
-        f"Peak memory {max(measured['megabytes']):.0f} MB.\n\n"
+        f"{given.seconds:g} s of music with `{given.model}`, seconds taken, {given.runs} runs, each in a fresh "
+        f"process. Peak memory {memory:.0f} MB.\n\n"
         + table(["part", "median, s", "range, s", "of real time"], rows)
         + f"\n\n{machine()} Script: `bench/compose.py`."
     )
-    write_section("compose", text)
     print(text)
+    whole = composing(given.seconds)
+    names = {name: f"{whole}, {said}" for name, said in NAMES.items()} | {"whole": whole}
+    write_json(
+        given.json,
+        [Figure(names.get(name, f"{whole}, level {name}"), "default", values) for name, values in measured.items()],
+    )
+    if given.page:
+        write_section("compose", text)
 
 
 main()

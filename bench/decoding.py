@@ -7,19 +7,20 @@ The context is 8192 in rows of 64, the patterns and widths those of the publishe
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
 
+from measure import bandwidth
 from orchestrion.config.prior import Pattern, PriorConfig, TransformerConfig
 from orchestrion.nn.fast import quantized
 from orchestrion.prior import Conditions, Prior, PriorState
+from peers.figures import Figure, add_json_option, drawing, reading, timed, write_json
 from report import machine, table, write_section
 
 CONTEXT, CODEBOOK, PREFILL = 8192, 2048, 4096
 PLACES = (0, 4096, 8000)
 PIECE = 512
+SMALL = 2**19
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 SIZES = {"160M": (1024, 48), "11M": (512, 12)}
 
@@ -50,21 +51,11 @@ def config(width: int, num_layers: int) -> PriorConfig:
     )
 
 
-def median(act: Callable[[], object], runs: int) -> float:
-    """Seconds that `act` takes, the median of `runs` after one to warm up."""
-    taken = []
-    for _ in range(runs + 1):
-        started = time.perf_counter()
-        act()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[1:])
-
-
-def bandwidth(runs: int) -> float:
-    """Bytes a second at which a long vector is summed."""
-    long = torch.ones(2**27)
-    seconds = median(long.sum, runs)
-    return float(long.nbytes / seconds)
+def bytes_read(prior: Prior, weights: str) -> float:
+    """Of all weights of the layers and of the table that scores codes, once; with int8 small matrices are float16."""
+    sizes = [parameter.numel() for parameter in prior.tokens.transformer.parameters()]
+    sizes.append(prior.tokens.embedding.weight.numel())
+    return float(sum(size * (2 if weights == "int8" and size <= SMALL else BYTES[weights]) for size in sizes))
 
 
 def begun(prior: Prior, batch: int) -> tuple[PriorState, torch.Tensor]:
@@ -84,51 +75,60 @@ def go_to(state: PriorState, place: int) -> None:
 
 def seconds_per_code(
     prior: Prior, state: PriorState, code: torch.Tensor, place: int, given: argparse.Namespace
-) -> float:
+) -> list[float]:
     def draw() -> None:
         go_to(state, place)
         latest = code
         for _ in range(given.codes):
             latest = prior.advance(latest, state).argmax(-1, keepdim=True)
 
-    codes: int = given.codes
-    return median(draw, given.runs) / codes
+    return [seconds / given.codes for seconds in timed(draw, given.runs)]
 
 
-def seconds_of_prefill(prior: Prior, state: PriorState, given: argparse.Namespace) -> float:
+def seconds_of_prefill(prior: Prior, state: PriorState, given: argparse.Namespace) -> list[float]:
     def fill() -> None:
         go_to(state, 0)
         for piece in torch.split(torch.zeros(1, PREFILL, dtype=torch.long), PIECE, 1):
             prior.advance(piece, state)
 
-    return median(fill, given.runs)
+    return timed(fill, given.runs)
 
 
 @torch.no_grad()
-def measured(given: argparse.Namespace) -> str:
+def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     speed = bandwidth(given.runs)
-    rows = []
+    rows: list[list[object]] = []
+    figures: list[Figure] = []
     for size in given.sizes:
         prior = Prior(config(*SIZES[size]), torch.Generator().manual_seed(0)).eval()
         layers = sum(parameter.numel() for parameter in prior.tokens.transformer.parameters())
-        table_bytes = prior.tokens.embedding.weight.nbytes
         for weights in given.weights:
-            drawing = prior if weights == "float32" else quantized(prior, weights)
-            floor = (layers * BYTES[weights] + table_bytes) / speed
+            drawn = prior if weights == "float32" else quantized(prior, weights)
+            num_bytes = bytes_read(prior, weights)
+            floor = num_bytes / speed
             for batch in given.batches:
-                state, code = begun(drawing, batch)
-                seconds = [seconds_per_code(drawing, state, code, place, given) for place in PLACES]
-                prefill = seconds_of_prefill(drawing, state, given) if batch == 1 and given.prefill else None
+                state, code = begun(drawn, batch)
+                of_places = [seconds_per_code(drawn, state, code, place, given) for place in PLACES]
+                figures += [
+                    Figure(drawing(size, batch, place), weights, values, bytes_read=num_bytes)
+                    for place, values in zip(PLACES, of_places, strict=True)
+                ]
+                seconds, prefill = [statistics.median(values) for values in of_places], None
+                if batch == 1 and given.prefill:
+                    values = seconds_of_prefill(drawn, state, given)
+                    figures.append(Figure(reading(size, PREFILL), weights, values, operations=2.0 * PREFILL * layers))
+                    prefill = statistics.median(values)
                 cells = [*(f"{1e3 * each:.1f}" for each in seconds), f"{1e3 * floor:.1f}", f"{seconds[0] / floor:.1f}"]
                 rows.append([size, weights, batch, *cells, "" if prefill is None else f"{prefill:.2f}"])
                 print(*rows[-1], flush=True)
     places = [f"ms a code after {place}" for place in PLACES]
     header = ["size", "weights", "batch", *places, "ms to read the weights", "times that", f"s to read {PREFILL} codes"]
-    return (
+    text = (
         f"Priors with random weights, context {CONTEXT}; medians of {given.runs} runs of {given.codes} codes. "
         f"Memory is read at {speed / 1e9:.1f} GB/s here.\n\n{table(header, rows)}\n\n"
         f"{machine()} Script: `bench/decoding.py`."
     )
+    return text, figures
 
 
 def main() -> None:
@@ -140,11 +140,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--no-prefill", dest="prefill", action="store_false", help="Leave the prefill out.")
     parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
+    add_json_option(parser)
     given = parser.parse_args()
-    text = measured(given)
+    text, figures = measured(given)
     print(text)
+    write_json(given.json, figures)
     if given.page:
-        write_section("decoding", text, "Drawing codes")
+        write_section("decoding", text)
 
 
 main()

@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from layout import PRIOR_FILE, VQVAE_FILE, write_codec, write_prior
+from layout import HOP, PRIOR_FILE, SAMPLE_RATE, TOP_PRIOR, VQVAE_FILE, top_prior, write_codec, write_prior
 from orchestrion.checkpoints.folder import load_prior, prior_file, read_model
-from orchestrion.checkpoints.published import prior_config
 from orchestrion.cli.main import main as command_line
 from orchestrion.config import PriorConfig
 from orchestrion.generate.request import Request
@@ -33,25 +32,14 @@ from orchestrion.prior.model import Prior
 from peers.measured import Anonymous, memory
 from report import machine, table, write_section
 
-HYPERPARAMETERS: dict[str, Any] = {
-    "level": 2,
-    "sr": 44_100,
+HYPERPARAMETERS = TOP_PRIOR | {
     "n_ctx": 6144,
     "prior_width": 2048,
     "prior_depth": 72,
     "heads": 2,
     "attn_order": 12,
-    "blocks": 64,
-    "spread": None,
-    "m_attn": 0.25,
-    "m_mlp": 1.0,
-    "res_scale": False,
-    "labels": True,
-    "labels_v3": True,
     "y_bins": (604, 7898),
-    "t_bins": 64,
     "min_duration": 17.84,
-    "max_duration": 600.0,
     "use_tokens": True,
     "single_enc_dec": True,
     "n_tokens": 384,
@@ -68,20 +56,15 @@ HYPERPARAMETERS: dict[str, Any] = {
     "prime_res_scale": False,
     "alignment_layer": 63,
     "alignment_head": 0,
-    "merged_decoder": False,
 }
 QUICK = {"prior_width": 128, "prior_depth": 18, "alignment_layer": 15}
-TOP, HOP, CODES, PIECE_SECONDS = 2, 128, 2048, 60.0
+TOP, PIECE_SECONDS = 2, 60.0
 STEPS = ("nothing", "outline", "write", "import", "open", "compose")
-
-
-def the_config(hyperparameters: dict[str, Any]) -> PriorConfig:
-    return prior_config(hyperparameters, codebook_size=CODES, hop_length=HOP, ratio=None)
 
 
 def write(folder: Path, hyperparameters: dict[str, Any]) -> None:
     write_codec(folder / VQVAE_FILE, published.codec(), {})
-    write_prior(folder / PRIOR_FILE, the_config(hyperparameters), hyperparameters)
+    write_prior(folder / PRIOR_FILE, top_prior(hyperparameters), hyperparameters)
 
 
 def import_(folder: Path, dtype: str) -> None:
@@ -94,7 +77,7 @@ def import_(folder: Path, dtype: str) -> None:
 def compose(folder: Path, dtype: torch.dtype, num_codes: int) -> dict[str, Any]:
     """Seconds before the first code, and for each one after."""
     jukebox = Jukebox(folder / "model", device="cpu", dtype=dtype)
-    request = Request(seconds=num_codes * HOP / 44_100, total_seconds=PIECE_SECONDS, finest_level=TOP)
+    request = Request(seconds=num_codes * HOP / SAMPLE_RATE, total_seconds=PIECE_SECONDS, finest_level=TOP)
     started = time.perf_counter()
     composing, times = jukebox.compose(request), []
     for event in composing:
@@ -113,7 +96,7 @@ def step(name: str, given: argparse.Namespace, hyperparameters: dict[str, Any]) 
     watch.start()
     acts: dict[str, Callable[[], Any]] = {
         "nothing": lambda: None,
-        "outline": lambda: sizes(the_config(hyperparameters), dtype),
+        "outline": lambda: sizes(top_prior(hyperparameters), dtype),
         "write": lambda: write(folder, hyperparameters),
         "import": lambda: import_(folder, given.dtype),
         "open": lambda: load_prior(folder / "model", read_model(folder / "model"), TOP, dtype),

@@ -7,12 +7,32 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from orchestrion.checkpoints.published import Target, codec_target, prior_target
+from orchestrion.checkpoints.published import Target, codec_target, prior_config, prior_target
 from orchestrion.codec.model import Codec, CodecLevel
 from orchestrion.config import CodecConfig, PriorConfig
 from orchestrion.prior.model import Prior
 
 VQVAE_FILE, PRIOR_FILE = "vqvae.pth.tar", "prior_level_2.pth.tar"
+SAMPLE_RATE, HOP, CODES = 44_100, 128, 2048
+TOP_PRIOR: dict[str, Any] = {
+    "level": 2,
+    "sr": SAMPLE_RATE,
+    "blocks": 64,
+    "spread": None,
+    "m_attn": 0.25,
+    "m_mlp": 1.0,
+    "res_scale": False,
+    "labels": True,
+    "labels_v3": True,
+    "t_bins": 64,
+    "max_duration": 600.0,
+    "merged_decoder": False,
+}
+"""The published names of what all our top priors of random weights have in common."""
+
+
+def top_prior(hyperparameters: dict[str, Any]) -> PriorConfig:
+    return prior_config(hyperparameters, codebook_size=CODES, hop_length=HOP, ratio=None)
 
 
 def codec_keys(config: CodecConfig, downs: tuple[int, ...] = (3, 2, 2)) -> list[str]:

@@ -11,23 +11,20 @@ import json
 import statistics
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from layout import PRIOR_FILE, VQVAE_FILE, write_codec, write_prior
+from layout import CODES, HOP, PRIOR_FILE, SAMPLE_RATE, TOP_PRIOR, VQVAE_FILE, top_prior, write_codec, write_prior
+from measure import TORCH, installed
 from orchestrion.checkpoints.importing import import_published
-from orchestrion.checkpoints.published import prior_config
 from orchestrion.presets import published
 from report import machine, table, write_section
 
 PEERS = Path(__file__).resolve().parent / "peers"
-TORCH = "torch==2.13.0"
-HOP, CODES, BATCHES = 128, 2048, (1, 8)
-SAMPLE_RATE = 44_100
+BATCHES = (1, 8)
 
 
 @dataclass(frozen=True)
@@ -59,47 +56,22 @@ class Size:
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        return {
-            "level": 2,
-            "sr": SAMPLE_RATE,
+        return TOP_PRIOR | {
             "n_ctx": self.context,
             "prior_width": self.width,
             "prior_depth": self.layers,
             "heads": self.heads,
             "attn_order": 2,
-            "blocks": 64,
-            "spread": None,
-            "m_attn": 0.25,
-            "m_mlp": 1.0,
-            "res_scale": False,
-            "labels": True,
-            "labels_v3": True,
             "y_bins": (10, 100),
-            "t_bins": 64,
             "min_duration": 60.0,
-            "max_duration": 600.0,
             "use_tokens": False,
             "single_enc_dec": False,
             "n_tokens": 0,
-            "merged_decoder": False,
         }
 
 
 SIZES = {"small": Size("small", 512, 12, 2, 8192, 4096), "middle": Size("middle", 1024, 48, 1, 8192, 4096)}
 QUICK_SIZES = (Size("tiny", 64, 6, 2, 512, 256),)
-
-
-def installed(one: Implementation, cache: Path) -> Path:
-    """The Python that runs it, in an environment made now unless it is there already."""
-    if not one.requirement:
-        return Path(sys.executable)
-    folder = cache / one.requirement
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", TORCH, one.requirement], check=True)
-        done.touch()
-    return python
 
 
 class Bench:
@@ -134,8 +106,7 @@ def write_files(folder: Path, size: Size, seconds: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     codec, hyperparameters = published.codec(), size.hyperparameters
     write_codec(folder / VQVAE_FILE, codec, {})
-    prior = prior_config(hyperparameters, codebook_size=CODES, hop_length=HOP, ratio=None)
-    write_prior(folder / PRIOR_FILE, prior, hyperparameters)
+    write_prior(folder / PRIOR_FILE, top_prior(hyperparameters), hyperparameters)
     import_published([folder / VQVAE_FILE, folder / PRIOR_FILE], folder / "model", name=size.name)
     label = [180 * SAMPLE_RATE, 0, size.context * HOP, 5, 3]  # length, start and window in samples; artist, genre
     (folder / "settings.json").write_text(json.dumps({"hps": hyperparameters, "label": label}))
@@ -207,7 +178,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Tiny sizes, to try it; nothing is written.")
     given = parser.parse_args()
     cache = given.cache.expanduser()
-    pythons = {one.name: installed(one, cache) for one in IMPLEMENTATIONS}
+    pythons = {one.name: installed(one.requirement, cache) for one in IMPLEMENTATIONS}
     chosen = tuple(SIZES[name] for name in given.sizes)
     sizes, seconds = (QUICK_SIZES, 1.0) if given.quick else (chosen, given.seconds)
     of_codec: list[list[str]] = []

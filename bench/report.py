@@ -1,6 +1,7 @@
 """Sections of docs/benchmarks.md that only scripts write."""
 
 import datetime
+import itertools
 import platform
 import re
 from collections.abc import Sequence
@@ -10,6 +11,19 @@ import torch
 
 from orchestrion.files import write_text
 from orchestrion.version import __version__
+
+SECTIONS = {
+    "speed": "Speed, all in one run",
+    "decoding": "Drawing codes",
+    "weights_bits": "What fewer bits of a weight cost",
+    "codec_speed": "The codec's speed",
+    "upsampling": "Parallel upsampling",
+    "compose": "Composing",
+    "codec": "The codec's sound",
+    "published": "The published models beside their peers",
+    "full_size": "A full-size published model",
+}
+"""In the order of the page; further ones come after."""
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 
@@ -36,10 +50,16 @@ def machine() -> str:
 
 
 def write_section(name: str, text: str, title: str = "") -> None:
-    """Replace what stands between the marks of section `name`; with a `title` it is added if the page has none."""
+    """Replace what stands between the marks of section `name`; one that is not there comes at its place.
+
+    `title` is for a section that is not among `SECTIONS`.
+    """
     page = PAGE.read_text(encoding="utf-8")
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-    if title and not pattern.search(page):
-        page += f"\n## {title}\n\n<!-- {name} -->\n<!-- end {name} -->\n"
-    assert pattern.search(page), f"docs/benchmarks.md has no section {name}"
+    if not pattern.search(page):
+        made = f"## {SECTIONS.get(name, title)}\n\n<!-- {name} -->\n<!-- end {name} -->\n"
+        later = itertools.dropwhile(lambda other: other != name, SECTIONS)
+        places = [page.index(mark) for mark in (f"## {SECTIONS[other]}\n" for other in later) if mark in page]
+        place = min(places, default=len(page))
+        page = page[:place] + (f"{made}\n" if places else f"\n{made}") + page[place:]
     write_text(PAGE, pattern.sub(lambda match: f"{match[1]}{text.strip()}\n{match[2]}", page))

@@ -11,7 +11,7 @@ from torch import Tensor
 from orchestrion.checkpoints.folder import load_codec, load_prior, read_model
 from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.generate.level import PREFILL_FRAMES
+from orchestrion.generate.draw import PREFILL_FRAMES
 from orchestrion.generate.pick import pick
 from orchestrion.prior.labels import Conditions
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import descendants
 import measured
 import torch
 from torch import Tensor
@@ -14,8 +15,6 @@ from transformers.models.deprecated.jukebox import modeling_jukebox as modeling
 from transformers.models.deprecated.jukebox.configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 
 modeling.tqdm = measured.Ticks
-CHUNK_FRAMES = 32
-"""Of a prompt; its own default."""
 
 
 def codec_name(key: str) -> str:
@@ -54,57 +53,36 @@ def weights(path: Path) -> dict[str, Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)["model"]
 
 
-class Codec:
-    def __init__(self, folder: Path, _: dict[str, Any]) -> None:
-        self.model = modeling.JukeboxVQVAE(JukeboxVQVAEConfig()).eval()
-        self.model.load_state_dict({codec_name(key): one for key, one in weights(folder / "vqvae.pth.tar").items()})
-
-    def encode(self, audio: Tensor) -> list[Tensor]:
-        return self.model.encode(audio[:, :, None])
-
-    def decode(self, codes: list[Tensor], level: int) -> Tensor:
-        return self.model.decode(codes[level:], start_level=level)[:, :, 0]
+def open_codec(folder: Path, _: dict[str, Any]) -> descendants.Codec:
+    model = modeling.JukeboxVQVAE(JukeboxVQVAEConfig()).eval()
+    model.load_state_dict({codec_name(key): one for key, one in weights(folder / "vqvae.pth.tar").items()})
+    return descendants.Codec(model)
 
 
-class Prior:
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        hps, self.label = settings["hps"], settings["label"]
-        config = JukeboxPriorConfig(
-            attention_pattern="raw_column_previous_row_attention",
-            blocks=hps["blocks"],
-            num_layers=hps["prior_depth"],
-            hidden_size=hps["prior_width"],
-            n_heads=hps["heads"],
-            n_ctx=hps["n_ctx"],
-            is_encoder_decoder=False,
-            nb_relevant_lyric_tokens=0,
-            mask=True,
-            merged_decoder=False,
-            max_nb_genres=1,
-            metadata_dims=list(hps["y_bins"]),
-            min_duration=hps["min_duration"],
-            max_duration=hps["max_duration"],
-            timing_dims=hps["t_bins"],
-            music_vocab_size=2048,
-        )
-        self.model = modeling.JukeboxPrior(config, level=0).eval()
-        given = weights(folder / "prior_level_2.pth.tar")
-        self.model.load_state_dict({prior_name(key): one for key, one in given.items()})
-
-    def logits(self, codes: Tensor) -> Tensor:
-        x_cond, y_cond, _ = self.model.get_cond(None, torch.tensor([self.label] * len(codes)))
-        return self.model.prior(codes, x_cond, y_cond, get_preds=True)[1]
-
-    def sample(self, prompt: Tensor, num_codes: int) -> tuple[float, list[float]]:
-        batch, known = prompt.shape
-        self.model.sample(
-            batch,
-            music_tokens=prompt if known else None,
-            metadata=torch.tensor([self.label] * batch),
-            chunk_size=CHUNK_FRAMES,
-            sample_tokens=known + num_codes,
-        )
-        return measured.Ticks.taken()
+def open_prior(folder: Path, settings: dict[str, Any]) -> descendants.Prior:
+    hps = settings["hps"]
+    config = JukeboxPriorConfig(
+        attention_pattern="raw_column_previous_row_attention",
+        blocks=hps["blocks"],
+        num_layers=hps["prior_depth"],
+        hidden_size=hps["prior_width"],
+        n_heads=hps["heads"],
+        n_ctx=hps["n_ctx"],
+        is_encoder_decoder=False,
+        nb_relevant_lyric_tokens=0,
+        mask=True,
+        merged_decoder=False,
+        max_nb_genres=1,
+        metadata_dims=list(hps["y_bins"]),
+        min_duration=hps["min_duration"],
+        max_duration=hps["max_duration"],
+        timing_dims=hps["t_bins"],
+        music_vocab_size=2048,
+    )
+    model = modeling.JukeboxPrior(config, level=0).eval()
+    given = weights(folder / "prior_level_2.pth.tar")
+    model.load_state_dict({prior_name(key): one for key, one in given.items()})
+    return descendants.Prior(model, settings["label"], ("music_tokens", "metadata"))
 
 
-measured.main(Codec, Prior)
+measured.main(open_codec, open_prior)

@@ -1,0 +1,216 @@
+"""A level filled in a few passes beside the same drawn code by code: writes a table into docs/benchmarks.md.
+
+python bench/upsampling.py CODES --codec MODEL --sequential RUN_OR_MODEL --parallel RUN_OR_MODEL
+
+Both fill whole windows under the level above of held-out music. "surprise" is the bits per code that the sequential
+upsampler finds in what was made; "spectra" the distance of its sound, decoded, from that of the true codes
+(multi-resolution log-magnitudes); "Frechet" that of the distributions of mean and deviation of log-mel bands from those
+of the true codes. Intervals hold 95 % of 2,000 means (distances) of windows drawn again.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from orchestrion.audio.spectral import distance, magnitudes
+from orchestrion.checkpoints.folder import DESCRIPTION, load_codec, load_prior, read_model
+from orchestrion.codec import Codec
+from orchestrion.codes import Codes
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.data.encoded import CodeBatch, CodeStore
+from orchestrion.generate.level import LevelShape, LevelTask, fill_level
+from orchestrion.generate.told import Told
+from orchestrion.nn.fast import quantized
+from orchestrion.prior import Conditions, Prior
+from orchestrion.prior.masked import AnyPrior, MaskedPrior
+from orchestrion.train.assemble import trained_prior
+from peers.figures import Figure, add_json_option, timed, write_json
+from report import machine, table, write_section
+
+DRAWS = 2000
+USUAL = (LevelSampling().order, LevelSampling().order_temperature)
+BANDS = 24
+
+
+def opened(path: Path, level: int) -> AnyPrior:
+    """The prior of a level in a model folder, or that of a run."""
+    prior = load_prior(path, read_model(path), level) if (path / DESCRIPTION).exists() else trained_prior(path)
+    return prior.eval()
+
+
+def fill(
+    prior: AnyPrior, batches: list[CodeBatch], level: int, sampling: LevelSampling, hop_length: int
+) -> Iterator[Tensor]:
+    """Every window anew, each with its own seed."""
+    first = 0
+    for batch in batches:
+        rows, frames = batch.codes.shape
+        coarser = batch.coarser
+        assert coarser is not None
+        told = Told(Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples))
+        shape = LevelShape(level, frames, hop_length, frames // coarser.shape[1])
+        seeds = range(first, first + rows)
+        task = LevelTask(prior, frames, shape, told, seeds, sampling, above=partial(_given, coarser))
+        for event in fill_level(task, batch.codes[:, :0]):
+            made = event.codes
+        assert made is not None
+        yield made
+        first += rows
+
+
+def _given(codes: Tensor, frames: int) -> Tensor:
+    return codes
+
+
+def surprise(judge: Prior, batches: list[CodeBatch], made: list[Tensor]) -> Tensor:
+    """Bits per code of each window."""
+    found = []
+    for batch, codes in zip(batches, made, strict=True):
+        told = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
+        scores = judge(codes, told).log_softmax(-1).gather(-1, codes[..., None])[..., 0]
+        found.append(-scores.mean(1) / torch.tensor(2.0).log())
+    return torch.cat(found)
+
+
+def sounds(codec: Codec, made: list[Tensor], level: int) -> Float[Tensor, "window channel sample"]:
+    return torch.cat([codec.decode(Codes.empty(codec.grid).replace(level, codes), level) for codes in made])
+
+
+def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"]:
+    """Mean and deviation over time of log-mel bands."""
+    spectrum = magnitudes(audio.mean(1), 1024, 256, 1024)
+    highest = 2595 * math.log10(1 + sample_rate / 1400)
+    edges = 700 * (10 ** (torch.linspace(0, highest, BANDS + 2) / 2595) - 1)
+    places = torch.linspace(0, sample_rate / 2, spectrum.shape[1])
+    up = (places - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    down = (edges[2:, None] - places) / (edges[2:] - edges[1:-1])[:, None]
+    bands = (torch.minimum(up, down).clamp(min=0) @ spectrum + 1e-3).log()
+    return torch.cat([bands.mean(2), bands.std(2)], 1).double()
+
+
+def frechet(one: Tensor, other: Tensor) -> float:
+    """The Frechet distance of two normal distributions fitted to rows (Dowson & Landau 1982)."""
+    first, second = torch.cov(one.T), torch.cov(other.T)
+    roots = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
+    return float((one.mean(0) - other.mean(0)).square().sum() + first.trace() + second.trace() - 2 * roots)
+
+
+def interval(count: int, measure: Callable[[Tensor], float], draws: int = DRAWS) -> tuple[float, float]:
+    rng = torch.Generator().manual_seed(0)
+    found = torch.tensor([measure(torch.randint(count, (count,), generator=rng)) for _ in range(draws)])
+    low, high = torch.quantile(found, torch.tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def shown(value: float, bounds: tuple[float, float]) -> str:
+    return f"{value:.3f} ({bounds[0]:.3f}–{bounds[1]:.3f})"
+
+
+@torch.no_grad()
+def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
+    info = read_model(given.codec)
+    codec, store = load_codec(given.codec, info), CodeStore(given.codes)
+    sequential, parallel = opened(given.sequential, given.level), opened(given.parallel, given.level)
+    assert isinstance(sequential, Prior) and isinstance(parallel, MaskedPrior)
+    if given.weights != "float32":
+        drawing, filling = quantized(sequential, given.weights), quantized(parallel, given.weights, many_rows=True)
+    else:
+        drawing, filling = sequential, parallel
+    frames, level, hop = parallel.config.context_frames, given.level, parallel.config.hop_length
+    batches = list(store.validation_batches(8, level, frames, max_windows=given.windows))
+    alone = list(store.validation_batches(1, level, frames, max_windows=1))
+    true = [batch.codes for batch in batches]
+    count = sum(map(len, true))
+    real = sounds(codec, true, level)
+    features = described(real, info.grid.sample_rate)
+    rows, figures, slow = [], [], 0.0
+
+    def add(name: str, made: list[Tensor], seconds: float | None) -> None:
+        nonlocal slow
+        bits, audio = surprise(sequential, batches, made), sounds(codec, made, level)
+        apart, ours = distance(real, audio).log_difference, described(audio, info.grid.sample_rate)
+        slow = slow or seconds or 0.0
+        rows.append(
+            [
+                name,
+                "" if seconds is None else f"{1e3 * seconds:.0f}",
+                "" if seconds is None else f"{slow / seconds:.1f}",
+                shown(float(bits.mean()), interval(count, lambda drawn: float(bits[drawn].mean()))),
+                shown(float(apart.mean()), interval(count, lambda drawn: float(apart[drawn].mean()))),
+                shown(
+                    frechet(ours, features),
+                    interval(count, lambda drawn: frechet(ours[drawn], features[drawn]), 200),
+                ),
+            ]
+        )
+        print(*rows[-1], sep=" | ", flush=True)
+        if seconds is not None:
+            figures.append(Figure(f"a window of {frames} codes", name, [seconds], "s"))
+
+    def seconds(prior: AnyPrior, sampling: LevelSampling) -> float:
+        return statistics.median(timed(lambda: list(fill(prior, alone, level, sampling, hop)), given.runs))
+
+    plain = LevelSampling(hop_fraction=1.0)
+    if given.sequential_too:
+        add("code by code", list(fill(drawing, batches, level, plain, hop)), seconds(drawing, plain))
+    for passes, temperature in given.passes:
+        for order, chance in given.orders:
+            sampling = plain.model_copy(
+                update={"passes": passes, "temperature": temperature, "order": order, "order_temperature": chance}
+            )
+            name = f"{passes} pass{'es' * (passes > 1)}, temperature {temperature:g}"
+            name += "" if (order, chance) == USUAL else f", {order} {chance:g}"
+            add(name, list(fill(filling, batches, level, sampling, hop)), seconds(filling, sampling))
+    add("the music itself", true, None)
+    header = ["", "ms a window", "times as fast", "surprise, bits", "spectra", "Frechet"]
+    text = (
+        f"{count} held-out windows of {frames} codes of level {level}, {frames * hop / info.grid.sample_rate:.2f} s "
+        f"each, weights in {given.weights}; medians of {given.runs} runs of one window.\n\n{table(header, rows)}\n\n"
+        f"{machine()} Script: `bench/upsampling.py`, which says what is measured."
+    )
+    return text, figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("codes", type=Path, help="A folder of codes by the model's codec.")
+    parser.add_argument("--codec", type=Path, required=True, help="Model folder whose codec made CODES.")
+    parser.add_argument("--sequential", type=Path, required=True, help="Run or model that draws code by code.")
+    parser.add_argument("--parallel", type=Path, required=True, help="Run or model that fills windows in passes.")
+    parser.add_argument("--level", type=int, default=0)
+    parser.add_argument("--windows", type=int, default=48)
+    parser.add_argument(
+        "--passes",
+        type=lambda text: (int(text.split(":")[0]), float(text.split(":")[1])),
+        nargs="+",
+        default=[(1, 0.75), (2, 0.85), (4, 0.9), (8, 0.95), (16, 1.0), (32, 1.0)],
+        help="Passes and temperature, such as 4:0.9.",
+    )
+    parser.add_argument(
+        "--orders",
+        type=lambda text: (text.split(":")[0], float(text.split(":")[1])),
+        nargs="+",
+        default=[USUAL],
+        help="Orders and the chance in them, such as confidence:12 or random:0.",
+    )
+    parser.add_argument("--weights", choices=("float32", "float16", "int8"), default="int8")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--no-sequential", dest="sequential_too", action="store_false")
+    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
+    add_json_option(parser)
+    given = parser.parse_args()
+    text, figures = measured(given)
+    print(text)
+    write_json(given.json, figures)
+    if given.page:
+        write_section("upsampling", text)
+
+
+main()

@@ -1,0 +1,98 @@
+"""What holding a prior's weights in fewer bits costs, on held-out music: writes a table into docs/benchmarks.md.
+
+python bench/weights_bits.py CODES [MODEL] [--weights float16 bfloat16 int8] [--windows 40]
+
+CODES is a folder of codes by the model's own codec. Each held-out window is scored with each kind of weights; the
+change is the mean over windows of the difference to float32, its interval holds 95 % of 10,000 means of windows drawn
+again.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.folder import load_prior, read_model
+from orchestrion.data.encoded import CodeBatch, CodeStore
+from orchestrion.nn.fast import Weights, quantized
+from orchestrion.prior import Conditions, Prior
+from orchestrion.prior.masked import MaskedPrior, hide_evenly
+from peers.figures import Figure, add_json_option, write_json
+from report import machine, table, write_section
+
+DRAWS = 10_000
+
+
+def bits(prior: Prior | MaskedPrior, batch: CodeBatch, window: int) -> float:
+    """Bits per code of one window, the one of this number: a masked prior is measured on frames in random order."""
+    conditions = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
+    if isinstance(prior, MaskedPrior):
+        hidden = hide_evenly(1, batch.codes.shape[1], window)
+        return float(prior.loss(batch.codes, hidden, conditions).bits_per_code)
+    return float(prior.loss(batch.codes, conditions).bits_per_code)
+
+
+def interval(values: Tensor) -> tuple[float, float]:
+    """Where 95 % of the means of as many values lie, each drawn from `values`."""
+    drawn = torch.randint(len(values), (DRAWS, len(values)), generator=torch.Generator().manual_seed(0))
+    low, high = torch.quantile(values[drawn].mean(1), torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+    return low, high
+
+
+@torch.inference_mode()
+def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
+    folder = zoo.locate(given.model)
+    info = read_model(folder)
+    store = CodeStore(given.codes, info.vocabulary)
+    rows: list[Sequence[object]] = []
+    figures = []
+    for level in reversed(range(len(info.priors))):
+        config = info.priors[level]
+        if config is None:
+            continue
+        prior = load_prior(folder, info, level).eval()
+        windows = list(store.validation_batches(1, level, config.context_frames, max_windows=given.windows))
+        exact = torch.tensor([bits(prior, batch, place) for place, batch in enumerate(windows)], dtype=torch.float64)
+        rows.append([level, "float32", f"{exact.mean():.4f}", "", ""])
+        kinds = [(weights, False) for weights in given.weights] + [("int8", True)] * ("int8" in given.weights)
+        for weights, everywhere in kinds:
+            held = quantized(prior, weights, many_rows=everywhere)
+            found = [bits(held, batch, place) for place, batch in enumerate(windows)]
+            change = torch.tensor(found, dtype=torch.float64) - exact
+            low, high = interval(change)
+            name = f"{weights}, small matrices too" if everywhere else weights
+            mean, shift = f"{exact.mean() + change.mean():.4f}", f"{change.mean():+.5f}"
+            rows.append([level, name, mean, shift, f"{low:+.5f} to {high:+.5f}"])
+            what = f"change in bits per code, level {level} of {info.name}"
+            figures.append(Figure(what, name, change.tolist(), "bits"))
+            print(*rows[-1], flush=True)
+    header = ["level", "weights", "bits per code", "change", "interval"]
+    text = (
+        f"Bits per code of `{info.name}` on at most {given.windows} held-out windows of each level, and how they "
+        "change with the weights of its priors; the interval is of 95 %. With int8 small matrices are in float16, "
+        f"unless it says otherwise.\n\n{table(header, rows)}\n\n{machine()} Script: `bench/weights_bits.py`."
+    )
+    return text, figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("codes", type=Path, help="A folder of codes by the model's codec.")
+    parser.add_argument("model", nargs="?", default="mini")
+    parser.add_argument("--weights", nargs="+", choices=get_args(Weights), default=["float16", "bfloat16", "int8"])
+    parser.add_argument("--windows", type=int, default=40, help="Held-out windows of each level, at most.")
+    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
+    add_json_option(parser)
+    given = parser.parse_args()
+    text, figures = measured(given)
+    print(text)
+    write_json(given.json, figures)
+    if given.page:
+        write_section("weights_bits", text)
+
+
+main()
