@@ -12,6 +12,8 @@ import torch
 
 from measure import bandwidth
 from orchestrion.config.prior import Pattern, PriorConfig, TransformerConfig
+from orchestrion.config.sampling import LevelSampling
+from orchestrion.generate.pick import chances, pick
 from orchestrion.nn.fast import quantized
 from orchestrion.prior import Conditions, Prior, PriorState
 from peers.figures import Figure, add_json_option, drawing, reading, timed, write_json
@@ -76,11 +78,14 @@ def go_to(state: PriorState, place: int) -> None:
 def seconds_per_code(
     prior: Prior, state: PriorState, code: torch.Tensor, place: int, given: argparse.Namespace
 ) -> list[float]:
+    sampling, batch = LevelSampling(), len(code)
+    chance = chances(range(batch), 0, place, place + given.codes)
+
     def draw() -> None:
         go_to(state, place)
         latest = code
-        for _ in range(given.codes):
-            latest = prior.advance(latest, state).argmax(-1, keepdim=True)
+        for column in range(given.codes):
+            latest = pick(prior.advance(latest, state), chance[:, column], sampling)[:, None]
 
     return [seconds / given.codes for seconds in timed(draw, given.runs)]
 

@@ -8,14 +8,18 @@ import tiny_training as small
 import torch
 from safetensors.torch import load_file
 
+from orchestrion.checkpoints.folder import load_codec, read_model
 from orchestrion.cli.main import main
+from orchestrion.config.prior import LabelConfig
 from orchestrion.data.encoded import CodeStore
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.prior.masked import MaskedPrior
+from orchestrion.prior.model import Prior
 from orchestrion.train.assemble import build_model, trained_prior
-from orchestrion.train.masked import open_teacher
+from orchestrion.train.masked import MaskedRecipe, open_teacher
+from orchestrion.train.prior import prior_config
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +95,22 @@ def test_its_model_composes_in_passes_with_the_weights_that_suit_it(codes, codec
     assert song.audio.shape == (1, 1600) and song.audio.isfinite().all()
 
 
+def test_a_teacher_with_names_of_its_own_is_told_of_nobody(codes, codec_run):
+    config = small.masked_config(2)
+    model = codec_run / "model"
+    theirs = prior_config(small.prior_config(0, 2), codes, 0)
+    labels = LabelConfig(num_artists=1, num_genres=1)
+    teacher = Prior(theirs.model_copy(update={"labels": labels}), torch.Generator().manual_seed(0))
+    recipe = MaskedRecipe(config, codes, 0, load_codec(model, read_model(model)), small.CPU, teacher)
+    assert recipe.step(0).loss.isfinite()
+    assert recipe.prior.labels.artist.num_embeddings > 1
+
+
 def test_teachers_that_cannot_teach_are_refused(codes, codec_run, taught, teacher, tmp_path, capsys):
     with pytest.raises(UserError, match="masked one itself"):
-        open_teacher(taught, 0)
+        open_teacher(taught, 0, codes.codec_hash)
+    with pytest.raises(UserError, match="another codec"):
+        open_teacher(teacher, 0, "other")
     top = tmp_path / "top"
     small.run_prior(codes, codec_run / "model", 1, top, small.prior_config(1, 2))
     with pytest.raises(UserError, match="another hop_length"):

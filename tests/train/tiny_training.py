@@ -108,7 +108,7 @@ def run_masked(
     store: CodeStore, model: Path, folder: Path, config: PriorTrainingConfig, teacher: Path | None, **options: object
 ) -> bool:
     begin_run(folder, "prior", config, {"codes": store.data_hash, "level": 0})
-    taught = None if teacher is None else open_teacher(teacher, 0)
+    taught = None if teacher is None else open_teacher(teacher, 0, store.codec_hash)
     recipe = MaskedRecipe(config, store, 0, load_codec(model, read_model(model)), CPU, taught)
     return train(recipe, config.training, folder, **options)
 

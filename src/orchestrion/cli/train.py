@@ -124,7 +124,7 @@ def prior(
     store = CodeStore(codes, artist_balance=config.artist_balance)
     if teacher and not config.transformer.sees_ahead:
         raise UserError("only a masked prior has a teacher", "leave it out, or set transformer.patterns to 'all'")
-    taught = open_teacher(teacher, level) if teacher else None
+    taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
     data = {"codes": store.data_hash, "level": level} | ({"teacher": weights_digest(taught)} if taught else {})
     begin_run(folder, "prior", config, data)
     codec_ = load_codec(model, info)

@@ -1,4 +1,4 @@
-"""Jukebox: open a model and use it, with one level's weights in memory at a time."""
+"""Jukebox: open a model and use it."""
 
 from orchestrion.jukebox.model import Jukebox
 from orchestrion.jukebox.song import Composition, Progress, Song

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,6 +26,11 @@ def draw(
     `title` and `caption` are put above and under it. Audio of several channels is shown as their mean. The
     same audio gives the same bytes.
     """
+    # Here and not above: a song is heard before it is drawn, and these take a second to import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
     mono = audio.detach().cpu().float().mean(0).numpy()
     seconds = len(mono) / sample_rate
     figure = Figure(figsize=(12, 5.4), dpi=110, facecolor=_PAPER, layout="constrained")

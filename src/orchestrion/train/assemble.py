@@ -48,7 +48,7 @@ def build_model(
     figures: dict[str, Any] = {}
     vocabulary = store.vocabulary
     for run in prior_runs:
-        description = _description(run)
+        description = run_description(run)
         level = int(description["level"])
         if description["codec_hash"] != codec_hash:
             raise UserError(f"the prior in {run} was trained for another codec", f"train it on {store.folder}")
@@ -73,7 +73,8 @@ def build_model(
     return write_model(folder, info, codec, priors, card=card, dtype=dtype)
 
 
-def _description(run: Path) -> Any:
+def run_description(run: Path) -> Any:
+    """What a finished run of a prior says of itself; UserError for one that is not finished."""
     if not (run / "prior.json").exists():
         raise UserError(f"the training of the prior in {run} is not finished", "run its command again")
     return read_json(run / "prior.json", "description of a prior")
@@ -81,7 +82,7 @@ def _description(run: Path) -> Any:
 
 def trained_prior(run: Path) -> AnyPrior:
     """The prior of a finished run."""
-    config = read_settings(PriorConfig, _description(run)["config"], str(run / "prior.json"))
+    config = read_settings(PriorConfig, run_description(run)["config"], str(run / "prior.json"))
     prior = unfilled(make_prior, config)
     try:
         prior.load_state_dict(load_file(run / "prior.safetensors"), assign=True)

@@ -1,11 +1,12 @@
 """The recipe for a masked prior: fills hidden frames, and may be taught by a prior that goes from frame to frame."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
 
-from orchestrion.checkpoints.folder import DESCRIPTION, load_prior, read_model
+from orchestrion.checkpoints.folder import CODEC, DESCRIPTION, load_prior, read_model
 from orchestrion.codec import Codec
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.training import PriorTrainingConfig
@@ -14,15 +15,15 @@ from orchestrion.errors import UserError
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import MaskedPrior, hide, hide_evenly
 from orchestrion.prior.model import Prior, PriorLoss
-from orchestrion.train.assemble import trained_prior
+from orchestrion.train.assemble import run_description, trained_prior
 from orchestrion.train.prior import PriorRecipe
 
 
 class MaskedRecipe(PriorRecipe):
     """Trains the masked prior of one level.
 
-    A `teacher` for the same codes and labels gives it its weights to begin with, where they fit, and what it expects
-    at each frame as a target beside the true codes: `config.teacher_share` of the whole. What it expects knows all that
+    A `teacher` for the same codes gives it its weights to begin with, where they fit, and what it expects at each frame
+    as a target beside the true codes: `config.teacher_share` of the whole. What it expects knows all that
     comes before, the pupil what is not hidden; averaged over what is hidden both want the same, the teacher's with less
     chance in it (Hinton et al. 2015).
     """
@@ -47,7 +48,7 @@ class MaskedRecipe(PriorRecipe):
     def _learn_from(self, teacher: Prior) -> None:
         assert isinstance(self.prior, MaskedPrior)
         theirs, ours = teacher.config, self.prior.config
-        for what in ("sample_rate", "hop_length", "codebook_size", "labels"):
+        for what in ("sample_rate", "hop_length", "codebook_size"):
             if getattr(theirs, what) != getattr(ours, what):
                 raise UserError(f"the teacher has another {what}", "give a prior of this level, for these codes")
         if theirs.lyrics or theirs.context_frames < ours.context_frames:
@@ -65,10 +66,18 @@ class MaskedRecipe(PriorRecipe):
         taught = None
         if self.teacher is not None:
             with torch.no_grad():
-                taught = self.teacher(codes, conditions)
+                taught = self.teacher(codes, self._told_teacher(self.teacher, conditions))
         return self.prior.loss(
             codes, hidden, conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
         )
+
+    def _told_teacher(self, teacher: Prior, conditions: Conditions) -> Conditions:
+        """The same for a teacher that knows the same names; nobody in particular for one with names of its own."""
+        if teacher.config.labels == self.prior.config.labels:
+            return conditions
+        nobody = torch.full_like(conditions.genres, -1)
+        nobody[:, 0] = 0
+        return replace(conditions, artist=torch.zeros_like(conditions.artist), genres=nobody)
 
     def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
         """With every number of hidden frames alike: the bits of filling frames one by one in random order."""
@@ -76,12 +85,18 @@ class MaskedRecipe(PriorRecipe):
         return self.prior.loss(codes, hide_evenly(len(codes), codes.shape[1], first).to(codes.device), conditions)
 
 
-def open_teacher(path: Path, level: int) -> Prior:
-    """The prior of `level` in a model folder, or that of a finished run; UserError for one that cannot teach."""
+def open_teacher(path: Path, level: int, codec_hash: str) -> Prior:
+    """The prior of `level` in a model folder, or that of a finished run; UserError for one that cannot teach.
+
+    `codec_hash` names the codec whose codes are learned.
+    """
     if (path / DESCRIPTION).exists():
-        prior = load_prior(path, read_model(path), level)
+        info = read_model(path)
+        prior, codec = load_prior(path, info, level), info.sha256.get(CODEC)
     else:
-        prior = trained_prior(path)
+        prior, codec = trained_prior(path), run_description(path)["codec_hash"]
+    if codec != codec_hash:
+        raise UserError(f"the prior in {path} knows the codes of another codec", "give one for these codes")
     if not isinstance(prior, Prior):
         raise UserError(f"the prior in {path} is a masked one itself", "give one that goes from frame to frame")
     return prior
