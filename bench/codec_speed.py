@@ -24,8 +24,8 @@ from orchestrion.codes import Codes
 from orchestrion.config import CodecConfig
 from orchestrion.presets import published
 from orchestrion.presets.mini import mini_codec
-from peers.figures import Figure, add_json_option, decoding, encoding, timed, write_json
-from report import machine, table, write_section
+from peers.figures import Figure, decoding, encoding, timed
+from report import add_output_options, machine, publish, table
 
 Name = Callable[[int | None], str]
 """What encoding all levels (None) or decoding one is called."""
@@ -108,14 +108,9 @@ def main() -> None:
     parser.add_argument("--original", type=Path, metavar="CHECKOUT", help="Of github.com/openai/jukebox.")
     parser.add_argument("--seconds", type=float, default=20.0, help="Of audio.")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
-    add_json_option(parser)
+    add_output_options(parser)
     given = parser.parse_args()
-    text, found = measured(given)
-    print(text)
-    write_json(given.json, found)
-    if given.page:
-        write_section("codec_speed", text)
+    publish(given, "codec_speed", *measured(given))
 
 
 main()

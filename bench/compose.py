@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from peers.figures import Figure, add_json_option, composing, write_json
-from report import machine, table, write_section
+from peers.figures import Figure, composing
+from report import add_output_options, machine, publish, table
 
 NAMES = {
     "loading": "opening the model",
@@ -73,9 +73,8 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="mini")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
     parser.add_argument("--once", choices=ACTS, help=argparse.SUPPRESS)
-    add_json_option(parser)
+    add_output_options(parser)
     given = parser.parse_args()
     if given.once:
         for name, value in ACTS[given.once](given.model, given.seconds).items():
@@ -106,15 +105,12 @@ def main() -> None:
         + table(["part", "median, s", "range, s", "of real time"], rows)
         + f"\n\n{machine()} Script: `bench/compose.py`."
     )
-    print(text)
     whole = composing(given.seconds)
     names = {name: f"{whole}, {said}" for name, said in NAMES.items()} | {"whole": whole}
-    write_json(
-        given.json,
-        [Figure(names.get(name, f"{whole}, level {name}"), "default", values) for name, values in measured.items()],
-    )
-    if given.page:
-        write_section("compose", text)
+    figures = [
+        Figure(names.get(name, f"{whole}, level {name}"), "default", values) for name, values in measured.items()
+    ]
+    publish(given, "compose", text, figures)
 
 
 main()

@@ -2,7 +2,7 @@
 
 python bench/decoding.py [--sizes 160M 11M] [--weights float32 float16 int8] [--batches 1 8] [--codes 30] [--runs 5]
 
-The context is 8192 in rows of 64, the patterns and widths those of the published small priors.
+The context is 8192 in 128 rows, the patterns and widths those of the published small priors.
 """
 
 import argparse
@@ -11,13 +11,14 @@ import statistics
 import torch
 
 from measure import bandwidth
-from orchestrion.config.prior import Pattern, PriorConfig, TransformerConfig
+from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick
 from orchestrion.nn.fast import quantized
+from orchestrion.presets.published import attention_patterns, stack
 from orchestrion.prior import Conditions, Prior, PriorState
-from peers.figures import Figure, add_json_option, drawing, reading, timed, write_json
-from report import machine, table, write_section
+from peers.figures import Figure, drawing, reading, timed
+from report import add_output_options, machine, publish, table
 
 CONTEXT, CODEBOOK, PREFILL = 8192, 2048, 4096
 PLACES = (0, 4096, 8000)
@@ -29,27 +30,13 @@ SIZES = {"160M": (1024, 48), "11M": (512, 12)}
 
 def config(width: int, num_layers: int) -> PriorConfig:
     """The published way: rows, columns and previous rows in turn, narrow attention and MLP."""
-    patterns: tuple[Pattern, ...] = ("row", "column", "previous_row")
     return PriorConfig(
         sample_rate=44_100,
         hop_length=128,
         codebook_size=CODEBOOK,
         context_frames=CONTEXT,
         tied_output=True,
-        transformer=TransformerConfig(
-            width=width,
-            num_heads=1,
-            patterns=(patterns * num_layers)[:num_layers],
-            num_rows=128,
-            attention_ratio=0.25,
-            mlp_ratio=1.0,
-            positions="learned",
-            norm="layer",
-            final_norm=False,
-            normalize_queries=False,
-            activation="quick_gelu",
-            biases=True,
-        ),
+        transformer=stack(width=width, num_heads=1, patterns=attention_patterns(2, num_layers), num_rows=128),
     )
 
 
@@ -144,14 +131,9 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=30, help="Codes drawn in a run.")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--no-prefill", dest="prefill", action="store_false", help="Leave the prefill out.")
-    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
-    add_json_option(parser)
+    add_output_options(parser)
     given = parser.parse_args()
-    text, figures = measured(given)
-    print(text)
-    write_json(given.json, figures)
-    if given.page:
-        write_section("decoding", text)
+    publish(given, "decoding", *measured(given))
 
 
 main()

@@ -1,5 +1,6 @@
 """Sections of docs/benchmarks.md that only scripts write."""
 
+import argparse
 import datetime
 import itertools
 import platform
@@ -11,6 +12,7 @@ import torch
 
 from orchestrion.files import write_text
 from orchestrion.version import __version__
+from peers.figures import Figure, add_json_option, write_json
 
 SECTIONS = {
     "speed": "Speed, all in one run",
@@ -47,6 +49,20 @@ def machine() -> str:
         f"Measured {today} with orchestrion {__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}, {torch.get_num_threads()} threads of {model} ({capability})."
     )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where the figures go, which `publish` obeys."""
+    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
+    add_json_option(parser)
+
+
+def publish(given: argparse.Namespace, name: str, text: str, figures: Sequence[Figure]) -> None:
+    """Print a section, hand on its figures, and put it into the page."""
+    print(text)
+    write_json(given.json, figures)
+    if given.page:
+        write_section(name, text)
 
 
 def write_section(name: str, text: str, title: str = "") -> None:

@@ -12,7 +12,6 @@ import argparse
 import math
 import statistics
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,14 +24,14 @@ from orchestrion.codec import Codec
 from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeBatch, CodeStore
-from orchestrion.generate.level import LevelShape, LevelTask, fill_level
+from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told
 from orchestrion.nn.fast import quantized
 from orchestrion.prior import Conditions, Prior
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.train.assemble import trained_prior
-from peers.figures import Figure, add_json_option, timed, write_json
-from report import machine, table, write_section
+from peers.figures import Figure, timed
+from report import add_output_options, machine, publish, table
 
 DRAWS = 2000
 USUAL = (LevelSampling().order, LevelSampling().order_temperature)
@@ -57,16 +56,12 @@ def fill(
         told = Told(Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples))
         shape = LevelShape(level, frames, hop_length, frames // coarser.shape[1])
         seeds = range(first, first + rows)
-        task = LevelTask(prior, frames, shape, told, seeds, sampling, above=partial(_given, coarser))
+        task = LevelTask(prior, frames, shape, told, seeds, sampling, above=finished(coarser))
         for event in fill_level(task, batch.codes[:, :0]):
             made = event.codes
         assert made is not None
         yield made
         first += rows
-
-
-def _given(codes: Tensor, frames: int) -> Tensor:
-    return codes
 
 
 def surprise(judge: Prior, batches: list[CodeBatch], made: list[Tensor]) -> Tensor:
@@ -203,14 +198,9 @@ def main() -> None:
     parser.add_argument("--weights", choices=("float32", "float16", "int8"), default="int8")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--no-sequential", dest="sequential_too", action="store_false")
-    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
-    add_json_option(parser)
+    add_output_options(parser)
     given = parser.parse_args()
-    text, figures = measured(given)
-    print(text)
-    write_json(given.json, figures)
-    if given.page:
-        write_section("upsampling", text)
+    publish(given, "upsampling", *measured(given))
 
 
 main()

@@ -21,8 +21,8 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.nn.fast import Weights, quantized
 from orchestrion.prior import Conditions, Prior
 from orchestrion.prior.masked import MaskedPrior, hide_evenly
-from peers.figures import Figure, add_json_option, write_json
-from report import machine, table, write_section
+from peers.figures import Figure
+from report import add_output_options, machine, publish, table
 
 DRAWS = 10_000
 
@@ -85,14 +85,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="mini")
     parser.add_argument("--weights", nargs="+", choices=get_args(Weights), default=["float16", "bfloat16", "int8"])
     parser.add_argument("--windows", type=int, default=40, help="Held-out windows of each level, at most.")
-    parser.add_argument("--no-page", dest="page", action="store_false", help="Print only, leave the page as it is.")
-    add_json_option(parser)
+    add_output_options(parser)
     given = parser.parse_args()
-    text, figures = measured(given)
-    print(text)
-    write_json(given.json, figures)
-    if given.page:
-        write_section("weights_bits", text)
+    publish(given, "weights_bits", *measured(given))
 
 
 main()

@@ -14,6 +14,12 @@ HIDDEN = -1
 """Stands for a frame that is to be made while those after it are there already."""
 
 
+def frames_made(codes: Int[Tensor, "batch frame"]) -> int:
+    """Frames of a level before the first that is hidden, in every row the same."""
+    hidden = (codes[0] == HIDDEN).nonzero()
+    return int(hidden[0]) if len(hidden) else codes.shape[1]
+
+
 @dataclass(frozen=True)
 class Codes:
     """Music as integers: one row of codes per item at each level, level 0 the finest.

@@ -11,6 +11,7 @@ from orchestrion.config import (
     TimingConfig,
     TransformerConfig,
 )
+from orchestrion.presets import published
 from orchestrion.prior import Conditions, Prior
 
 FACTORED = ("row", "column", "previous_row", "full", "summary", "summary_spread")
@@ -37,21 +38,9 @@ def upsampler(**changes: object) -> PriorConfig:
 
 
 def published_stack(**changes: object) -> TransformerConfig:
-    settings = dict(  # noqa: C408
-        width=16,
-        num_heads=2,
-        patterns=("row", "column", "previous_row"),
-        num_rows=4,
-        attention_ratio=0.5,
-        mlp_ratio=1.0,
-        positions="learned",
-        norm="layer",
-        final_norm=False,
-        normalize_queries=False,
-        activation="quick_gelu",
-        biases=True,
-    )
-    return TransformerConfig(**{**settings, **changes})  # type: ignore[arg-type]
+    thirds = published.attention_patterns(2, 3)
+    stack = published.stack(width=16, num_heads=2, patterns=thirds, num_rows=4, attention_ratio=0.5)
+    return TransformerConfig(**{**dict(stack), **changes})  # type: ignore[arg-type]
 
 
 def with_encoder() -> PriorConfig:

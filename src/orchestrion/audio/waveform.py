@@ -26,13 +26,16 @@ def resample(
     """`audio` at another sample rate, band-limited (soxr, high quality); computed on the CPU."""
     if from_rate == to_rate:
         return audio
-    changed = soxr.resample(audio.T.contiguous().cpu().numpy(), from_rate, to_rate)
-    return torch.from_numpy(changed).reshape(-1, audio.shape[0]).T.contiguous().to(audio)
+    return _at_another_rate(audio, from_rate, to_rate)
 
 
 def change_speed(audio: Float[Tensor, "channel sample"], factor: float) -> Float[Tensor, "channel changed"]:
     """`audio` as a tape that runs `factor` times as fast: shorter, and higher by `12 * log2(factor)` semitones."""
-    changed = soxr.resample(audio.T.contiguous().cpu().numpy(), factor, 1.0)
+    return _at_another_rate(audio, factor, 1.0)
+
+
+def _at_another_rate(audio: Tensor, from_rate: int | float, to_rate: int | float) -> Tensor:
+    changed = soxr.resample(audio.T.contiguous().cpu().numpy(), from_rate, to_rate)
     return torch.from_numpy(changed).reshape(-1, audio.shape[0]).T.contiguous().to(audio)
 
 

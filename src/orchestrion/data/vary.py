@@ -21,8 +21,7 @@ def semitones(content_hash: str, variation: int) -> float:
     The variations of one recording are spread evenly however many there are (multiples of the golden section),
     those of different recordings differ.
     """
-    (key,) = struct.unpack("<q", bytes.fromhex(content_hash)[:8])
-    place, _ = modf(chance(key, _SPEED) + variation * _GOLDEN)
+    place, _ = modf(chance(_key(content_hash), _SPEED) + variation * _GOLDEN)
     return SEMITONES * (2 * place - 1)
 
 
@@ -36,6 +35,11 @@ def vary(
     """
     if variation == 0:
         return audio
-    (key,) = struct.unpack("<q", bytes.fromhex(content_hash)[:8])
-    shift = int(chance(key, variation, _SHIFT) * hop_length)
+    shift = int(chance(_key(content_hash), variation, _SHIFT) * hop_length)
     return change_speed(audio, 2 ** (semitones(content_hash, variation) / 12))[:, shift:]
+
+
+def _key(content_hash: str) -> int:
+    """A number that stands for a recording."""
+    (key,) = struct.unpack("<q", bytes.fromhex(content_hash)[:8])
+    return int(key)

@@ -26,6 +26,7 @@ class Predictor(Protocol):
     def advance(self, codes: Int[Tensor, "batch new"], state: Any) -> Float[Tensor, "batch score"]: ...
 
 
+@torch.no_grad()
 def draw_window(
     prior: Predictor,
     codes: Int[Tensor, "row frame"],
@@ -46,7 +47,7 @@ def draw_window(
         found.append(code.clamp(min=0))
         if column + 1 < count:
             yield column + 1, found[-1]
-            logits = _advance(prior, code[:, None], state)
+            logits = prior.advance(code[:, None], state)
     return torch.stack(found, 1)
 
 
@@ -64,7 +65,6 @@ def likelihood(
     return total
 
 
-@torch.no_grad()
 def _begin(
     prior: Predictor, codes: Int[Tensor, "row frame"], window: Window, conditions: Conditions
 ) -> tuple[Any, Float[Tensor, "row score"]]:
@@ -75,8 +75,3 @@ def _begin(
     for piece in torch.split(given, PREFILL_FRAMES, 1):
         logits = prior.advance(piece, state)
     return state, logits
-
-
-@torch.no_grad()
-def _advance(prior: Predictor, codes: Int[Tensor, "row new"], state: Any) -> Float[Tensor, "row score"]:
-    return prior.advance(codes, state)

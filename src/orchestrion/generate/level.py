@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from orchestrion.codes import HIDDEN
+from orchestrion.codes import HIDDEN, frames_made
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.draw import Predictor, draw_window, likelihood
 from orchestrion.generate.parallel import Filler, fill_window
@@ -25,6 +25,11 @@ JUDGED_FRAMES = 64
 
 Above = Callable[[int], Int[Tensor, "batch frame_above"]]
 """Gives the codes of the level above, so many frames of them or more."""
+
+
+def finished(codes: Int[Tensor, "batch frame_above"]) -> Above:
+    """A level above of which all is there."""
+    return lambda frames: codes
 
 
 class LevelShape(NamedTuple):
@@ -89,16 +94,19 @@ def _first_hole(codes: Int[Tensor, "batch frame"]) -> tuple[int, int] | None:
     return (edges[0], edges[1]) if edges else None
 
 
-def _filled(task: LevelTask, codes: Tensor, fresh: int = 0, latest: Tensor | None = None) -> Filled:
-    """The event after all of `codes`, or after `fresh` more frames."""
-    done = int((codes[0] != HIDDEN).sum()) + fresh
-    return Filled(task.shape.level, done, task.total, None if fresh else codes, latest)
+def _num_made(codes: Int[Tensor, "batch frame"]) -> int:
+    return int((codes[0] != HIDDEN).sum())
+
+
+def _filled(task: LevelTask, codes: Tensor) -> Filled:
+    """The event after a window."""
+    return Filled(task.shape.level, _num_made(codes), task.total, codes)
 
 
 def _invent(task: LevelTask, codes: Tensor, window: Window) -> Generator[Filled, None, Tensor]:
     """The frames of `window` from the first unknown one on, of all songs."""
     songs, new = len(task.seeds), window.stop - window.known
-    at_once = task.most_rows or songs
+    at_once, before = task.most_rows or songs, _num_made(codes)
     found: list[Tensor] = []
     for first in range(0, songs, at_once):
         rows = slice(first, min(first + at_once, songs))
@@ -111,7 +119,8 @@ def _invent(task: LevelTask, codes: Tensor, window: Window) -> Generator[Filled,
                 break
             fresh = (first * new + frames * (rows.stop - first)) // songs
             if fresh:
-                yield _filled(task, codes, fresh, latest if at_once >= songs else None)
+                together = latest if at_once >= songs else None
+                yield Filled(task.shape.level, before + fresh, task.total, latest=together)
     return torch.cat(found)
 
 
@@ -158,9 +167,8 @@ def _fill_hole(task: LevelTask, codes: Tensor, first: int, stop: int) -> Generat
 def _best_take(task: LevelTask, prior: Predictor, codes: Tensor, row: int, first: int, stop: int) -> Tensor:
     """One song with a hole filled, by the take of several after which what comes next is the likeliest."""
     context, ratio = task.shape.context, task.shape.ratio
-    after = codes[row, stop : stop + min(JUDGED_FRAMES, context // 2, context - ratio)]
-    hidden = (after == HIDDEN).nonzero()
-    after = after[: int(hidden[0])] if len(hidden) else after
+    after = codes[row : row + 1, stop : stop + min(JUDGED_FRAMES, context // 2, context - ratio)]
+    after = after[0, : frames_made(after)]
     count = HOLE_TAKES if len(after) else 1
     above = task.above
     alone = replace(

@@ -1,6 +1,5 @@
 """Filling the hidden frames of a window a few passes, many frames in each."""
 
-import math
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +11,7 @@ from orchestrion.codes import HIDDEN
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick_many
 from orchestrion.prior.labels import Conditions
+from orchestrion.prior.masked import share_hidden
 
 _SMALLEST = 1e-20
 
@@ -50,7 +50,7 @@ def fill_window(
         chance = chances(seeds, level, start, stop, f"pass {number}").to(codes.device)[hidden]
         drawn, share = pick_many(prior.score(codes, told), chance, sampling)
         done = (number + 1) / passes
-        stay = min(int(whole * math.cos(math.pi / 2 * done)), num_hidden - 1) if number + 1 < passes else 0
+        stay = min(int(whole * share_hidden(done)), num_hidden - 1) if number + 1 < passes else 0
         if stay:
             noise = chances(seeds, level, start, stop, f"order {number}").to(codes.device)[hidden]
             sureness = _sureness(share, noise, sampling, 1 - done).view(rows, num_hidden)

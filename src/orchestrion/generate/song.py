@@ -3,18 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from orchestrion.codes import HIDDEN, Codes
+from orchestrion.codes import Codes, frames_made
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.generate.ahead import ahead
 from orchestrion.generate.draw import Predictor
-from orchestrion.generate.level import Above, Filled, LevelShape, LevelTask, fill_level
+from orchestrion.generate.level import Above, Filled, LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.parallel import Filler
 from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
@@ -112,19 +111,13 @@ def fill_song(open_prior: OpenPrior, songs: Songs) -> Iterator[Drawn]:
     for level in songs.plan.missing(codes):
         with open_prior(level) as prior:
             above = None if level == codes.grid.top else codes[level + 1]
-            task, known = songs.task(level, prior, None if above is None else partial(_whole, above))
+            task, known = songs.task(level, prior, None if above is None else finished(above))
             events = fill_level(task, known)
             for event in events:
                 if event.codes is not None:
                     codes = codes.replace(level, event.codes)
                 yield Drawn(level, event.frames_done, event.frames_total, None if event.codes is None else codes)
         del prior, task, events  # before the next is opened
-
-
-def _whole(codes: Int[Tensor, "batch frame"], frames: int) -> Int[Tensor, "batch frame"]:
-    """A finished level, of which any number of frames can be had."""
-    assert codes.shape[1] >= frames, (codes.shape, frames)
-    return codes
 
 
 def stream_song(open_prior: OpenPrior, songs: Songs, *, side_by_side: bool = False) -> Iterator[Drawn]:
@@ -149,13 +142,13 @@ def stream_song(open_prior: OpenPrior, songs: Songs, *, side_by_side: bool = Fal
                 rising[level] = _Rising(known, events)
             else:
                 rising[level] = _Rising(codes[level], iter(()))
-        for finished in reversed(rising.values()):
-            for event in finished.rest():
+        for part in reversed(rising.values()):
+            for event in part.rest():
                 if event.codes is not None:
-                    for level, part in rising.items():
-                        if level > event.level and part.kept.shape[1] > _frames(codes, level):
-                            yield Drawn(level, part.kept.shape[1], plan.num_frames(level))
-                        codes = codes.replace(level, part.kept)
+                    for level, other in rising.items():
+                        if level > event.level and other.kept.shape[1] > _frames(codes, level):
+                            yield Drawn(level, other.kept.shape[1], plan.num_frames(level))
+                        codes = codes.replace(level, other.kept)
                 yield Drawn(event.level, event.frames_done, event.frames_total, None if event.codes is None else codes)
 
 
@@ -168,13 +161,12 @@ class _Rising:
     """The codes of a level that is made as far as they are asked for; `kept` ends with its last whole window."""
 
     def __init__(self, known: Int[Tensor, "batch frame"], events: Iterator[Filled]) -> None:
-        self.kept = known
         self._events = events
-        self._latest: list[Int[Tensor, " batch"]] = []
+        self._keep(known)
 
     def reach(self, frames: int) -> Int[Tensor, "batch frame"]:
         """All that is made, at least so many frames."""
-        while self._ready() < frames:
+        while self._made + len(self._latest) < frames:
             self._take(next(self._events))
         return torch.cat([self.kept, torch.stack(self._latest, 1)], 1) if self._latest else self.kept
 
@@ -184,13 +176,12 @@ class _Rising:
             self._take(event)
             yield event
 
-    def _ready(self) -> int:
-        """Frames before the first that is hidden or missing."""
-        hidden = (self.kept[0] == HIDDEN).nonzero()
-        return int(hidden[0]) if len(hidden) else self.kept.shape[1] + len(self._latest)
+    def _keep(self, codes: Int[Tensor, "batch frame"]) -> None:
+        self.kept, self._made = codes, frames_made(codes)
+        self._latest: list[Int[Tensor, " batch"]] = []
 
     def _take(self, event: Filled) -> None:
         if event.codes is not None:
-            self.kept, self._latest = event.codes, []
+            self._keep(event.codes)
         elif event.latest is not None:
             self._latest.append(event.latest)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from orchestrion.codec.model import Codec
-from orchestrion.codes import HIDDEN, Codes
+from orchestrion.codes import Codes, frames_made
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import OpenPrior, Plan, Songs, fill_song, stream_song
 from orchestrion.generate.told import Told
@@ -93,7 +93,7 @@ def stream(begin: Begin) -> Generator[Audio, None, Song]:
                 continue
             grown[0] = event.codes.to("cpu")
             work.keep(grown[0])
-            made = _made(grown[0], level)
+            made = frames_made(grown[0][level])
             yield event.codes[level][0, given:made]
             given = made
         yield grown[0][level][0, given:].to(work.device)
@@ -142,13 +142,6 @@ def _outcome(steps: Generator[Any, None, Made]) -> Made:
         except StopIteration as end:
             made: Made = end.value
             return made
-
-
-def _made(codes: Codes, level: int) -> int:
-    """Frames before the first that is hidden or missing."""
-    part = codes[level]
-    hidden = (part[0] == HIDDEN).nonzero()
-    return int(hidden[0]) if len(hidden) else part.shape[1]
 
 
 def _audible(pieces: Iterable[Audio], num_samples: int | None = None) -> Iterator[Audio]:

@@ -17,7 +17,7 @@ from orchestrion.config.training import PriorTrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.files import write_json
-from orchestrion.generate.level import LevelShape, LevelTask, fill_level
+from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior
@@ -176,7 +176,6 @@ class PriorRecipe:
             1 if self.level == grid.top else grid.ratio(self.level),
         )
         drawn: Tensor | None = None
-        above = None if batch.coarser is None else batch.coarser[:rows].to(self.device)
         task = LevelTask(
             prior=self.prior,
             total=self.config.context_frames,
@@ -184,7 +183,7 @@ class PriorRecipe:
             told=Told(self._conditions(batch).rows(0, rows)),
             seeds=range(rows),
             sampling=LevelSampling(temperature=0.98),
-            above=None if above is None else lambda _: above,
+            above=None if batch.coarser is None else finished(batch.coarser[:rows].to(self.device)),
         )
         for filled in fill_level(task, batch.codes[:rows, :0].to(self.device)):
             drawn = filled.codes
