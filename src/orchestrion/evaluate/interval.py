@@ -1,0 +1,44 @@
+"""Figures with their uncertainty: what another draw of clips, windows or songs might have given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+DRAWS = 1000
+_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and the interval that holds 95 % of its bootstrap draws."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    count: int, statistic: Callable[[Int[Tensor, " drawn"]], float], *, draws: int = DRAWS, seed: int = 0
+) -> Estimate:
+    """`statistic` of the items numbered 0 to `count` - 1, and its percentile interval (Efron 1979).
+
+    It is given the numbers of the items to be used: all of them once for the value, then `draws` times as many drawn
+    with replacement.
+    """
+    assert count > 0, "a statistic of nothing"
+    rng = torch.Generator().manual_seed(seed)
+    found = torch.tensor(
+        [statistic(torch.randint(count, (count,), generator=rng)) for _ in range(draws)], dtype=torch.float64
+    )
+    tail = (1 - _SHARE) / 2
+    low, high = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=found.dtype)).tolist()
+    return Estimate(float(statistic(torch.arange(count))), low, high)
+
+
+def mean(values: Float[Tensor, " item"], *, draws: int = DRAWS, seed: int = 0) -> Estimate:
+    """The mean of `values` with its interval."""
+    exact = values.double()
+    return bootstrap(len(exact), lambda drawn: float(exact[drawn].mean()), draws=draws, seed=seed)

@@ -1,0 +1,32 @@
+"""Intervals hold the truth about as often as they say."""
+
+import pytest
+import torch
+
+from orchestrion.evaluate.interval import bootstrap, mean
+
+
+def test_the_value_is_the_statistic_of_each_item_once():
+    values = torch.tensor([1.0, 2.0, 6.0])
+    assert mean(values).value == 3.0
+    assert bootstrap(3, lambda drawn: float(values[drawn].amax())).value == 6.0
+
+
+def test_intervals_hold_the_truth_about_nineteen_times_in_twenty():
+    rng = torch.Generator().manual_seed(1)
+    held = 0
+    for trial in range(200):
+        found = mean(torch.randn(40, generator=rng), draws=400, seed=trial)
+        held += found.low <= 0.0 <= found.high
+    assert 0.88 <= held / 200 <= 0.98
+
+
+def test_more_items_make_narrower_intervals():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    few, many = mean(values[:40]), mean(values)
+    assert (many.high - many.low) < 0.5 * (few.high - few.low)
+
+
+def test_nothing_has_no_mean():
+    with pytest.raises(AssertionError, match="nothing"):
+        mean(torch.zeros(0))
