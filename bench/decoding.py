@@ -2,11 +2,15 @@
 
 python bench/decoding.py [--sizes 160M 11M] [--weights float32 float16 int8] [--batches 1 8] [--codes 30] [--runs 5]
 
+With one song at a time, steps are measured compiled as well.
+
 The context is 8192 in 128 rows, the patterns and widths those of the published small priors.
 """
 
 import argparse
+import copy
 import statistics
+from typing import cast
 
 import torch
 
@@ -14,7 +18,8 @@ from measure import bandwidth
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick
-from orchestrion.nn.fast import quantized
+from orchestrion.nn.compiled import CompiledSteps
+from orchestrion.nn.fast import Weights, quantized
 from orchestrion.presets.published import attention_patterns, stack
 from orchestrion.prior import Conditions, Prior, PriorState
 from peers.figures import Figure, drawing, reading, timed
@@ -38,6 +43,19 @@ def config(width: int, num_layers: int) -> PriorConfig:
         tied_output=True,
         transformer=stack(width=width, num_heads=1, patterns=attention_patterns(2, num_layers), num_rows=128),
     )
+
+
+def made(prior: Prior, weights: str, compiled: bool) -> Prior:
+    """Another that draws as told, with the weights of `prior`."""
+    kind = None if weights == "float32" else cast(Weights, weights)
+    drawn = (
+        copy.deepcopy(prior, {id(part): part for part in prior.parameters()})
+        if kind is None
+        else quantized(prior, kind)
+    )
+    if compiled:
+        drawn.tokens.transformer.steps = CompiledSteps(prior.tokens.transformer, kind)
+    return drawn
 
 
 def bytes_read(prior: Prior, weights: str) -> float:
@@ -95,23 +113,24 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
         prior = Prior(config(*SIZES[size]), torch.Generator().manual_seed(0)).eval()
         layers = sum(parameter.numel() for parameter in prior.tokens.transformer.parameters())
         for weights in given.weights:
-            drawn = prior if weights == "float32" else quantized(prior, weights)
             num_bytes = bytes_read(prior, weights)
             floor = num_bytes / speed
-            for batch in given.batches:
+            for batch, compiled in [(1, True)] * (1 in given.batches) + [(batch, False) for batch in given.batches]:
+                how = f"{weights}, compiled" if compiled else weights
+                drawn = made(prior, weights, compiled)
                 state, code = begun(drawn, batch)
                 of_places = [seconds_per_code(drawn, state, code, place, given) for place in PLACES]
                 figures += [
-                    Figure(drawing(size, batch, place), weights, values, bytes_read=num_bytes)
+                    Figure(drawing(size, batch, place), how, values, bytes_read=num_bytes)
                     for place, values in zip(PLACES, of_places, strict=True)
                 ]
                 seconds, prefill = [statistics.median(values) for values in of_places], None
-                if batch == 1 and given.prefill:
+                if batch == 1 and given.prefill and not compiled:
                     values = seconds_of_prefill(drawn, state, given)
-                    figures.append(Figure(reading(size, PREFILL), weights, values, operations=2.0 * PREFILL * layers))
+                    figures.append(Figure(reading(size, PREFILL), how, values, operations=2.0 * PREFILL * layers))
                     prefill = statistics.median(values)
                 cells = [*(f"{1e3 * each:.1f}" for each in seconds), f"{1e3 * floor:.1f}", f"{seconds[0] / floor:.1f}"]
-                rows.append([size, weights, batch, *cells, "" if prefill is None else f"{prefill:.2f}"])
+                rows.append([size, how, batch, *cells, "" if prefill is None else f"{prefill:.2f}"])
                 print(*rows[-1], flush=True)
     places = [f"ms a code after {place}" for place in PLACES]
     header = ["size", "weights", "batch", *places, "ms to read the weights", "times that", f"s to read {PREFILL} codes"]

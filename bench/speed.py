@@ -25,6 +25,7 @@ from peers.figures import Figure, add_json_option, composing, drawing, write_jso
 from report import machine, table, write_section
 
 KINDS = ("float32", "bfloat16", "int8")
+OURS = ("float32", "default", "compiled")
 TRANSFORMERS = "transformers==4.57.6"
 
 
@@ -98,24 +99,25 @@ def main_table(figures: Sequence[Figure], limits: Limits, default: str) -> str:
             columns.setdefault(figure.what, {})[column] = figure
     rows = []
     for what, found in columns.items():
-        original, plain, chosen = (found.get(name) for name in ("original", "float32", "default"))
+        original = found.get("original")
         cells = [cell(original)]
-        for ours in (plain, chosen):
+        for ours in (found.get(name) for name in OURS):
             cells += [cell(ours), f"{middle(original) / middle(ours):.1f}" if original and ours else ""]
-        best = chosen or plain or original
-        assert best is not None, what
+        best = next(found[name] for name in (*reversed(OURS), "original") if name in found)
         floor = limits.floor(best, best.operations or max(one.operations for one in found.values()))
         rows.append([what, *cells, *((shown([floor]), f"{middle(best) / floor:.1f}") if floor else ("", ""))])
-    own = f"ours ({default}, or as it comes)"
-    header = ["", "the original", "ours (float32)", "times as fast", own, "times as fast", "floor", "times the floor"]
-    return table(header, rows)
+    names = ("float32", f"{default}, or as it comes", f"{default}, compiled")
+    header = ["", "the original", *(part for name in names for part in (f"ours ({name})", "times as fast"))]
+    return table([*header, "floor", "times the floor"], rows)
 
 
 def column_of(how: str, default: str) -> str:
     """Where a figure goes in the main table; nowhere for other peers and other weights."""
     if how.startswith("original"):
         return "original"
-    return {"float32": "float32", "default": "default", default: "default"}.get(how, "")
+    return {"float32": "float32", "default": "default", default: "default", f"{default}, compiled": "compiled"}.get(
+        how, ""
+    )
 
 
 def middle(figure: Figure) -> float:

@@ -8,6 +8,7 @@ again.
 """
 
 import argparse
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -18,7 +19,8 @@ from torch import Tensor
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
-from orchestrion.nn.fast import Weights, quantized
+from orchestrion.nn.fast import Weights, quantized, whole_numbers
+from orchestrion.nn.linear import Linear
 from orchestrion.prior import Conditions, Prior
 from orchestrion.prior.masked import MaskedPrior, hide_evenly
 from peers.figures import Figure
@@ -43,6 +45,16 @@ def interval(values: Tensor) -> tuple[float, float]:
     return low, high
 
 
+def rounded(prior: Prior) -> Prior:
+    """A copy whose matrices are those of compiled steps in int8: rounded, with nothing else changed."""
+    changed = copy.deepcopy(prior)
+    for layer in changed.tokens.transformer.modules():
+        if isinstance(layer, Linear):
+            whole, scale = whole_numbers(layer.weight)
+            layer.weight.copy_(whole * scale[:, None])
+    return changed
+
+
 @torch.inference_mode()
 def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     folder = zoo.locate(given.model)
@@ -58,13 +70,15 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
         windows = list(store.validation_batches(1, level, config.context_frames, max_windows=given.windows))
         exact = torch.tensor([bits(prior, batch, place) for place, batch in enumerate(windows)], dtype=torch.float64)
         rows.append([level, "float32", f"{exact.mean():.4f}", "", ""])
-        kinds = [(weights, False) for weights in given.weights] + [("int8", True)] * ("int8" in given.weights)
-        for weights, everywhere in kinds:
-            held = quantized(prior, weights, many_rows=everywhere)
+        kinds = {weights: quantized(prior, weights) for weights in given.weights}
+        if "int8" in kinds:
+            kinds["int8, small matrices too"] = quantized(prior, "int8", many_rows=True)
+            if isinstance(prior, Prior):
+                kinds["int8, compiled"] = rounded(prior)
+        for name, held in kinds.items():
             found = [bits(held, batch, place) for place, batch in enumerate(windows)]
             change = torch.tensor(found, dtype=torch.float64) - exact
             low, high = interval(change)
-            name = f"{weights}, small matrices too" if everywhere else weights
             mean, shift = f"{exact.mean() + change.mean():.4f}", f"{change.mean():+.5f}"
             rows.append([level, name, mean, shift, f"{low:+.5f} to {high:+.5f}"])
             what = f"change in bits per code, level {level} of {info.name}"
@@ -74,7 +88,8 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     text = (
         f"Bits per code of `{info.name}` on at most {given.windows} held-out windows of each level, and how they "
         "change with the weights of its priors; the interval is of 95 %. With int8 small matrices are in float16, "
-        f"unless it says otherwise.\n\n{table(header, rows)}\n\n{machine()} Script: `bench/weights_bits.py`."
+        "unless it says otherwise; compiled steps round all matrices, and not what they are multiplied with.\n\n"
+        f"{table(header, rows)}\n\n{machine()} Script: `bench/weights_bits.py`."
     )
     return text, figures
 

@@ -248,7 +248,7 @@ def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) ->
     from orchestrion.config import read_settings
     from orchestrion.generate.request import Request
 
-    engine = {name: settings.pop(name) for name in ("device", "dtype", "weights", "threads")}
+    engine = {name: settings.pop(name) for name in ("device", "dtype", "weights", "compiled", "threads")}
     jukebox = open_jukebox(model or kept.info.model.name, **engine)
     if all(value is None for value in settings.values()):
         return jukebox, None

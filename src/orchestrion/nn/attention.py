@@ -43,6 +43,7 @@ class Attention(nn.Module):
         width, inner = config.width, config.attention_width
         self.pattern = pattern
         self.num_heads, self.head_width = config.num_heads, config.head_width
+        self.context_tokens = context_tokens
         self.row_length = context_tokens // config.num_rows
         self.final_row = config.num_rows - 1
         self.spread = 1 if pattern == "summary" else config.spread
@@ -72,17 +73,21 @@ class Attention(nn.Module):
         """A cache for `num_tokens` tokens, in batch size and dtype like `x`."""
         assert self.pattern != "all", "a layer that sees all of a sequence cannot go on from a part of it"
         recalled = self._recall(memory) if self.pattern == "lyrics" else None
-        layout = Layout(
+        layout = self.layout(num_tokens if recalled is None else recalled[0].shape[1])
+        if recalled is not None:
+            return LayerCache(layout, torch.stack(recalled).transpose(2, 3).contiguous())
+        return LayerCache(layout, x.new_zeros(2, x.shape[0], self.num_heads, layout.num_slots, self.head_width))
+
+    def layout(self, num_tokens: int) -> Layout:
+        """Where a cache of `num_tokens` tokens keeps which, or of so many characters of lyrics."""
+        return Layout(
             pattern=self.pattern,
-            num_tokens=num_tokens if recalled is None else recalled[0].shape[1],
+            num_tokens=num_tokens,
             row_length=self.row_length,
             final_row=self.final_row,
             spread=self.spread,
             prefix_tokens=self.prefix_tokens,
         )
-        if recalled is not None:
-            return LayerCache(layout, torch.stack(recalled).transpose(2, 3).contiguous())
-        return LayerCache(layout, x.new_zeros(2, x.shape[0], self.num_heads, layout.num_slots, self.head_width))
 
     def advance(
         self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, cache: LayerCache

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from orchestrion.nn.linear import Linear, Tied
@@ -28,6 +28,7 @@ M = TypeVar("M", bound=nn.Module)
 _STEPS = 63
 """An int8 product adds pairs of 16 bits on older processors, which 7 bits and sign of activation never overflow."""
 _SMALLEST = 1e-30
+_FEW_ROWS = 16
 _SMALL = 2**19
 """Up to here a product in float16 is faster than in int8, and on one thread than on several, which begin late."""
 
@@ -61,13 +62,18 @@ def quantized(module: M, weights: Weights = "int8", *, many_rows: bool = False) 
 
 
 class HalfLinear(nn.Module):
-    """A linear layer in float16, which a product widens as it reads: 11 bits of each weight."""
+    """A linear layer in float16, which a product widens as it reads: 11 bits of each weight.
+
+    That pays while a product waits for its weights. A small matrix is there in single precision too, the same numbers,
+    and meets many rows so, on all threads.
+    """
 
     def __init__(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"] | None = None) -> None:
         super().__init__()
         weight, bias = _constants(weight, bias)
         self.large = weight.numel() > _SMALL
         self.bias = None if self.large else bias
+        self.wide = None if self.large else weight.half().float()
         if self.large:
             self.packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         else:
@@ -79,6 +85,8 @@ class HalfLinear(nn.Module):
         out: Tensor
         if self.large:
             out = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
+        elif self.wide is not None and x.shape[:-1].numel() > _FEW_ROWS:
+            out = F.linear(x, self.wide, self.bias)
         else:
             out = torch.fbgemm_linear_fp16_weight_fp32_activation(x, self.packed, self.bias)
         return out
@@ -96,12 +104,12 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"] | None = None) -> None:
         super().__init__()
         weight, self.bias = _constants(weight, bias)
-        scale = weight.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        scale = _scales(weight)
         zero = torch.zeros(len(weight), dtype=torch.long)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.quantize_per")  # may be gone one day: `quantized` tests
             rounded = torch.quantize_per_channel(weight, scale.double(), zero, 0, torch.qint8)
-        self.packed = torch.ops.quantized.linear_prepack(rounded, self.bias)
+        self.packed = torch.ops.quantized.linear_prepack(rounded, None)
 
     def forward(self, x: Float[Tensor, "batch *token width"]) -> Float[Tensor, "batch *token out"]:
         if x.dtype != torch.float32:
@@ -111,12 +119,22 @@ class Int8Linear(nn.Module):
         if x.shape[:-1].numel() == 1:  # a number spares two passes over the row
             size = max(float(torch.linalg.vector_norm(x, torch.inf)), _SMALLEST)
             out = product(x, size / _STEPS, _STEPS + 1, self.packed)
-            return out
-        sizes = x.abs().amax(-1, keepdim=True).clamp_(min=_SMALLEST)
+            return out if self.bias is None else out.add_(self.bias)
+        sizes = torch.maximum(x.amax(-1, keepdim=True), -x.amin(-1, keepdim=True)).clamp_(min=_SMALLEST)
         out = product(x / sizes, 1 / _STEPS, _STEPS + 1, self.packed)
-        if self.bias is None:
-            return out.mul_(sizes)
-        return out.sub_(self.bias).mul_(sizes).add_(self.bias)
+        return out.mul_(sizes) if self.bias is None else torch.addcmul(self.bias, out, sizes, out=out)
+
+
+def whole_numbers(
+    weight: Float[Tensor, "out width"],
+) -> tuple[Int[Tensor, "out width"], Float[Tensor, " out"]]:
+    """The nearest of 255 whole numbers for each weight, and what they are to be multiplied by for each output."""
+    scale = _scales(weight)
+    return (weight / scale[:, None]).round().to(torch.int8), scale
+
+
+def _scales(weight: Tensor) -> Tensor:
+    return weight.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
 
 
 def _constants(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:

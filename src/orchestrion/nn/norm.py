@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 def unit_rms(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width"]:
@@ -27,9 +27,9 @@ def _rms(vectors: Tensor) -> Tensor:
     size: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     scale = vectors.shape[-1] ** -0.5
     if size.dtype != torch.float32:
-        return size.mul_(scale).add_(_EPSILON)
+        return size.mul_(scale).add_(EPSILON)
     # A number given as such is made a tensor in each operation anew, which is most of the work for few vectors.
-    return torch.addcmul(_constant(_EPSILON, size.device), size, _constant(scale, size.device))
+    return torch.addcmul(_constant(EPSILON, size.device), size, _constant(scale, size.device))
 
 
 @functools.cache

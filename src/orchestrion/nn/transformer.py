@@ -1,6 +1,7 @@
 """Blocks of attention and MLP, and the stack of them."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from orchestrion.nn.embed import Rotary
 from orchestrion.nn.linear import Linear
 from orchestrion.nn.norm import UnitRms
 
-_STEEPNESS = 1.702
+STEEPNESS = 1.702
 """Of the sigmoid in quick_gelu."""
 
 
@@ -32,17 +33,17 @@ class Mlp(nn.Module):
         if self.activation == "squared_relu":
             hidden = F.relu(hidden).square()
         else:
-            hidden = hidden * torch.sigmoid(_STEEPNESS * hidden)
+            hidden = hidden * torch.sigmoid(STEEPNESS * hidden)
         out: Tensor = self.narrow(hidden)
         return out
 
-    def step(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
-        """`forward` of one token without a gradient: bent in place."""
+    def drawing(self, x: Float[Tensor, "batch *token width"]) -> Float[Tensor, "batch *token width"]:
+        """`forward` without a gradient: bent in place."""
         hidden: Tensor = self.wide(x)
         if self.activation == "squared_relu":
             hidden.relu_().square_()
         else:
-            hidden.mul_((_STEEPNESS * hidden).sigmoid_())
+            hidden.mul_((STEEPNESS * hidden).sigmoid_())
         out: Tensor = self.narrow(hidden)
         return out
 
@@ -72,11 +73,20 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch width"], start: int, angles: Angles, past: LayerCache
     ) -> Float[Tensor, "batch width"]:
         """The block's output for the token at `start` alone, without a gradient."""
-        attended = self.attention.step(self.attention_norm(x), start, angles, past)
+        return self._join(x, self.attention.step(self.attention_norm(x), start, angles, past))
+
+    def advance(
+        self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, past: LayerCache
+    ) -> Float[Tensor, "batch new width"]:
+        """The block's output for the tokens from `start` on, without a gradient."""
+        return self._join(x, self.attention.advance(self.attention_norm(x), start, angles, past))
+
+    def _join(self, x: Tensor, attended: Tensor) -> Tensor:
+        """`join` without a gradient: in the memory of `attended`."""
         if self.scale == 1.0:
             between = attended.add_(x)
-            return self.mlp.step(self.mlp_norm(between)).add_(between)
-        update = self.mlp.step(self.mlp_norm(x + attended))
+            return self.mlp.drawing(self.mlp_norm(between)).add_(between)
+        update = self.mlp.drawing(self.mlp_norm(x + attended))
         return torch.add(x, update.add_(attended), alpha=self.scale)
 
     def _thin(self, update: Tensor, rng: Generator | None) -> Tensor:
@@ -84,6 +94,17 @@ class Block(nn.Module):
             return update
         kept = update.new_empty(update.shape[0], 1, update.shape[2]).bernoulli_(1 - self.dropout, generator=rng)
         return update * (kept / (1 - self.dropout))
+
+
+class Steps(Protocol):
+    """Another way through all blocks for one token, for batches of up to `most_rows`."""
+
+    most_rows: int
+
+    def begun(self, cache: Cache) -> None: ...
+    def __call__(
+        self, x: Float[Tensor, "batch width"], position: int, cache: Cache
+    ) -> Float[Tensor, "batch width"]: ...
 
 
 class Transformer(nn.Module):
@@ -97,6 +118,9 @@ class Transformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(config, pattern, context_tokens, memory_width) for pattern in config.patterns)
         self.final_norm = _norm(config) if config.final_norm else nn.Identity()
+        self.context_tokens = context_tokens
+        self.steps: Steps | None = None
+        """Makes steps of one token in place of the blocks: `compiled.CompiledSteps` of the same weights."""
 
     def forward(
         self,
@@ -147,7 +171,11 @@ class Transformer(nn.Module):
         memory: Float[Tensor, "batch character memory"] | None = None,
     ) -> Cache:
         """An empty past with room for `num_tokens` tokens, in batch size and dtype like `x`."""
-        return Cache([block.attention.begin(x, num_tokens, memory) for block in self._blocks()])
+        room = num_tokens if self.steps is None else self.context_tokens
+        cache = Cache([block.attention.begin(x, room, memory) for block in self._blocks()])
+        if self.steps is not None:
+            self.steps.begun(cache)
+        return cache
 
     def advance(self, x: Float[Tensor, "batch new width"], cache: Cache) -> Float[Tensor, "batch new width"]:
         """The next tokens after those that `cache` has read; the same numbers as all at once, without a gradient."""
@@ -157,18 +185,23 @@ class Transformer(nn.Module):
 
     def _advance(self, x: Tensor, cache: Cache) -> Tensor:
         start = cache.length
-        angles = self._angles(start, x)
         cache.length = start + x.shape[1]
         if x.shape[1] == 1:
-            x = x.squeeze(1)
-            for block, past in zip(self._blocks(), cache.layers, strict=True):
-                x = block.step(x, start, angles, past)
-            x = x.unsqueeze(1)
+            x = self._step(x.squeeze(1), start, cache).unsqueeze(1)
         else:
+            angles = self._angles(start, x)
             for block, past in zip(self._blocks(), cache.layers, strict=True):
-                x = block.join(x, block.attention.advance(block.attention_norm(x), start, angles, past))
+                x = block.advance(x, start, angles, past)
         out: Tensor = self.final_norm(x)
         return out
+
+    def _step(self, x: Tensor, start: int, cache: Cache) -> Tensor:
+        if self.steps is not None and len(x) <= self.steps.most_rows:
+            return self.steps(x, start, cache)
+        angles = self._angles(start, x[:, None])
+        for block, past in zip(self._blocks(), cache.layers, strict=True):
+            x = block.step(x, start, angles, past)
+        return x
 
     def _angles(self, start: int, x: Tensor) -> Angles:
         return self.rotary.at(start, start + x.shape[1], x) if self.rotary else None
