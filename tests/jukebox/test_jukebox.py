@@ -14,6 +14,7 @@ from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
 from orchestrion.library.folder import SongFolder, read_codes
+from orchestrion.nn.compiled import CompiledSteps
 
 SOME = Request(seconds=0.9, artist="bix", genres=("jazz",), seed=7)
 
@@ -323,6 +324,17 @@ def test_weights_in_fewer_bits_compose_too(model, weights):
     song = jukebox.compose(Request(seconds=0.4)).finish()
     assert song.audio.isfinite().all()
     assert equal(jukebox.compose(Request(seconds=0.4)).finish().codes, song.codes)
+
+
+def test_compiled_steps_draw_the_same_song(model, jukebox, monkeypatch):
+    steps = []
+    real = CompiledSteps._step
+    monkeypatch.setattr(CompiledSteps, "_step", lambda *given: steps.append(0) or real(*given))
+    # What the compiler is given runs as it stands: it cannot read the checks that annotations are in tests.
+    with torch.compiler.set_stance("force_eager"):
+        drawn = Jukebox.from_pretrained(model, device="cpu", compiled=True).compose(SOME).finish()
+    assert steps
+    assert equal(drawn.codes, jukebox.compose(SOME).finish().codes)
 
 
 def test_a_song_is_saved_and_drawn(jukebox):
