@@ -106,7 +106,7 @@ def test_spectral_losses_of_one_size(case: Case, nonrelative: bool) -> None:
     """Their weight is 0 in the published settings: `nonrelative` does not change the loss itself."""
     outputs = evaluated(case, settings(case))
     loss = settings(case, relative=not nonrelative, spectral_sizes=(SCALE_SIZE,))
-    terms = [reconstruction_loss(case.io["audio"], output.audio, loss).spectral for output in outputs]
+    terms = [reconstruction_loss(case.io["audio"], output.audio, loss, 44_100).spectral for output in outputs]
     compared = 0
     for name, expected in case.expected["eval_losses"].items():
         if name.endswith(f"nonrelative={nonrelative}"):
@@ -131,7 +131,7 @@ def test_spectral_losses_of_two_signals(case: Case) -> None:
     for kind, loss in kinds.items():
         for item, number in enumerate(expected[kind]):
             one = slice(item, item + 1)
-            close(reconstruction_loss(target[one], estimate[one], loss).spectral, number)
+            close(reconstruction_loss(target[one], estimate[one], loss, 44_100).spectral, number)
     # Ours adds more to a magnitude before its logarithm (`LOG_FLOOR`), and published training leaves this term out.
     true, made = (magnitudes(audio, *SCALE_SIZE) + 1e-4 for audio in (target, estimate))
     close((true.log() - made.log()).abs().mean(), expected["log_magnitude_loss"])

@@ -258,3 +258,14 @@ def test_variations_of_training_tracks_are_encoded_and_named_in_the_card(codec_r
     first = varied.batch(0, 4, 1, 16, seed=0)
     again = small.encoded(store, codec_run / "model", tmp_path / "again", variations=2, varied_levels=(1,))
     assert torch.equal(again.batch(0, 4, 1, 16, seed=0).codes, first.codes)
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(store, tmp_path):
+    config = small.codec_config(4)
+    with pytest.raises(_Enough):
+        small.run_codec(store, tmp_path, config, on_progress=broken_off(2))
+    path = tmp_path / "run.json"
+    run = json.loads(path.read_text())
+    del run["config"]["codec"]["loss"]["mel"], run["config"]["codec"]["loss"]["mel_sizes"]
+    path.write_text(json.dumps(run))
+    assert small.run_codec(store, tmp_path, config)

@@ -1,7 +1,8 @@
-"""Magnitudes of the short-time Fourier transform at several sizes, and distances between them."""
+"""Magnitudes of the short-time Fourier transform, in bins or in mel bands, and distances between them."""
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,9 @@ LOG_FLOOR = 1e-3
 
 SIZES: tuple[tuple[int, int, int], ...] = tuple((n, n // 4, n) for n in (2048, 1024, 512, 256, 128))
 """(FFT size, hop, window) in samples, of the distances that are reported."""
+
+MEL_SIZES: tuple[tuple[int, int], ...] = ((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10))
+"""(window in samples, number of bands), of the mel distances that are reported; the hop is a quarter of the window."""
 
 
 def magnitudes(
@@ -41,6 +45,60 @@ def log_difference(
 ) -> Float[Tensor, " batch"]:
     """The mean of |log T - log E| of magnitudes."""
     return ((true + LOG_FLOOR).log() - (made + LOG_FLOOR).log()).abs().mean(1)
+
+
+@lru_cache(maxsize=32)
+def _filters_on(num_bands: int, num_bins: int, sample_rate: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # what is kept may be asked for again where gradients are wanted
+        return mel_filters(num_bands, num_bins, sample_rate).to(device)
+
+
+def mel_filters(num_bands: int, num_bins: int, sample_rate: int) -> Float[Tensor, "band bin"]:
+    """Triangles at equal distances in mel from 0 Hz to half the sample rate, each adding up to one.
+
+    `num_bins` are those of a transform, from 0 Hz to half the sample rate too. A mel is 2595·log10(1 + f / 700 Hz)
+    (O'Shaughnessy 1987). Each band reaches from the peak of the one before it to that of the one after it; one that
+    is too narrow to reach a bin is all zeros.
+    """
+    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    peaks = 700 * (10 ** (torch.linspace(0, top, num_bands + 2, dtype=torch.float64) / 2595) - 1)
+    bins = torch.linspace(0, sample_rate / 2, num_bins, dtype=torch.float64)
+    before, peak, after = (peaks[start : start + num_bands, None] for start in range(3))
+    rising, falling = (bins - before) / (peak - before), (after - bins) / (after - peak)
+    triangles = torch.minimum(rising, falling).clamp_min(0)
+    return (triangles / triangles.sum(1, keepdim=True).clamp_min(1e-9)).float()
+
+
+def mel_magnitudes(
+    audio: Float[Tensor, "*batch sample"], window: int, num_bands: int, sample_rate: int
+) -> Float[Tensor, "*batch band frame"]:
+    """Means of `magnitudes` within mel bands, with a hop of a quarter of the window."""
+    filters = _filters_on(num_bands, window // 2 + 1, sample_rate, audio.device)
+    with torch.autocast(audio.device.type, enabled=False):
+        return filters @ magnitudes(audio, window, window // 4, window)
+
+
+def mel_distance(
+    target: Float[Tensor, "batch channel sample"],
+    estimate: Float[Tensor, "batch channel sample"],
+    sample_rate: int,
+    sizes: Sequence[tuple[int, int]] = MEL_SIZES,
+) -> Float[Tensor, " batch"]:
+    """`log_difference` of mel magnitudes per item, averaged over `sizes`; differentiable.
+
+    Small windows with few bands hear when something sounds, large ones with many what it is (Kumar et al. 2023,
+    arXiv 2306.06546, section 3.5). Sizes that the sounds are too short for are left out.
+    """
+    differences = [
+        log_difference(
+            mel_magnitudes(target, window, num_bands, sample_rate).flatten(1),
+            mel_magnitudes(estimate, window, num_bands, sample_rate).flatten(1),
+        )
+        for window, num_bands in sizes
+        if target.shape[-1] > window // 2
+    ]
+    assert differences, "audio is shorter than half the smallest window"
+    return torch.stack(differences).mean(0)
 
 
 class SpectralDistance(NamedTuple):

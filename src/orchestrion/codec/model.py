@@ -182,7 +182,7 @@ class Codec(nn.Module):
                 quantized = part.codebook(vectors)
             restored = part.decoder(quantized.vectors).float()
             with torch.autocast(audio.device.type, enabled=False):
-                reconstruction = reconstruction_loss(audio, restored, self.config.loss)
+                reconstruction = reconstruction_loss(audio, restored, self.config.loss, self.config.sample_rate)
             loss = reconstruction.total + self.config.loss.commitment * quantized.commitment
             revived = 0
             if moving is not None:

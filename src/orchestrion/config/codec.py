@@ -86,6 +86,18 @@ class CodecLossConfig(Settings):
     spectral_sizes: tuple[tuple[int, int, int], ...] = Field(
         default=((2048, 512, 2048), (1024, 256, 1024), (512, 128, 512), (256, 64, 256), (128, 32, 128)), min_length=1
     )
+    mel: float = Field(default=0.0, ge=0)
+    """Difference of log magnitudes in mel bands."""
+    mel_sizes: tuple[tuple[int, int], ...] = Field(
+        default=((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10)), min_length=1
+    )
+    """(window in samples, number of bands) of the mel bands."""
+
+    @property
+    def longest_window(self) -> int:
+        """In samples: of all the spectra that are taken."""
+        spectra = max(n_fft for n_fft, _, _ in self.spectral_sizes)
+        return max(spectra, *(window for window, _ in self.mel_sizes)) if self.mel else spectra
 
 
 class CodecConfig(Settings):

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from orchestrion.audio import io
-from orchestrion.audio.spectral import decibels, distance, signal_to_noise
+from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_to_noise
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.codebook import entropy_bits
@@ -52,11 +52,11 @@ class CodecRecipe:
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
         self.chunk_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.chunk_seconds))
-        longest = max(n_fft for n_fft, _, _ in config.codec.loss.spectral_sizes)
+        longest = config.codec.loss.longest_window
         if self.chunk_samples <= longest // 2:
             raise UserError(
                 f"chunks of {self.chunk_samples} samples are too short for spectra of {longest}",
-                "raise chunk_seconds, or use smaller codec.loss.spectral_sizes",
+                "raise chunk_seconds, or use smaller codec.loss.spectral_sizes and mel_sizes",
             )
         if self.chunk_samples * config.codec.channels < config.codec.loss.num_largest and config.codec.loss.largest:
             raise UserError(
@@ -114,6 +114,9 @@ class CodecRecipe:
                 f"level_{level}/snr": float(signal_to_noise(self.clips, restored).mean()),
                 f"level_{level}/convergence_db": float(decibels(apart.convergence).mean()),
                 f"level_{level}/log_spectral": float((apart.convergence + 0.5 * apart.log_difference).mean()),
+                f"level_{level}/mel_distance": float(
+                    mel_distance(self.clips, restored, self.codec.grid.sample_rate).mean()
+                ),
                 f"level_{level}/codebook_used": float((counts > 0).float().mean()),
                 f"level_{level}/codebook_entropy": entropy_bits(counts),
             }
