@@ -18,9 +18,10 @@ from torch.testing import assert_close
 
 from orchestrion.audio.spectral import magnitudes
 from orchestrion.codec import Codec
-from orchestrion.codec.codebook import Codebook, entropy_bits
+from orchestrion.codec.codebook import Codebook
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales, reconstruction_loss
 from orchestrion.codec.model import LevelOutput
+from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config import CodecLossConfig
 from orchestrion.presets import published
 

@@ -10,8 +10,8 @@ from orchestrion.audio import io
 from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_to_noise
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
-from orchestrion.codec.codebook import entropy_bits
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales
+from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
