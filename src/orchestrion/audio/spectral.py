@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 LOG_FLOOR = 1e-3
@@ -19,17 +19,26 @@ MEL_SIZES: tuple[tuple[int, int], ...] = ((2048, 160), (1024, 80), (512, 40), (2
 """(window in samples, number of bands), of the mel distances that are reported; the hop is a quarter of the window."""
 
 
-def magnitudes(
+def spectrum(
     audio: Float[Tensor, "*batch sample"], n_fft: int, hop: int, window: int
-) -> Float[Tensor, "*batch bin frame"]:
-    """|STFT| with a Hann window of `window` samples, reflected at the ends, in float32, not normalised."""
+) -> Complex[Tensor, "*batch bin frame"]:
+    """STFT with a Hann window of `window` samples, reflected at the ends, of float32, not normalised."""
     flat = audio.reshape(-1, audio.shape[-1]).float()
     shape = torch.hann_window(window, device=audio.device)
     with torch.autocast(audio.device.type, enabled=False):
-        spectrum = torch.stft(flat, n_fft, hop, window, window=shape, return_complex=True, pad_mode="reflect")
+        found = torch.stft(flat, n_fft, hop, window, window=shape, return_complex=True, pad_mode="reflect")
+    return found.reshape(*audio.shape[:-1], *found.shape[-2:])
+
+
+def magnitudes(
+    audio: Float[Tensor, "*batch sample"], n_fft: int, hop: int, window: int
+) -> Float[Tensor, "*batch bin frame"]:
+    """|`spectrum`|, in float32."""
+    with torch.autocast(audio.device.type, enabled=False):
+        found = spectrum(audio, n_fft, hop, window)
         # The small number keeps the gradient of the square root finite where the spectrum is zero.
-        power = spectrum.real.square() + spectrum.imag.square() + 1e-12
-        return power.sqrt().reshape(*audio.shape[:-1], *power.shape[-2:])
+        power = found.real.square() + found.imag.square() + 1e-12
+        return power.sqrt()
 
 
 def convergence(

@@ -41,6 +41,24 @@ def codec_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -
         )
 
 
+def adversarial_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -> Iterable[str]:
+    """A discriminator that has won or lost outright; `step` and `warmup_steps` are its own."""
+    right = metrics.get(f"level_{level}/told_apart")
+    if right is None or step <= 5 * warmup_steps:
+        return
+    if right > 0.98:
+        yield (
+            f"the discriminator of level {level} tells every sound apart ({right:.0%} judged rightly), so the codec "
+            "learns little from it and may head to noise: lower adversarial.optimizer.learning_rate, or raise "
+            "adversarial.start_share"
+        )
+    elif right < 0.51:
+        yield (
+            f"the discriminator of level {level} tells nothing apart ({right:.0%} judged rightly), so what it asks of "
+            "the codec is noise: raise adversarial.width or adversarial.optimizer.learning_rate"
+        )
+
+
 def prior_findings(metrics: Numbers, codebook_size: int, step: int, warmup_steps: int) -> Iterable[str]:
     """A prior that has learned nothing yet, or learns by heart.
 
