@@ -23,7 +23,10 @@ class Judgement(NamedTuple):
 
 
 class SpectrumJudge(nn.Module):
-    """Convolutions over real and imaginary parts of a spectrum, three of which halve the number of its bins."""
+    """Convolutions over real and imaginary parts of a spectrum, three of which halve the number of its bins.
+
+    Its hop is half the window: half the work of a quarter.
+    """
 
     def __init__(self, window: int, width: int, channels: int) -> None:
         super().__init__()
@@ -37,7 +40,7 @@ class SpectrumJudge(nn.Module):
 
     def forward(self, audio: Float[Tensor, "batch channel sample"]) -> Judgement:
         # A Hann window of n samples gives white noise of variance v a spectrum of mean square 3/8·n·v.
-        found = spectrum(audio, self.window, self.window // 4, self.window) / (0.375 * self.window) ** 0.5
+        found = spectrum(audio, self.window, self.window // 2, self.window) / (0.375 * self.window) ** 0.5
         x = torch.cat((found.real, found.imag), 1).transpose(2, 3)
         features = []
         for layer in self.layers:

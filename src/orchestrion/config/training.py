@@ -57,7 +57,7 @@ class AdversarialConfig(Settings):
     features: float = Field(default=2.0, ge=0)
     loss: Literal["hinge", "least_squares"] = "hinge"
     windows: tuple[Annotated[int, Field(ge=16, multiple_of=4)], ...] = Field(default=(1024, 512, 256), min_length=1)
-    width: int = Field(default=8, ge=1)
+    width: int = Field(default=16, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=5e-4, betas=(0.8, 0.99), warmup_steps=20, decay_share=0.0, clip_norm=10.0
     )
