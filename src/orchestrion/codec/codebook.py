@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from orchestrion.codec.quantizer import Quantizer, rows_of
+from orchestrion.codec.quantizer import Quantizer, rows_of, spread_of
 from orchestrion.config import CodebookConfig
 from orchestrion.nn.pieces import rows_at_once
 
@@ -84,8 +84,7 @@ class MappedCodebook(Quantizer):
         super().__init__(config)
         self.register_buffer("fixed", torch.empty(config.size, config.width).normal_())
         self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
-        self.map = nn.Linear(config.width, config.width, bias=False)
-        nn.init.eye_(self.map.weight)
+        self.map = nn.Linear(config.width, config.width)
 
     def table(self) -> Float[Tensor, "code width"]:
         entries: Tensor = self.map(self.fixed.to(self.map.weight.dtype))
@@ -96,9 +95,11 @@ class MappedCodebook(Quantizer):
 
     @torch.no_grad()
     def fill(self, vectors: Float[Tensor, "batch width frame"], rng: Generator) -> None:
-        """Make the entries as long as the data's vectors are, once; later calls change nothing."""
+        """Give the entries the mean and the covariance of the data, once; later calls change nothing."""
         if not self.filled:
-            self.map.weight.mul_(vectors.square().mean().sqrt())
+            mean, triangle = spread_of(rows_of(vectors))
+            self.map.weight.copy_(triangle)
+            self.map.bias.copy_(mean)
             self.filled.fill_(True)
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config import CodebookConfig
@@ -70,6 +70,18 @@ class Quantizer(nn.Module):
 
 def rows_of(vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "vector width"]:
     return vectors.transpose(1, 2).reshape(-1, vectors.shape[1])
+
+
+def spread_of(
+    rows: Float[Tensor, "vector width"],
+) -> tuple[Float64[Tensor, " width"], Float64[Tensor, "width width"]]:
+    """The mean of vectors, and the lower triangle that makes numbers of their covariance from white noise."""
+    exact = rows.double()
+    mean = exact.mean(0)
+    covariance = (exact - mean).T @ (exact - mean) / len(exact)
+    # A little in every direction, as a small batch may leave some out.
+    some = 1e-4 * covariance.trace() / len(mean) + 1e-12
+    return mean, torch.linalg.cholesky(covariance + some * torch.eye(len(mean), dtype=mean.dtype, device=mean.device))
 
 
 def rotated(

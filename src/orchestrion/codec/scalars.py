@@ -4,9 +4,9 @@ import math
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from orchestrion.codec.quantizer import Quantized, Quantizer, rows_of
+from orchestrion.codec.quantizer import Quantized, Quantizer, rows_of, spread_of
 from orchestrion.config import CodebookConfig
 
 
@@ -19,6 +19,7 @@ class ScalarGrid(Quantizer):
 
     points: Float[Tensor, "code number"]
     places: Int[Tensor, " number"]
+    filled: Tensor
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__(config)
@@ -26,6 +27,7 @@ class ScalarGrid(Quantizer):
         self.inward = nn.Linear(config.width, len(values))
         self.outward = nn.Linear(len(values), config.width)
         places = [math.prod(values[:index]) for index in range(len(values))]
+        self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
         self.register_buffer("places", torch.tensor(places), persistent=False)
         digits = torch.arange(config.size)[:, None] // self.places % torch.tensor(values)
         self.register_buffer("points", self._spread(digits.float()), persistent=False)
@@ -35,10 +37,13 @@ class ScalarGrid(Quantizer):
         most = digits.new_tensor(self.config.scalar_values) - 1
         return 2 * digits / most - 1
 
+    def _projected(self, vectors: Float[Tensor, "vector width"]) -> Float[Tensor, "vector number"]:
+        inward = self.inward
+        return nn.functional.linear(vectors, inward.weight.to(vectors.dtype), inward.bias.to(vectors.dtype))
+
     def _digits(self, vectors: Float[Tensor, "vector width"]) -> Float[Tensor, "vector number"]:
         """Numbers between the first and the last digit of each scalar, not rounded yet."""
-        inward = self.inward
-        numbers = nn.functional.linear(vectors, inward.weight.to(vectors.dtype), inward.bias.to(vectors.dtype))
+        numbers = self._projected(vectors)
         most = numbers.new_tensor(self.config.scalar_values) - 1
         return most * (numbers.tanh() + 1) / 2
 
@@ -48,6 +53,17 @@ class ScalarGrid(Quantizer):
 
     def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
         return (self._digits(vectors).round().long() * self.places).sum(-1)
+
+    @torch.no_grad()
+    def fill(self, vectors: Float[Tensor, "batch width frame"], rng: Generator) -> None:
+        """Make the data white in front of the grid, so that it spreads over all of it; only the first time."""
+        if not self.filled:
+            mean, triangle = spread_of(self._projected(rows_of(vectors)))
+            weight, bias = self.inward.weight.double(), self.inward.bias.double() - mean
+            white = torch.linalg.solve_triangular(triangle, torch.cat((weight, bias[:, None]), 1), upper=False)
+            self.inward.weight.copy_(white[:, :-1])
+            self.inward.bias.copy_(white[:, -1])
+            self.filled.fill_(True)
 
     def forward(self, vectors: Float[Tensor, "batch width frame"]) -> Quantized:
         """Quantize; there is nothing to commit to, as the grid bounds what is rounded."""

@@ -16,14 +16,22 @@ def nonfinite(metrics: Numbers) -> Iterable[str]:
         )
 
 
-def codebook_findings(metrics: Numbers, level: int, codebook_size: int) -> Iterable[str]:
+AGAINST_COLLAPSE = {
+    "nearest": "raise codebook.revive_below_share, or lower loss.commitment",
+    "mapped": "raise loss.attraction, or lower loss.commitment",
+    "scalars": "lower the learning rate, or take fewer codebook.scalar_values",
+}
+"""What to try, for each kind of codebook."""
+
+
+def codebook_findings(metrics: Numbers, level: int, codebook_size: int, kind: str = "nearest") -> Iterable[str]:
     """Collapse of a level's codebook, from the validation's `used` share and `entropy` in bits."""
     used = metrics[f"level_{level}/codebook_used"] * codebook_size
     entropy = metrics[f"level_{level}/codebook_entropy"]
     if used < 0.1 * codebook_size:
         yield (
-            f"level {level} uses {used:.0f} of {codebook_size} codebook entries, it has collapsed: raise "
-            "codebook.revive_below_share, or lower loss.commitment"
+            f"level {level} uses {used:.0f} of {codebook_size} codebook entries, it has collapsed: "
+            f"{AGAINST_COLLAPSE[kind]}"
         )
     elif 2**entropy < 0.1 * used:
         yield (

@@ -166,7 +166,7 @@ class CodecRecipe:
         warmup = self.config.training.optimizer.warmup_steps
         sentences: list[str] = []
         for level, size in enumerate(self._sizes()):
-            sentences += codebook_findings(metrics, level, size)
+            sentences += codebook_findings(metrics, level, size, self.config.codec.codebook.kind)
             sentences += codec_findings(metrics, level, step, warmup)
             if self.adversary:
                 own = self.adversary.config.optimizer.warmup_steps
