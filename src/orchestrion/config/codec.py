@@ -2,12 +2,15 @@
 
 from itertools import pairwise
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
 from orchestrion.grid import Grid
+
+Window = Annotated[int, Field(ge=16, multiple_of=4)]
+"""Of a spectrum, in samples."""
 
 
 class StageConfig(Settings):
@@ -112,7 +115,7 @@ class CodecLossConfig(Settings):
     )
     mel: float = Field(default=0.0, ge=0)
     """Difference of log magnitudes in mel bands."""
-    mel_sizes: tuple[tuple[int, int], ...] = Field(
+    mel_sizes: tuple[tuple[Window, Annotated[int, Field(ge=1)]], ...] = Field(
         default=((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10)), min_length=1
     )
     """(window in samples, number of bands) of the mel bands."""

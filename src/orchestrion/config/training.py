@@ -1,11 +1,11 @@
 """Settings of training: how long, how fast, what is written on the way."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from orchestrion.config.base import Settings
-from orchestrion.config.codec import CodecConfig
+from orchestrion.config.codec import CodecConfig, Window
 from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
 
 
@@ -56,7 +56,7 @@ class AdversarialConfig(Settings):
     weight: float = Field(default=0.3, gt=0)
     features: float = Field(default=2.0, ge=0)
     loss: Literal["hinge", "least_squares"] = "hinge"
-    windows: tuple[Annotated[int, Field(ge=16, multiple_of=4)], ...] = Field(default=(1024, 512, 256), min_length=1)
+    windows: tuple[Window, ...] = Field(default=(1024, 512, 256), min_length=1)
     width: int = Field(default=16, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=5e-4, betas=(0.8, 0.99), warmup_steps=20, decay_share=0.0, clip_norm=10.0

@@ -120,6 +120,8 @@ class CodecRecipe:
                 f"level_{level}/commitment": output.commitment.detach(),
                 f"level_{level}/revived": float(output.revived),
             }
+            if self.config.codec.loss.mel:
+                metrics[f"level_{level}/train_mel"] = output.reconstruction.mel.detach()
         losses = [output.loss for output in outputs]
         if self.adversary and step >= self.adversary.first:
             terms, numbers = self.adversary.losses(step, audio, outputs)
