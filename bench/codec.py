@@ -19,7 +19,7 @@ from orchestrion.audio import io
 from orchestrion.audio.spectral import decibels, distance, signal_to_noise
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_codec, read_model
-from orchestrion.codec.codebook import entropy_bits
+from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.data.tracks import TrackStore
 from report import machine, table, write_section
 

@@ -5,7 +5,16 @@ import pytest
 import scipy.signal
 import torch
 
-from orchestrion.audio.spectral import decibels, distance, magnitudes, signal_to_noise
+from orchestrion.audio.spectral import (
+    MEL_SIZES,
+    decibels,
+    distance,
+    magnitudes,
+    mel_distance,
+    mel_filters,
+    mel_magnitudes,
+    signal_to_noise,
+)
 
 
 def test_magnitudes_are_those_of_scipy(rng):
@@ -50,3 +59,36 @@ def test_silence_has_a_finite_gradient():
     together = distance(torch.zeros(1, 1, 4000), silent)
     (together.convergence.sum() + together.log_difference.sum()).backward()
     assert silent.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("sample_rate", [22_050, 44_100])
+def test_every_mel_band_hears_something_and_is_a_mean(sample_rate):
+    for window, num_bands in MEL_SIZES:
+        filters = mel_filters(num_bands, window // 2 + 1, sample_rate)
+        assert filters.min() >= 0
+        torch.testing.assert_close(filters.sum(1), torch.ones(num_bands))
+        centres = filters @ torch.arange(window // 2 + 1.0)
+        assert (centres.diff() >= 0).all()
+
+
+def test_a_tone_is_loudest_in_the_band_around_it():
+    tone = torch.sin(2 * torch.pi * 1000 / 16_000 * torch.arange(16_000))
+    loudest = int(mel_magnitudes(tone, 1024, 40, 16_000).mean(-1).argmax())
+    mels = 2595 * np.log10(1 + 1000 / 700) / (2595 * np.log10(1 + 8000 / 700)) * 41
+    assert abs(loudest + 1 - mels) < 0.6  # peaks stand at 1 to 40 of 41 parts
+
+
+def test_the_mel_distance_is_none_from_itself_grows_with_noise_and_knows_each_item(rng):
+    audio = torch.sin(torch.arange(8000) * 0.1).expand(2, 1, -1)
+    assert mel_distance(audio, audio.clone(), 16_000).max() == 0
+    noise = torch.randn(1, 1, 8000, generator=rng) * torch.tensor([0.01, 0.1])[:, None, None]
+    near, far = mel_distance(audio, audio + noise, 16_000)
+    assert 0 < near < far
+
+
+def test_mel_filters_kept_in_inference_serve_training():
+    with torch.inference_mode():
+        mel_magnitudes(torch.zeros(400), 64, 7, 999)
+    sound = torch.ones(400, requires_grad=True)
+    mel_magnitudes(sound, 64, 7, 999).sum().backward()
+    assert sound.grad.isfinite().all()

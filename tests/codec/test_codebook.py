@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Generator
 
-from orchestrion.codec.codebook import Codebook, entropy_bits
+from orchestrion.codec.codebook import Codebook
+from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config import CodebookConfig
 
 

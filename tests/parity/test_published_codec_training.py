@@ -18,9 +18,10 @@ from torch.testing import assert_close
 
 from orchestrion.audio.spectral import magnitudes
 from orchestrion.codec import Codec
-from orchestrion.codec.codebook import Codebook, entropy_bits
+from orchestrion.codec.codebook import Codebook
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales, reconstruction_loss
 from orchestrion.codec.model import LevelOutput
+from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config import CodecLossConfig
 from orchestrion.presets import published
 
@@ -106,7 +107,7 @@ def test_spectral_losses_of_one_size(case: Case, nonrelative: bool) -> None:
     """Their weight is 0 in the published settings: `nonrelative` does not change the loss itself."""
     outputs = evaluated(case, settings(case))
     loss = settings(case, relative=not nonrelative, spectral_sizes=(SCALE_SIZE,))
-    terms = [reconstruction_loss(case.io["audio"], output.audio, loss).spectral for output in outputs]
+    terms = [reconstruction_loss(case.io["audio"], output.audio, loss, 44_100).spectral for output in outputs]
     compared = 0
     for name, expected in case.expected["eval_losses"].items():
         if name.endswith(f"nonrelative={nonrelative}"):
@@ -131,7 +132,7 @@ def test_spectral_losses_of_two_signals(case: Case) -> None:
     for kind, loss in kinds.items():
         for item, number in enumerate(expected[kind]):
             one = slice(item, item + 1)
-            close(reconstruction_loss(target[one], estimate[one], loss).spectral, number)
+            close(reconstruction_loss(target[one], estimate[one], loss, 44_100).spectral, number)
     # Ours adds more to a magnitude before its logarithm (`LOG_FLOOR`), and published training leaves this term out.
     true, made = (magnitudes(audio, *SCALE_SIZE) + 1e-4 for audio in (target, estimate))
     close((true.log() - made.log()).abs().mean(), expected["log_magnitude_loss"])

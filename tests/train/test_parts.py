@@ -1,11 +1,13 @@
 """Optimizer, average and checks by themselves."""
 
 import doctest
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
+from orchestrion.config import CodebookConfig
 from orchestrion.config.training import OptimizerConfig
 from orchestrion.train import checks, optim
 from orchestrion.train.ema import AveragedWeights
@@ -139,3 +141,16 @@ def test_a_sick_prior_is_told(changed, words):
 def test_numbers_that_are_none_are_told():
     assert "loss" in " ".join(checks.nonfinite({"loss": float("nan"), "fine": 1.0}))
     assert not list(checks.nonfinite({"loss": 1.0}))
+
+
+def test_there_is_something_to_try_against_the_collapse_of_each_kind_of_codebook():
+    kinds = get_args(CodebookConfig.model_fields["kind"].annotation)
+    found = {
+        kind: list(
+            checks.codebook_findings({"level_0/codebook_used": 0.01, "level_0/codebook_entropy": 1.0}, 0, 100, kind)
+        )
+        for kind in kinds
+    }
+    assert all(len(sentences) == 1 for sentences in found.values())
+    assert "revive_below_share" in found["nearest"][0]
+    assert "revive" not in found["mapped"][0] + found["scalars"][0]

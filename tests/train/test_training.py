@@ -1,6 +1,7 @@
 """Training is the same however it is cut, explains itself, and ends in a model that can be played."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tiny_training as small
 import torch
 from safetensors.torch import load_file
 
+import orchestrion
 from orchestrion.checkpoints.folder import load_codec, read_card, read_model
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.tracks import TrackStore
@@ -53,7 +55,8 @@ def prior_runs(codes, codec_run, tmp_path_factory) -> tuple[Path, ...]:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {
         f"{name}/{key}": value
-        for name in ("model", "average", "optimizer")
+        for name in ("model", "average", "optimizer", "recipe")
+        if name != "recipe" or (folder / "checkpoint" / "recipe.safetensors").exists()
         for key, value in load_file(folder / "checkpoint" / f"{name}.safetensors").items()
     }
 
@@ -101,13 +104,14 @@ def test_a_prior_run_broken_off_and_resumed_ends_like_one_left_alone(codes, code
     assert_same_weights(prior_runs[level], tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["codec", "prior"])
+@pytest.mark.parametrize("kind", ["codec", "adversarial", "prior"])
 def test_a_run_killed_and_resumed_ends_like_one_left_alone(store, codes, codec_run, kind, tmp_path):
     """SIGKILL of a real process, wherever it happens to be after its first checkpoint."""
-    source = store.folder if kind == "codec" else codes.folder
+    source = codes.folder if kind == "prior" else store.folder
     arguments = [kind, source, codec_run / "model"]
     command = [sys.executable, small.__file__, *map(str, arguments)]
-    environment = {"PYTHONPATH": f"{Path(small.__file__).parents[1]}", "PATH": ""}
+    paths = (Path(small.__file__).parents[1], Path(orchestrion.__file__).parents[1])
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": ""}
 
     def start(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*command, str(folder), "40"], env=environment)
@@ -258,3 +262,14 @@ def test_variations_of_training_tracks_are_encoded_and_named_in_the_card(codec_r
     first = varied.batch(0, 4, 1, 16, seed=0)
     again = small.encoded(store, codec_run / "model", tmp_path / "again", variations=2, varied_levels=(1,))
     assert torch.equal(again.batch(0, 4, 1, 16, seed=0).codes, first.codes)
+
+
+def test_a_run_begun_before_a_setting_existed_goes_on(store, tmp_path):
+    config = small.codec_config(4)
+    with pytest.raises(_Enough):
+        small.run_codec(store, tmp_path, config, on_progress=broken_off(2))
+    path = tmp_path / "run.json"
+    run = json.loads(path.read_text())
+    del run["config"]["codec"]["loss"]["mel"], run["config"]["codec"]["loss"]["mel_sizes"]
+    path.write_text(json.dumps(run))
+    assert small.run_codec(store, tmp_path, config)

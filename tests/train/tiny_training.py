@@ -9,7 +9,13 @@ import tiny
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
 from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
-from orchestrion.config.training import CodecTrainingConfig, OptimizerConfig, PriorTrainingConfig, TrainingConfig
+from orchestrion.config.training import (
+    AdversarialConfig,
+    CodecTrainingConfig,
+    OptimizerConfig,
+    PriorTrainingConfig,
+    TrainingConfig,
+)
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.manifest import Track, content_hash, split
 from orchestrion.data.tracks import TrackStore, prepare
@@ -66,6 +72,13 @@ def codec_config(steps: int, **settings: object) -> CodecTrainingConfig:
     )
 
 
+def adversarial_config(steps: int, start_share: float = 0.5, **settings: object) -> CodecTrainingConfig:
+    """As `codec_config`, with an adversary for the rest of the steps."""
+    optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=1, decay_share=0.0)
+    adversarial = AdversarialConfig(start_share=start_share, windows=(64, 32), width=3, optimizer=optimizer)
+    return codec_config(steps, **settings).model_copy(update={"adversarial": adversarial})
+
+
 def prior_config(level: int, steps: int, **settings: object) -> PriorTrainingConfig:
     optimizer = OptimizerConfig(kind="muon", learning_rate=1e-2, matrix_learning_rate=1e-2, warmup_steps=2)
     return PriorTrainingConfig(
@@ -118,5 +131,7 @@ if __name__ == "__main__":  # run by the tests that kill it
     kind, source, model, folder, steps = sys.argv[1:]
     if kind == "codec":
         run_codec(TrackStore(Path(source)), Path(folder), codec_config(int(steps)))
+    elif kind == "adversarial":
+        run_codec(TrackStore(Path(source)), Path(folder), adversarial_config(int(steps), start_share=0.1))
     else:
         run_prior(CodeStore(Path(source)), Path(model), 1, Path(folder), prior_config(1, int(steps)))

@@ -1,25 +1,17 @@
-"""The quantizer: the nearest of a set of entries that follow the data."""
+"""The nearest of a set of entries: of such as follow the data, or as a learned map makes of fixed ones."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from orchestrion.codec.quantizer import Quantizer, rows_of, spread_of
 from orchestrion.config import CodebookConfig
 from orchestrion.nn.pieces import rows_at_once
 
 
-class Quantized(NamedTuple):
-    """What quantizing a batch of vectors gives; `vectors` lets the gradient through to the input unchanged."""
-
-    codes: Int[Tensor, "batch frame"]
-    vectors: Float[Tensor, "batch width frame"]
-    commitment: Float[Tensor, ""]
-
-
-class Codebook(nn.Module):
+class Codebook(Quantizer):
     """Entries learned by an exponential moving average, with random revival of unused ones.
 
     See van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1, and the Jukebox paper, section 3.1.
@@ -31,39 +23,23 @@ class Codebook(nn.Module):
     filled: Tensor
 
     def __init__(self, config: CodebookConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.register_buffer("entries", torch.zeros(config.size, config.width))
         self.register_buffer("sums", torch.zeros(config.size, config.width))
         self.register_buffer("counts", torch.ones(config.size))
         self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
 
+    def table(self) -> Float[Tensor, "code width"]:
+        return self.entries
+
     def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
-        """The index of the entry closest to each vector."""
-        entries = self.entries.to(vectors.dtype)
-        norms = entries.square().sum(-1)
-        rows = torch.split(vectors, rows_at_once(self.config.size, vectors.device))
-        # |v - e|² = |v|² - 2 v·e + |e|²; |v|² is the same for every entry, so it cannot change the winner.
-        return torch.cat([_first_least(torch.addmm(norms, some, entries.T, beta=1, alpha=-2)) for some in rows])
-
-    def encode(self, vectors: Float[Tensor, "batch width frame"]) -> Int[Tensor, "batch frame"]:
-        return self.nearest(_rows(vectors)).reshape(vectors.shape[0], vectors.shape[2])
-
-    def decode(self, codes: Int[Tensor, "batch frame"]) -> Float[Tensor, "batch width frame"]:
-        return self.entries[codes].transpose(1, 2)
-
-    def forward(self, vectors: Float[Tensor, "batch width frame"]) -> Quantized:
-        """Quantize with the entries as they are; `update` moves them afterwards."""
-        codes = self.encode(vectors)
-        chosen = self.decode(codes)
-        commitment = (chosen.detach() - vectors).square().mean()
-        return Quantized(codes, vectors + (chosen - vectors).detach(), commitment)
+        return nearest(self.entries, vectors)
 
     @torch.no_grad()
     def fill(self, vectors: Float[Tensor, "batch width frame"], rng: Generator) -> None:
         """Make random vectors of the data the first entries, once; later calls change nothing."""
         if not self.filled:
-            self.entries.copy_(_drawn(_rows(vectors), self.config.size, rng))
+            self.entries.copy_(_drawn(rows_of(vectors), self.config.size, rng))
             self.sums.copy_(self.entries)
             self.counts.fill_(1)
             self.filled.fill_(True)
@@ -80,7 +56,7 @@ class Codebook(nn.Module):
         Too low a threshold leaves dead entries, too high one keeps the codebook from settling.
         """
         config = self.config
-        rows, chosen = _rows(vectors).to(self.sums.dtype), codes.flatten()
+        rows, chosen = rows_of(vectors).to(self.sums.dtype), codes.flatten()
         sums = torch.zeros_like(self.sums).index_add_(0, chosen, rows)
         counts = torch.bincount(chosen, minlength=config.size).to(self.counts.dtype)
         self.sums.mul_(config.decay).add_(sums, alpha=1 - config.decay)
@@ -95,6 +71,47 @@ class Codebook(nn.Module):
         return int(dead.sum())
 
 
+class MappedCodebook(Quantizer):
+    """Entries that are one learned linear map of fixed random ones, so that all of them move at every step.
+
+    SimVQ, Zhu et al. 2024 (arXiv 2411.02038), section 3.
+    """
+
+    fixed: Float[Tensor, "code width"]
+    filled: Tensor
+
+    def __init__(self, config: CodebookConfig) -> None:
+        super().__init__(config)
+        self.register_buffer("fixed", torch.empty(config.size, config.width).normal_())
+        self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
+        self.map = nn.Linear(config.width, config.width)
+
+    def table(self) -> Float[Tensor, "code width"]:
+        entries: Tensor = self.map(self.fixed.to(self.map.weight.dtype))
+        return entries
+
+    def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
+        return nearest(self.table().detach(), vectors)
+
+    @torch.no_grad()
+    def fill(self, vectors: Float[Tensor, "batch width frame"], rng: Generator) -> None:
+        """Give the entries the mean and the covariance of the data, once; later calls change nothing."""
+        if not self.filled:
+            mean, triangle = spread_of(rows_of(vectors))
+            self.map.weight.copy_(triangle)
+            self.map.bias.copy_(mean)
+            self.filled.fill_(True)
+
+
+def nearest(entries: Float[Tensor, "code width"], vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
+    """The index of the entry closest to each vector."""
+    entries = entries.to(vectors.dtype)
+    norms = entries.square().sum(-1)
+    rows = torch.split(vectors, rows_at_once(len(entries), vectors.device))
+    # |v - e|² = |v|² - 2 v·e + |e|²; |v|² is the same for every entry, so it cannot change the winner.
+    return torch.cat([_first_least(torch.addmm(norms, some, entries.T, beta=1, alpha=-2)) for some in rows])
+
+
 def _first_least(numbers: Float[Tensor, "row column"]) -> Int[Tensor, " row"]:
     """`numbers.argmin(-1)`, several times faster: the least of each group is found without its place."""
     size = math.gcd(numbers.shape[1], 64)
@@ -104,10 +121,6 @@ def _first_least(numbers: Float[Tensor, "row column"]) -> Int[Tensor, " row"]:
     return group.squeeze(1) * size + within
 
 
-def _rows(vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "vector width"]:
-    return vectors.transpose(1, 2).reshape(-1, vectors.shape[1])
-
-
 def _drawn(rows: Float[Tensor, "vector width"], num: int, rng: Generator) -> Float[Tensor, "drawn width"]:
     """`num` random rows; where there are too few, they come again with a little noise."""
     if len(rows) < num:
@@ -115,9 +128,3 @@ def _drawn(rows: Float[Tensor, "vector width"], num: int, rng: Generator) -> Flo
         noise = torch.randn(copies * len(rows), rows.shape[1], generator=rng).to(rows)
         rows = rows.repeat(copies, 1) + 0.01 / rows.shape[1] ** 0.5 * noise
     return rows[torch.randperm(len(rows), generator=rng)[:num].to(rows.device)]
-
-
-def entropy_bits(counts: Float[Tensor, " code"]) -> float:
-    """The entropy of a distribution given by counts, in bits."""
-    shares = counts.double() / counts.sum().clamp_min(1)
-    return float(-(shares * shares.clamp_min(1e-300).log2()).sum())

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrion.audio.spectral import convergence, log_difference, magnitudes
+from orchestrion.audio.spectral import convergence, log_difference, magnitudes, mel_distance
 from orchestrion.config import CodecLossConfig
 
 QUIET = 0.01
@@ -25,14 +25,16 @@ class ReconstructionLoss(NamedTuple):
     waveform: Float[Tensor, ""]
     spectral: Float[Tensor, ""]
     log_spectral: Float[Tensor, ""]
+    mel: Float[Tensor, ""]
 
 
 def reconstruction_loss(
     target: Float[Tensor, "batch channel sample"],
     estimate: Float[Tensor, "batch channel sample"],
     config: CodecLossConfig,
+    sample_rate: int,
 ) -> ReconstructionLoss:
-    """Error of the waveform and of its spectra at several sizes (paper, section 3.2)."""
+    """Error of the waveform and of its spectra at several sizes (paper, section 3.2), and of its mel bands."""
     estimate = estimate.float()
     difference = (target - estimate).flatten(1)
     squares = difference.square()
@@ -51,7 +53,11 @@ def reconstruction_loss(
     if config.spectral or config.log_spectral:
         spectral, log_spectral = _spectral_terms(target, estimate, config)
         total = total + config.spectral * spectral + config.log_spectral * log_spectral
-    return ReconstructionLoss(total, waveform, spectral, log_spectral)
+    mel = target.new_zeros(())
+    if config.mel:
+        mel = mel_distance(target, estimate, sample_rate, config.mel_sizes).mean()
+        total = total + config.mel * mel
+    return ReconstructionLoss(total, waveform, spectral, log_spectral, mel)
 
 
 def _spectral_terms(

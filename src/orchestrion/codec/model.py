@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from orchestrion.codec.codebook import Codebook
+from orchestrion.codec.codebook import Codebook, MappedCodebook
 from orchestrion.codec.decoder import Decoder
 from orchestrion.codec.encoder import Encoder
 from orchestrion.codec.loss import ReconstructionLoss, reconstruction_loss
+from orchestrion.codec.quantizer import Quantizer
+from orchestrion.codec.scalars import ScalarGrid
 from orchestrion.codes import Codes
-from orchestrion.config import CodecConfig, LevelConfig
+from orchestrion.config import CodebookConfig, CodecConfig, LevelConfig
 from orchestrion.errors import UserError
 from orchestrion.nn.pieces import rows_of_piece, through
 
@@ -31,6 +33,17 @@ class LevelOutput(NamedTuple):
     revived: int
 
 
+def quantizer(config: CodebookConfig) -> Quantizer:
+    """The quantizer of the kind that is asked for."""
+    match config.kind:
+        case "nearest":
+            return Codebook(config)
+        case "mapped":
+            return MappedCodebook(config)
+        case "scalars":
+            return ScalarGrid(config)
+
+
 class CodecLevel(nn.Module):
     """One autoencoder: encoder, codebook, decoder."""
 
@@ -38,7 +51,7 @@ class CodecLevel(nn.Module):
         super().__init__()
         width = config.codebook.width
         self.encoder = Encoder(level, config.channels, width)
-        self.codebook = Codebook(config.codebook)
+        self.codebook = quantizer(config.codebook)
         self.decoder = Decoder(
             level,
             config.channels,
@@ -69,7 +82,8 @@ class CodecLevel(nn.Module):
     def sound(self, pieces: Iterable[Int[Tensor, " _"]]) -> Iterator[Float[Tensor, "sample channel"]]:
         """The numbers of codebook and decoder on codes that come piece by piece."""
         smaller = (part for piece in pieces for part in torch.split(piece, self._piece_frames(piece.device)))
-        return through(self.decoder.layers, (self.codebook.entries[part] for part in smaller))
+        entries = self.codebook.table().detach()
+        return through(self.decoder.layers, (entries[part] for part in smaller))
 
     def _piece_frames(self, device: torch.device) -> int:
         """So many that the layers next to the samples, the longest, have as many rows as they should."""
@@ -111,7 +125,7 @@ class Codec(nn.Module):
 
     def entries(self, level: int) -> Float[Tensor, "code width"]:
         """The codebook of a level."""
-        return self._level(level).codebook.entries
+        return self._level(level).codebook.table().detach()
 
     def _window_frames(self, level: int) -> int:
         return max(1, int(WINDOW_SECONDS * self.grid.frame_rate(level)))
@@ -182,8 +196,9 @@ class Codec(nn.Module):
                 quantized = part.codebook(vectors)
             restored = part.decoder(quantized.vectors).float()
             with torch.autocast(audio.device.type, enabled=False):
-                reconstruction = reconstruction_loss(audio, restored, self.config.loss)
+                reconstruction = reconstruction_loss(audio, restored, self.config.loss, self.config.sample_rate)
             loss = reconstruction.total + self.config.loss.commitment * quantized.commitment
+            loss = loss + self.config.loss.attraction * quantized.attraction
             revived = 0
             if moving is not None:
                 revived = part.codebook.update(vectors.detach(), quantized.codes, moving)

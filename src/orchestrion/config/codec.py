@@ -1,11 +1,16 @@
 """Settings of the codec: how audio becomes codes and comes back."""
 
 from itertools import pairwise
+from math import prod
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
 from orchestrion.grid import Grid
+
+Window = Annotated[int, Field(ge=16, multiple_of=4)]
+"""Of a spectrum, in samples."""
 
 
 class StageConfig(Settings):
@@ -44,7 +49,13 @@ class LevelConfig(Settings):
 
 
 class CodebookConfig(Settings):
-    """The quantizer: entries that follow the data by an exponential moving average.
+    """The quantizer.
+
+    `kind` "nearest" has entries that follow the data by an exponential moving average (van den Oord et al. 2017),
+    "mapped" entries that a learned linear map makes of fixed ones (SimVQ, Zhu et al. 2024), "scalars" rounds a few
+    numbers, each to as many values as `scalar_values` says (FSQ, Mentzer et al. 2023); these multiply to `size`.
+    `gradient` is what reaches the encoder: the decoder's unchanged, or turned and stretched as the vector is to its
+    entry (Fifty et al. 2024). What follows concerns "nearest" alone.
 
     An entry is revived, put where a random vector of the batch is, when its average count of vectors per step falls
     below `revive_below_count` or below `revive_below_share` of the mean count. It comes back with
@@ -53,17 +64,32 @@ class CodebookConfig(Settings):
 
     size: int = Field(ge=2)
     width: int = Field(ge=1)
+    kind: Literal["nearest", "mapped", "scalars"] = "nearest"
+    gradient: Literal["straight", "rotation"] = "straight"
+    scalar_values: tuple[int, ...] = ()
     decay: float = Field(default=0.99, ge=0, lt=1)
     revive_below_count: float = Field(default=0.0, ge=0)
     revive_below_share: float = Field(default=0.03, ge=0)
     revived_share: float | None = Field(default=0.1, gt=0)
+
+    @model_validator(mode="after")
+    def _scalars_fit(self) -> "CodebookConfig":
+        values = self.scalar_values
+        if (self.kind == "scalars") != bool(values):
+            raise ValueError("scalar_values belong to kind 'scalars', which needs them")
+        if values and (min(values) < 2 or prod(values) != self.size):
+            raise ValueError(f"scalar_values {list(values)} must each be 2 or more and multiply to size {self.size}")
+        if values and self.gradient == "rotation":
+            raise ValueError("gradient 'rotation' is for entries, and kind 'scalars' has none")
+        return self
 
 
 class CodecLossConfig(Settings):
     """Weights of the codec's training losses, and the sizes of its spectra.
 
     `waveform` weighs the squared error, `largest` the mean of the `num_largest` squared errors of each clip,
-    `absolute` the absolute error. `spectral_sizes` are (FFT size, hop, window) in samples.
+    `absolute` the absolute error. `commitment` pulls vectors to their entries, `attraction` entries that are learned by
+    gradient (kind "mapped") to their vectors. `spectral_sizes` are (FFT size, hop, window) in samples.
 
     `relative` divides the waveform and spectral terms by the energy of the target, clip by clip; without it their
     scales do, which `codec.loss.loss_scales` measures in a data set.
@@ -73,6 +99,7 @@ class CodecLossConfig(Settings):
     spectral: float = Field(default=1.0, ge=0)
     log_spectral: float = Field(default=0.5, ge=0)
     commitment: float = Field(default=0.05, ge=0)
+    attraction: float = Field(default=0.2, ge=0)
     largest: float = Field(default=0.0, ge=0)
     num_largest: int = Field(default=2048, ge=1)
     absolute: float = Field(default=0.0, ge=0)
@@ -86,6 +113,18 @@ class CodecLossConfig(Settings):
     spectral_sizes: tuple[tuple[int, int, int], ...] = Field(
         default=((2048, 512, 2048), (1024, 256, 1024), (512, 128, 512), (256, 64, 256), (128, 32, 128)), min_length=1
     )
+    mel: float = Field(default=0.0, ge=0)
+    """Difference of log magnitudes in mel bands."""
+    mel_sizes: tuple[tuple[Window, Annotated[int, Field(ge=1)]], ...] = Field(
+        default=((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10)), min_length=1
+    )
+    """(window in samples, number of bands) of the mel bands."""
+
+    @property
+    def longest_window(self) -> int:
+        """In samples: of all the spectra that are taken."""
+        spectra = max(n_fft for n_fft, _, _ in self.spectral_sizes)
+        return max(spectra, *(window for window, _ in self.mel_sizes)) if self.mel else spectra
 
 
 class CodecConfig(Settings):

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from orchestrion.config.base import Settings
-from orchestrion.config.codec import CodecConfig
+from orchestrion.config.codec import CodecConfig, Window
 from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
 
 
@@ -43,6 +43,26 @@ class TrainingConfig(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
+class AdversarialConfig(Settings):
+    """The second phase of a codec's training: each level against a discriminator.
+
+    The discriminator hears complex spectra with `windows` samples through convolutions `width` wide. On the sound, its
+    gradient is made `weight` times as long as that of the reconstruction; `features` weighs the distance of its
+    features beside its judgement. `optimizer` is the discriminator's, and counts its steps from the phase's first.
+    """
+
+    start_share: float = Field(default=0.5, ge=0, lt=1)
+    """The share of all steps after which the phase begins."""
+    weight: float = Field(default=0.3, gt=0)
+    features: float = Field(default=2.0, ge=0)
+    loss: Literal["hinge", "least_squares"] = "hinge"
+    windows: tuple[Window, ...] = Field(default=(1024, 512, 256), min_length=1)
+    width: int = Field(default=16, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=5e-4, betas=(0.8, 0.99), warmup_steps=20, decay_share=0.0, clip_norm=10.0
+    )
+
+
 class CodecTrainingConfig(Settings):
     """All that decides a codec's training, but for the music."""
 
@@ -53,6 +73,7 @@ class CodecTrainingConfig(Settings):
     """0 draws artists in proportion to their music, 1 all alike."""
     validation_clips: int = Field(default=10, ge=1)
     validation_seconds: float = Field(default=5.0, gt=0)
+    adversarial: AdversarialConfig | None = None
 
 
 class PriorTrainingConfig(Settings):

@@ -16,14 +16,22 @@ def nonfinite(metrics: Numbers) -> Iterable[str]:
         )
 
 
-def codebook_findings(metrics: Numbers, level: int, codebook_size: int) -> Iterable[str]:
+AGAINST_COLLAPSE = {
+    "nearest": "raise codebook.revive_below_share, or lower loss.commitment",
+    "mapped": "raise loss.attraction, or lower loss.commitment",
+    "scalars": "lower the learning rate, or take fewer codebook.scalar_values",
+}
+"""What to try, for each kind of codebook."""
+
+
+def codebook_findings(metrics: Numbers, level: int, codebook_size: int, kind: str = "nearest") -> Iterable[str]:
     """Collapse of a level's codebook, from the validation's `used` share and `entropy` in bits."""
     used = metrics[f"level_{level}/codebook_used"] * codebook_size
     entropy = metrics[f"level_{level}/codebook_entropy"]
     if used < 0.1 * codebook_size:
         yield (
-            f"level {level} uses {used:.0f} of {codebook_size} codebook entries, it has collapsed: raise "
-            "codebook.revive_below_share, or lower loss.commitment"
+            f"level {level} uses {used:.0f} of {codebook_size} codebook entries, it has collapsed: "
+            f"{AGAINST_COLLAPSE[kind]}"
         )
     elif 2**entropy < 0.1 * used:
         yield (
@@ -38,6 +46,24 @@ def codec_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -
         yield (
             f"level {level} reconstructs no better than silence (signal to noise "
             f"{metrics[f'level_{level}/snr']:.2f} dB): lower the learning rate, and listen to the input"
+        )
+
+
+def adversarial_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -> Iterable[str]:
+    """A discriminator that has won or lost outright; `step` and `warmup_steps` are its own."""
+    right = metrics.get(f"level_{level}/told_apart")
+    if right is None or step <= 5 * warmup_steps:
+        return
+    if right > 0.98:
+        yield (
+            f"the discriminator of level {level} tells every sound apart ({right:.0%} judged rightly), so the codec "
+            "learns little from it and may head to noise: lower adversarial.optimizer.learning_rate, or raise "
+            "adversarial.start_share"
+        )
+    elif right < 0.51:
+        yield (
+            f"the discriminator of level {level} tells nothing apart ({right:.0%} judged rightly), so what it asks of "
+            "the codec is noise: raise adversarial.width or adversarial.optimizer.learning_rate"
         )
 
 

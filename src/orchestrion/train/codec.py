@@ -7,15 +7,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from orchestrion.audio import io
-from orchestrion.audio.spectral import decibels, distance, signal_to_noise
+from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_to_noise
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
-from orchestrion.codec.codebook import entropy_bits
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales
+from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
-from orchestrion.train.checks import codebook_findings, codec_findings
+from orchestrion.train.adversarial import Adversary
+from orchestrion.train.checks import adversarial_findings, codebook_findings, codec_findings
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.show import compare_spectrograms
 
@@ -42,7 +43,7 @@ def with_scales(config: CodecTrainingConfig, tracks: TrackStore) -> CodecTrainin
 
 
 class CodecRecipe:
-    """Trains every level of a codec on the same chunks of the training tracks."""
+    """Trains every level of a codec on the same chunks of the training tracks, in the end against an adversary."""
 
     def __init__(self, config: CodecTrainingConfig, tracks: TrackStore, device: torch.device) -> None:
         self.config = config
@@ -51,12 +52,13 @@ class CodecRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
+            self.adversary = self._adversary(config)
         self.chunk_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.chunk_seconds))
-        longest = max(n_fft for n_fft, _, _ in config.codec.loss.spectral_sizes)
+        longest = max(config.codec.loss.longest_window, *(config.adversarial.windows if config.adversarial else (0,)))
         if self.chunk_samples <= longest // 2:
             raise UserError(
                 f"chunks of {self.chunk_samples} samples are too short for spectra of {longest}",
-                "raise chunk_seconds, or use smaller codec.loss.spectral_sizes",
+                "raise chunk_seconds, or use smaller codec.loss.spectral_sizes, mel_sizes and adversarial.windows",
             )
         if self.chunk_samples * config.codec.channels < config.codec.loss.num_largest and config.codec.loss.largest:
             raise UserError(
@@ -74,12 +76,30 @@ class CodecRecipe:
             )
         self.clips: Clips = clips[0].to(device)
 
+    def _adversary(self, config: CodecTrainingConfig) -> Adversary | None:
+        if config.adversarial is None:
+            return None
+        return Adversary(
+            config.adversarial,
+            channels=config.codec.channels,
+            num_levels=self.codec.grid.num_levels,
+            steps=config.training.steps,
+            device=self.device,
+        )
+
     @property
     def model(self) -> nn.Module:
         return self.codec
 
     def matrices(self) -> list[nn.Parameter]:
         return []
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.adversary.tensors() if self.adversary else {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        if self.adversary:
+            self.adversary.load(tensors)
 
     def step(self, step: int) -> StepResult:
         training = self.config.training
@@ -88,9 +108,9 @@ class CodecRecipe:
             batch_size=training.batch_size,
             num_samples=self.chunk_samples,
             seed=training.seed,
-        )
+        ).to(self.device)
         rng = torch.Generator().manual_seed(seed_of(training.seed, step, stream=1))
-        outputs = self.codec(audio.to(self.device), rng)
+        outputs = self.codec(audio, rng)
         metrics: dict[str, Tensor | float] = {}
         for level, output in enumerate(outputs):
             metrics |= {
@@ -100,7 +120,13 @@ class CodecRecipe:
                 f"level_{level}/commitment": output.commitment.detach(),
                 f"level_{level}/revived": float(output.revived),
             }
-        return StepResult(torch.stack([output.loss for output in outputs]).sum(), metrics)
+            if self.config.codec.loss.mel:
+                metrics[f"level_{level}/train_mel"] = output.reconstruction.mel.detach()
+        losses = [output.loss for output in outputs]
+        if self.adversary and step >= self.adversary.first:
+            terms, numbers = self.adversary.losses(step, audio, outputs)
+            losses, metrics = losses + terms, metrics | numbers
+        return StepResult(torch.stack(losses).sum(), metrics)
 
     def validate(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -114,6 +140,9 @@ class CodecRecipe:
                 f"level_{level}/snr": float(signal_to_noise(self.clips, restored).mean()),
                 f"level_{level}/convergence_db": float(decibels(apart.convergence).mean()),
                 f"level_{level}/log_spectral": float((apart.convergence + 0.5 * apart.log_difference).mean()),
+                f"level_{level}/mel_distance": float(
+                    mel_distance(self.clips, restored, self.codec.grid.sample_rate).mean()
+                ),
                 f"level_{level}/codebook_used": float((counts > 0).float().mean()),
                 f"level_{level}/codebook_entropy": entropy_bits(counts),
             }
@@ -137,14 +166,14 @@ class CodecRecipe:
 
     def findings(self, step: int, metrics: dict[str, float]) -> list[str]:
         warmup = self.config.training.optimizer.warmup_steps
-        return [
-            sentence
-            for level, size in enumerate(self._sizes())
-            for sentence in (
-                *codebook_findings(metrics, level, size),
-                *codec_findings(metrics, level, step, warmup),
-            )
-        ]
+        sentences: list[str] = []
+        for level, size in enumerate(self._sizes()):
+            sentences += codebook_findings(metrics, level, size, self.config.codec.codebook.kind)
+            sentences += codec_findings(metrics, level, step, warmup)
+            if self.adversary:
+                own = self.adversary.config.optimizer.warmup_steps
+                sentences += adversarial_findings(metrics, level, step - self.adversary.first, own)
+        return sentences
 
     def export(self, folder: Path) -> None:
         """Write `model/`: a model folder with a codec and no priors yet."""

@@ -50,6 +50,14 @@ class Recipe(Protocol):
         """The weights that Muon may train."""
         ...
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What must be kept beside the model, its average and its optimizer to go on exactly; may be nothing."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        ...
+
     def step(self, step: int) -> StepResult:
         """The loss on the batch of this step."""
         ...
@@ -127,7 +135,7 @@ def train(
     matrix_dtype = torch.bfloat16 if bfloat16 else torch.float32
     optimizer = Optimizer(model, config.optimizer, config.steps, recipe.matrices(), matrix_dtype=matrix_dtype)
     average = AveragedWeights(model, config.average_decay)
-    first = _resume(folder, model, optimizer, average)
+    first = _resume(folder, recipe, optimizer, average)
     log = RunLog(folder, first)
     stop = _Stop()
     model.train()
@@ -152,7 +160,7 @@ def train(
                 _validate(recipe, average, folder, log, step, recent)
             stopping = stop.wanted  # asked once: a signal that comes now waits for the next step to be saved
             if done % config.save_every == 0 or last or stopping:
-                _save(folder, done, model, optimizer, average)
+                _save(folder, done, recipe, optimizer, average)
                 saved = done
             on_progress(Progress(done, config.steps, float(result.loss.detach())))
             if stopping and not last:
@@ -183,7 +191,7 @@ def _validate(
         log.finding(step, sentence)
 
 
-def _save(folder: Path, step: int, model: nn.Module, optimizer: Optimizer, average: AveragedWeights) -> None:
+def _save(folder: Path, step: int, recipe: Recipe, optimizer: Optimizer, average: AveragedWeights) -> None:
     """Write `checkpoint/` whole: beside the old one first, which goes when the new one stands."""
     fresh, current = folder / "checkpoint.new", folder / "checkpoint"
     old = folder / "checkpoint.old"
@@ -192,10 +200,13 @@ def _save(folder: Path, step: int, model: nn.Module, optimizer: Optimizer, avera
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             for name, tensors in (
-                ("model", model.state_dict()),
+                ("model", recipe.model.state_dict()),
                 ("average", average.weights),
                 ("optimizer", optimizer.tensors()),
+                ("recipe", recipe.tensors()),
             ):
+                if not tensors:
+                    continue
                 save_file({k: v.contiguous() for k, v in tensors.items()}, fresh / f"{name}.safetensors")
             write_json(fresh / "checkpoint.json", {"format": CHECKPOINT_FORMAT, "step": step})
         except SafetensorError as error:  # how safetensors reports a full disk
@@ -207,7 +218,7 @@ def _save(folder: Path, step: int, model: nn.Module, optimizer: Optimizer, avera
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _resume(folder: Path, model: nn.Module, optimizer: Optimizer, average: AveragedWeights) -> int:
+def _resume(folder: Path, recipe: Recipe, optimizer: Optimizer, average: AveragedWeights) -> int:
     """Take over the last checkpoint in `folder`; returns the step to go on with, 0 where there is none."""
     current = folder / "checkpoint"
     if not current.exists():
@@ -216,10 +227,12 @@ def _resume(folder: Path, model: nn.Module, optimizer: Optimizer, average: Avera
         return 0
     state = read_json(current / "checkpoint.json", "checkpoint")
     try:
-        model.load_state_dict(load_file(current / "model.safetensors"))
+        recipe.model.load_state_dict(load_file(current / "model.safetensors"))
         for name, value in load_file(current / "average.safetensors").items():
             average.weights[name].copy_(value)
         optimizer.load(load_file(current / "optimizer.safetensors"))
+        if recipe.tensors():
+            recipe.load(load_file(current / "recipe.safetensors"))
         step = int(state["step"])
     except (SafetensorError, OSError, RuntimeError, KeyError, ValueError, json.JSONDecodeError) as error:
         raise UserError(

@@ -112,6 +112,12 @@ class PriorRecipe:
         blocks = self.prior.tokens.transformer
         return [weight for weight in blocks.parameters() if weight.ndim == 2]
 
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        assert not tensors, "a prior's training has no state of its own"
+
     def step(self, step: int) -> StepResult:
         training = self.config.training
         batch = self.store.batch(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from orchestrion.config import Settings, plain
+from orchestrion.config import Settings, plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, read_json, write_json
 from orchestrion.version import __version__
@@ -45,6 +45,7 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
     path = folder / "run.json"
     if path.exists():
         before = read_json(path, "run description")
+        before["config"] = _as_read_now(before.get("config"), config, path)
         for part in ("format", "kind", "config", "data"):
             now = json.loads(json.dumps(description[part]))
             if before.get(part) != now:
@@ -62,6 +63,14 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
         "python": platform.python_version(),
     }
     write_json(path, description | {"versions": versions})
+
+
+def _as_read_now(before: Any, config: Settings, path: Path) -> Any:
+    """Settings of a run, with settings that came later at their defaults; unchanged where they are of another kind."""
+    try:
+        return plain(read_settings(type(config), before, str(path)))
+    except UserError:
+        return before
 
 
 def begun_with(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The second phase of a codec's training: against a discriminator for each level."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from orchestrion.codec.discriminator import Discriminator, feature_distance, fooling_loss, telling_loss, told_apart
+from orchestrion.codec.model import LevelOutput
+from orchestrion.config.training import AdversarialConfig
+from orchestrion.train.optim import Optimizer
+
+
+class Adversary:
+    """Discriminators and their optimizer, from step `first` of `steps` on.
+
+    Levels do not share one, as they share nothing else.
+    """
+
+    def __init__(
+        self, config: AdversarialConfig, *, channels: int, num_levels: int, steps: int, device: torch.device
+    ) -> None:
+        """Weights are drawn from torch's own chance."""
+        self.config = config
+        self.first = round(config.start_share * steps)
+        self.levels = nn.ModuleList(Discriminator(config, channels) for _ in range(num_levels)).to(device)
+        self.optimizer = Optimizer(self.levels, config.optimizer, max(1, steps - self.first))
+
+    def losses(
+        self, step: int, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput]
+    ) -> tuple[list[Float[Tensor, ""]], dict[str, Tensor | float]]:
+        """A term for each level's loss, and numbers for the log; the discriminators take their step.
+
+        A term is zero and has the gradient of what the discriminators, as they were, say of the sound: its length is
+        `weight` times that of the reconstruction's gradient (as Défossez et al. 2022, section 3.4, balance theirs).
+        """
+        terms: list[Tensor] = []
+        metrics: dict[str, Tensor | float] = {}
+        for level, (discriminator, output) in enumerate(zip(self.levels, outputs, strict=True)):
+            made_audio = output.audio.detach().requires_grad_()
+            true, made = discriminator(audio), discriminator(made_audio)
+            with torch.autocast(audio.device.type, enabled=False):
+                fooling = fooling_loss(made, self.config.loss)
+                features = feature_distance(true, made)
+                telling = telling_loss(true, made, self.config.loss)
+                (wanted,) = torch.autograd.grad(
+                    fooling + self.config.features * features, made_audio, retain_graph=True
+                )
+                (other,) = torch.autograd.grad(output.reconstruction.total, output.audio, retain_graph=True)
+                balance = self.config.weight * other.norm() / wanted.norm().clamp_min(1e-12)
+                felt = (balance * wanted * output.audio).sum()
+                terms.append(felt - felt.detach())
+                own = list(discriminator.parameters())
+                for weight, gradient in zip(own, torch.autograd.grad(telling, own), strict=True):
+                    weight.grad = gradient
+            metrics |= {
+                f"level_{level}/telling_loss": telling.detach(),
+                f"level_{level}/fooling_loss": fooling.detach(),
+                f"level_{level}/feature_distance": features.detach(),
+                f"level_{level}/told_apart": told_apart(true, made),
+            }
+        self.optimizer.step(step - self.first)
+        return terms, metrics
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state, by names."""
+        weights = {f"weights.{name}": value for name, value in self.levels.state_dict().items()}
+        return weights | {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the state that `tensors` gave."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+        self.levels.load_state_dict(under("weights."))
+        self.optimizer.load(under("optimizer."))

@@ -1,0 +1,108 @@
+"""The second phase of a codec's training: begins when it should, is balanced, resumes, says when a side has won."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_training as small
+import torch
+from safetensors.torch import load_file
+
+from orchestrion.data.tracks import TrackStore
+from orchestrion.errors import UserError
+from orchestrion.train.checks import adversarial_findings
+from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.loop import Progress
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> TrackStore:
+    return small.music(tmp_path_factory.mktemp("music"))
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("adversarial-run")
+    assert small.run_codec(store, folder, small.adversarial_config(6))
+    return folder
+
+
+def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
+    names = ("model", "average", "optimizer", "recipe")
+    files = {name: load_file(folder / "checkpoint" / f"{name}.safetensors") for name in names}
+    return {f"{name}/{key}": value for name, tensors in files.items() for key, value in tensors.items()}
+
+
+class _Enough(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])  # checkpoints are at 2 and 4, the phase begins at 3
+def test_a_run_broken_off_and_resumed_ends_like_one_left_alone(store, run, tmp_path, after):
+    def stop(progress: Progress) -> None:
+        if progress.step == after:
+            raise _Enough
+
+    with pytest.raises(_Enough):
+        small.run_codec(store, tmp_path, small.adversarial_config(6), on_progress=stop)
+    small.run_codec(store, tmp_path, small.adversarial_config(6))
+    whole, cut = checkpoint(run), checkpoint(tmp_path)
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_until_the_phase_begins_the_run_is_one_without(store, run, tmp_path):
+    small.run_codec(store, tmp_path, small.codec_config(6))
+
+    def losses(folder: Path) -> list[dict[str, float]]:
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [record for record in records if "level_0/train_loss" in record]
+
+    with_one, without = losses(run), losses(tmp_path)
+    names = ("level_0/train_loss", "level_1/train_loss")
+    assert [[r[n] for n in names] for r in with_one[:4]] == [[r[n] for n in names] for r in without[:4]]
+    assert with_one[4]["level_0/train_loss"] != without[4]["level_0/train_loss"]
+    assert ["level_1/told_apart" in record for record in with_one] == [False] * 3 + [True] * 3
+    assert not (tmp_path / "checkpoint" / "recipe.safetensors").exists()
+
+
+def test_the_term_is_zero_and_its_gradient_a_share_of_the_reconstructions(store):
+    config = small.adversarial_config(4, start_share=0.0)
+    recipe = CodecRecipe(config, store, small.CPU)
+    recipe.codec.train()
+    audio = store.batch(0, batch_size=2, num_samples=recipe.chunk_samples, seed=0)
+    outputs = recipe.codec(audio, torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in recipe.tensors().items()}
+    terms, numbers = recipe.adversary.losses(0, audio, outputs)
+    for term, output in zip(terms, outputs, strict=True):
+        assert float(term.detach()) == 0
+        (own,) = torch.autograd.grad(output.reconstruction.total, output.audio, retain_graph=True)
+        (other,) = torch.autograd.grad(term, output.audio, retain_graph=True)
+        torch.testing.assert_close(other.norm(), config.adversarial.weight * own.norm())
+    torch.stack(terms).sum().backward()
+    assert all(weight.grad is not None for level in recipe.codec.levels for weight in level.decoder.parameters())
+    after = recipe.tensors()
+    assert all(not torch.equal(after[name], value) for name, value in before.items() if name.endswith("original1"))
+    assert 0 <= numbers["level_0/told_apart"] <= 1
+
+
+def test_chunks_too_short_for_its_windows_are_refused(store):
+    config = small.adversarial_config(4)
+    adversarial = config.adversarial.model_copy(update={"windows": (4096,)})
+    with pytest.raises(UserError, match=r"too short for spectra of 4096.*adversarial.windows"):
+        CodecRecipe(config.model_copy(update={"adversarial": adversarial}), store, small.CPU)
+
+
+@pytest.mark.parametrize(
+    ("right", "step", "said"),
+    [(0.995, 101, "every sound"), (0.5, 101, "nothing apart"), (0.75, 101, None), (0.995, 100, None)],
+)
+def test_a_discriminator_that_has_won_or_lost_is_told(right, step, said):
+    found = list(adversarial_findings({"level_1/told_apart": right}, 1, step, 20))
+    assert [said in sentence for sentence in found] == ([] if said is None else [True])
+    assert list(adversarial_findings({}, 1, step, 20)) == []
+
+
+def test_bfloat16_trains_too(store, tmp_path):
+    config = small.adversarial_config(3, start_share=0.0, precision="bfloat16")
+    assert small.run_codec(store, tmp_path, config)
