@@ -28,7 +28,7 @@ class Described:
     @cached_property
     def of_tracks(self) -> list[Int[Tensor, " member"]]:
         """The items of each track, in the order of the tracks' numbers."""
-        return [(self.tracks == track).nonzero()[:, 0] for track in self.tracks.unique()]
+        return [(self.tracks == track).nonzero()[:, 0] for track in torch.unique(self.tracks)]
 
     def items(self, drawn: Int[Tensor, " drawn"]) -> Int[Tensor, " item"]:
         """The items of the tracks at these places of `of_tracks`, as often as they are named."""
@@ -39,6 +39,9 @@ class Described:
         items = self.items(drawn)
         return Described(self.features[items], self.tracks[items])
 
+
+LEAST_TRACKS = 5
+"""Of fewer tracks, too many draws hold a single one over and over."""
 
 Measure = Callable[[Described, Described], float]
 """A distance of two sets."""
@@ -68,14 +71,15 @@ def kernel_distance(one: Described, other: Described) -> float:
 
     Within a set only pieces of different tracks are paired, so that neither a piece drawn twice nor the likeness of
     the pieces of one track counts. Around 0, on either side, for two draws of the same music. The features are taken
-    as they are: bring them to a scale of about 1 first. Each set needs at least two tracks.
+    as they are: bring them to a scale of about 1 first. A set of a single track counts as one that never varies.
     """
     between = _kernel(one.features, other.features).mean()
     return float(_within(one) + _within(other) - 2 * between)
 
 
 def distance(measure: Measure, one: Described, other: Described, *, draws: int = 200, seed: int = 0) -> Estimate:
-    """`measure` with the interval of other draws of the tracks of either set."""
+    """`measure` with the interval of other draws of the tracks of either set, five or more in each."""
+    assert min(len(one.of_tracks), len(other.of_tracks)) >= LEAST_TRACKS, "an interval needs more tracks"
     return bootstrap_two(
         len(one.of_tracks),
         len(other.of_tracks),
@@ -142,7 +146,7 @@ def _kernel(
 
 def _within(these: Described) -> Tensor:
     apart = these.tracks[:, None] != these.tracks
-    if not apart.any():  # a draw of one track only: nothing differs in it
+    if not apart.any():  # a single track
         return _kernel(these.features, these.features).mean()
     return _kernel(these.features, these.features)[apart].mean()
 

@@ -32,7 +32,8 @@ def loudness(audio: Float[Tensor, "channel sample"], sample_rate: int) -> float:
 
 
 def _lufs(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    return _OFFSET + 10 * power.log10()
+    level: Tensor = _OFFSET + 10 * power.log10()
+    return level
 
 
 def _weighted(audio: Float[Tensor, "channel sample"], sample_rate: int) -> Float[Tensor, "channel sample"]:
@@ -43,7 +44,8 @@ def _weighted(audio: Float[Tensor, "channel sample"], sample_rate: int) -> Float
     response = torch.ones_like(turn)
     for over, under in (_shelf(sample_rate), _high_pass(sample_rate)):
         response = response * _polynomial(over, turn) / _polynomial(under, turn)
-    return torch.fft.irfft(torch.fft.rfft(audio, size) * response, size)[:, :samples]
+    weighted: Tensor = torch.fft.irfft(torch.fft.rfft(audio, size) * response, size)
+    return weighted[:, :samples]
 
 
 def _polynomial(factors: tuple[float, float, float], turn: Tensor) -> Tensor:

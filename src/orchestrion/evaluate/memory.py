@@ -164,7 +164,8 @@ def nearest_passage(
 
 def _stretches(frames: Float[Tensor, "frame 12"], window: int) -> Float[Tensor, "place value"]:
     """Every stretch as one row of length 1 where no frame is silent, shorter where some are."""
-    return frames.unfold(0, window, 1).flatten(1) / window**0.5
+    rows: Tensor = frames.unfold(0, window, 1).flatten(1) / window**0.5
+    return rows
 
 
 @dataclass(frozen=True)

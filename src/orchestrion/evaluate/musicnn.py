@@ -94,7 +94,7 @@ def embed(network: MusiCNN, audio: Float[Tensor, "channel sample"], sample_rate:
     count = len(mel) // PATCH_FRAMES
     if not count:
         raise UserError("the audio is shorter than 3 seconds", "give longer music")
-    found: Tensor = network(mel[: count * PATCH_FRAMES].unflatten(0, (count, PATCH_FRAMES)))
+    found: Tensor = network(mel[: count * PATCH_FRAMES].reshape(count, PATCH_FRAMES, NUM_BANDS))
     return found
 
 
