@@ -18,6 +18,7 @@ from orchestrion.evaluate.interval import Estimate, bootstrap, mean
 WINDOW_SECONDS = 4
 """Passages that are compared by chroma last so long."""
 
+_LEAST_MOVED = 0.25  # of the energy of a stretch of chroma
 _SEED = 1  # of the numbers that stand for codes in hashes
 _LENGTHS_KEPT = 16  # sorted hashes take 16 bytes for each code and length; songs ask for much the same lengths
 _BASE = 6_364_136_223_846_793_005  # odd, so that its powers do not vanish modulo 2**64
@@ -25,7 +26,10 @@ _BASE = 6_364_136_223_846_793_005  # odd, so that its powers do not vanish modul
 
 @dataclass(frozen=True)
 class Run:
-    """`length` codes from `song_start` on in a song are those from `start` on in the track of this number."""
+    """`length` codes from frame `song_start` on in a song are those from frame `start` on in the track of this number.
+
+    A code that is held counts once, however long: silences and drones are no memory.
+    """
 
     length: int
     song_start: int
@@ -38,12 +42,12 @@ class CodeIndex:
 
     def __init__(self, tracks: Sequence[Int[Tensor, " _"]], codebook_size: int) -> None:
         """`tracks` without codes are allowed; not all may be empty."""
-        self._codes = torch.cat(list(tracks))
+        told = [_changes(track) for track in tracks]
+        self._codes, self._frames = torch.cat([codes for codes, _ in told]), torch.cat([frames for _, frames in told])
         assert len(self._codes), "no codes to look in"
-        lengths = torch.tensor([len(track) for track in tracks], device=self._codes.device)
+        lengths = torch.tensor([len(codes) for codes, _ in told], device=self._codes.device)
         self._ends = lengths.cumsum(0)
-        self._starts = self._ends - lengths
-        track = torch.arange(len(tracks), device=self._codes.device).repeat_interleave(lengths)
+        track = torch.arange(len(told), device=self._codes.device).repeat_interleave(lengths)
         self._left = self._ends[track] - torch.arange(len(self._codes), device=self._codes.device)
         rng = torch.Generator().manual_seed(_SEED)
         self._numbers = torch.randint(-(2**62), 2**62, (codebook_size,), generator=rng).to(self._codes)
@@ -56,10 +60,11 @@ class CodeIndex:
         looked up by a hash of 64 bits among all of that length.
         """
         best = Run(0, 0, 0, 0)
-        low, high = 0, min(len(song), int(self._left.max()))
+        codes, frames = _changes(song)
+        low, high = 0, min(len(codes), int(self._left.max()))
         length = min(high, 8)
         while low < high:
-            found = self._shared(song, length)
+            found = self._shared(codes, frames, length)
             if found is None:
                 high = length - 1
             else:
@@ -68,7 +73,7 @@ class CodeIndex:
             length = min(2 * low, high) if found is not None and 2 * low <= high else (low + high + 1) // 2
         return best
 
-    def _shared(self, song: Int[Tensor, " frame"], length: int) -> Run | None:
+    def _shared(self, song: Int[Tensor, " change"], frames: Int[Tensor, " change"], length: int) -> Run | None:
         """A run of exactly this length."""
         known, places = self._hashes_of(length)
         asked = _hashes(self._numbers[song], length)
@@ -81,7 +86,7 @@ class CodeIndex:
         same = torch.equal(self._codes[place : place + length], song[song_start : song_start + length])
         assert same, "two runs of codes have the same hash of 64 bits"
         track = int(torch.searchsorted(self._ends, place, right=True))
-        return Run(length, song_start, track, place - int(self._starts[track]))
+        return Run(length, int(frames[song_start]), track, int(self._frames[place]))
 
     def _hashes_of(self, length: int) -> tuple[Tensor, Tensor]:
         """Sorted hashes of all runs of a length within a track, and where the runs begin."""
@@ -92,6 +97,12 @@ class CodeIndex:
             known, order = _hashes(self._numbers[self._codes], length)[inside].sort(stable=True)
             self._sorted[length] = known, inside[order]
         return self._sorted[length]
+
+
+def _changes(codes: Int[Tensor, " frame"]) -> tuple[Int[Tensor, " change"], Int[Tensor, " change"]]:
+    """Codes that differ from the one before, and the frames at which they begin."""
+    values, held = torch.unique_consecutive(codes, return_counts=True)
+    return values, held.cumsum(0) - held
 
 
 def _hashes(numbers: Int[Tensor, " frame"], length: int) -> Int[Tensor, " place"]:
@@ -140,14 +151,14 @@ def nearest_passage(
 ) -> Passage:
     """The likest pair of stretches in a song and any track, over all places and twelve transpositions.
 
-    Takes what `chroma.chroma` gives; the likeness is the mean correlation of the frames. A song or track shorter than a
-    stretch is an error for the song and left out for a track.
+    Takes what `chroma.chroma` gives; the likeness is the correlation of how the two move around their means. Stretches
+    that hardly move, held chords and silence, resemble nothing. Tracks shorter than a stretch are left out.
     """
     window = round(seconds * FRAMES_PER_SECOND)
     assert len(song) >= window, "the song is shorter than a passage"
     asked = torch.cat([_stretches(song.roll(-semitones, 1), window) for semitones in range(12)])
     places = len(asked) // 12
-    best = Passage(-1.0, 0.0, 0, 0.0, 0)
+    best = Passage(0.0, 0.0, 0, 0.0, 0)
     for number, track in enumerate(tracks):
         if len(track) < window:
             continue
@@ -163,9 +174,12 @@ def nearest_passage(
 
 
 def _stretches(frames: Float[Tensor, "frame 12"], window: int) -> Float[Tensor, "place value"]:
-    """Every stretch as one row of length 1 where no frame is silent, shorter where some are."""
-    rows: Tensor = frames.unfold(0, window, 1).flatten(1) / window**0.5
-    return rows
+    """Every stretch as one row: how its chroma moves around its mean, of length 1; or 0 where it hardly moves."""
+    rows = frames.unfold(0, window, 1)
+    moved = (rows - rows.mean(2, keepdim=True)).flatten(1)
+    size = moved.norm(dim=1, keepdim=True)
+    least = (_LEAST_MOVED * window) ** 0.5
+    return torch.where(size >= least, moved / size.clamp_min(least), torch.zeros_like(moved))
 
 
 @dataclass(frozen=True)
