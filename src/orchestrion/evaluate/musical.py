@@ -73,7 +73,7 @@ def tempo(mono: Float[Tensor, " sample"], sample_rate: int) -> float:
     size = 2 ** math.ceil(math.log2(2 * len(centred)))
     alike = torch.fft.irfft(torch.fft.rfft(centred, size).abs().square())
     rate = sample_rate / _ONSET_HOP
-    lags = torch.arange(math.floor(60 * rate / _FASTEST), math.ceil(60 * rate / _SLOWEST) + 1)
+    lags = torch.arange(math.floor(60 * rate / _FASTEST), math.ceil(60 * rate / _SLOWEST) + 1, device=mono.device)
     assert len(centred) > lags[-1] + 1, "too short for a slow beat"
     beats = 60 * rate / lags
     preferred = (-0.5 * ((beats / _USUAL_TEMPO).log2() / _OCTAVES).square()).exp()
