@@ -24,6 +24,7 @@ from orchestrion.codec import Codec
 from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeBatch, CodeStore
+from orchestrion.evaluate.distance import frechet
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told
 from orchestrion.nn.fast import quantized
@@ -88,13 +89,6 @@ def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"
     down = (edges[2:, None] - places) / (edges[2:] - edges[1:-1])[:, None]
     bands = (torch.minimum(up, down).clamp(min=0) @ spectrum + 1e-3).log()
     return torch.cat([bands.mean(2), bands.std(2)], 1).double()
-
-
-def frechet(one: Tensor, other: Tensor) -> float:
-    """The Frechet distance of two normal distributions fitted to rows (Dowson & Landau 1982)."""
-    first, second = torch.cov(one.T), torch.cov(other.T)
-    roots = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
-    return float((one.mean(0) - other.mean(0)).square().sum() + first.trace() + second.trace() - 2 * roots)
 
 
 def interval(count: int, measure: Callable[[Tensor], float], draws: int = DRAWS) -> tuple[float, float]:

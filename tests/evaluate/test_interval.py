@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orchestrion.evaluate.interval import bootstrap, mean
+from orchestrion.evaluate.interval import bootstrap, bootstrap_two, mean
 
 
 def test_the_value_is_the_statistic_of_each_item_once():
@@ -30,3 +30,12 @@ def test_more_items_make_narrower_intervals():
 def test_nothing_has_no_mean():
     with pytest.raises(AssertionError, match="nothing"):
         mean(torch.zeros(0))
+
+
+def test_two_sets_are_drawn_independently_and_the_interval_stands_around_the_value(rng):
+    one, other = torch.randn(60, generator=rng), torch.randn(40, generator=rng) + 2
+    found = bootstrap_two(60, 40, lambda drawn, other_drawn: float(other[other_drawn].mean() - one[drawn].mean()))
+    assert found.value == pytest.approx(float(other.mean() - one.mean()))
+    expected = (1 / 60 + 1 / 40) ** 0.5
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(expected, rel=0.25)
+    assert found.low < found.value < found.high

@@ -33,9 +33,41 @@ def bootstrap(
     found = torch.tensor(
         [statistic(torch.randint(count, (count,), generator=rng)) for _ in range(draws)], dtype=torch.float64
     )
+    return _estimate(statistic(torch.arange(count)), found)
+
+
+def bootstrap_two(
+    count: int,
+    other_count: int,
+    statistic: Callable[[Int[Tensor, " drawn"], Int[Tensor, " other_drawn"]], float],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Estimate:
+    """As `bootstrap`, of two sets that are drawn from independently, for how far they are apart.
+
+    Items that are drawn twice make sets look further apart than they are. The draws are therefore shifted so that
+    their mean is the value; the lower end of a distance may then be below 0.
+    """
+    assert count > 0 and other_count > 0, "a distance from nothing"
+    rng = torch.Generator().manual_seed(seed)
+    found = torch.tensor(
+        [
+            statistic(
+                torch.randint(count, (count,), generator=rng), torch.randint(other_count, (other_count,), generator=rng)
+            )
+            for _ in range(draws)
+        ],
+        dtype=torch.float64,
+    )
+    value = statistic(torch.arange(count), torch.arange(other_count))
+    return _estimate(value, found - found.mean() + value)
+
+
+def _estimate(value: float, found: Float[Tensor, " draw"]) -> Estimate:
     tail = (1 - _SHARE) / 2
     low, high = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=found.dtype)).tolist()
-    return Estimate(float(statistic(torch.arange(count))), low, high)
+    return Estimate(float(value), low, high)
 
 
 def mean(values: Float[Tensor, " item"], *, draws: int = DRAWS, seed: int = 0) -> Estimate:
