@@ -66,21 +66,21 @@ def test_until_the_phase_begins_the_run_is_one_without(store, run, tmp_path):
     assert not (tmp_path / "checkpoint" / "recipe.safetensors").exists()
 
 
-def test_the_term_is_zero_and_its_gradient_a_share_of_the_reconstructions(store):
+def test_the_loss_is_as_large_and_its_gradient_has_a_share_for_the_discriminator(store):
     config = small.adversarial_config(4, start_share=0.0)
     recipe = CodecRecipe(config, store, small.CPU)
     recipe.codec.train()
     audio = store.batch(0, batch_size=2, num_samples=recipe.chunk_samples, seed=0)
     outputs = recipe.codec(audio, torch.Generator().manual_seed(0))
+    own = [torch.autograd.grad(o.reconstruction.total, o.audio, retain_graph=True)[0] for o in outputs]
     before = {name: value.clone() for name, value in recipe.tensors().items()}
-    terms, numbers = recipe.adversary.losses(0, audio, outputs)
-    for term, output in zip(terms, outputs, strict=True):
-        assert float(term.detach()) == 0
-        (own,) = torch.autograd.grad(output.reconstruction.total, output.audio, retain_graph=True)
-        (other,) = torch.autograd.grad(term, output.audio, retain_graph=True)
-        torch.testing.assert_close(other.norm(), config.adversarial.weight * own.norm())
-    torch.stack(terms).sum().backward()
-    assert all(weight.grad is not None for level in recipe.codec.levels for weight in level.decoder.parameters())
+    losses, numbers = recipe.adversary.losses(0, audio, outputs)
+    for loss, output, alone in zip(losses, outputs, own, strict=True):
+        torch.testing.assert_close(loss, output.loss)
+        (both,) = torch.autograd.grad(loss, output.audio, retain_graph=True)
+        torch.testing.assert_close((both - alone).norm(), config.adversarial.weight * alone.norm())
+    torch.stack(losses).sum().backward()
+    assert all(weight.grad is not None for weight in recipe.codec.parameters())
     after = recipe.tensors()
     assert all(not torch.equal(after[name], value) for name, value in before.items() if name.endswith("original1"))
     assert 0 <= numbers["level_0/told_apart"] <= 1

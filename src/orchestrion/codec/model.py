@@ -23,12 +23,13 @@ WINDOW_SECONDS = 10.0
 
 
 class LevelOutput(NamedTuple):
-    """What one level makes of a training batch."""
+    """What one level makes of a training batch; `loss` is that of the reconstruction and that of the quantizer."""
 
     audio: Float[Tensor, "batch channel sample"]
     codes: Int[Tensor, "batch frame"]
     loss: Float[Tensor, ""]
     reconstruction: ReconstructionLoss
+    quantizer_loss: Float[Tensor, ""]
     commitment: Float[Tensor, ""]
     revived: int
 
@@ -197,10 +198,15 @@ class Codec(nn.Module):
             restored = part.decoder(quantized.vectors).float()
             with torch.autocast(audio.device.type, enabled=False):
                 reconstruction = reconstruction_loss(audio, restored, self.config.loss, self.config.sample_rate)
-            loss = reconstruction.total + self.config.loss.commitment * quantized.commitment
-            loss = loss + self.config.loss.attraction * quantized.attraction
+            weights = self.config.loss
+            quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction
+            loss = reconstruction.total + quantizer_loss
             revived = 0
             if moving is not None:
                 revived = part.codebook.update(vectors.detach(), quantized.codes, moving)
-            outputs.append(LevelOutput(restored, quantized.codes, loss, reconstruction, quantized.commitment, revived))
+            outputs.append(
+                LevelOutput(
+                    restored, quantized.codes, loss, reconstruction, quantizer_loss, quantized.commitment, revived
+                )
+            )
         return outputs

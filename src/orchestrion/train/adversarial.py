@@ -28,12 +28,13 @@ class Adversary:
     def losses(
         self, step: int, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput]
     ) -> tuple[list[Float[Tensor, ""]], dict[str, Tensor | float]]:
-        """A term for each level's loss, and numbers for the log; the discriminators take their step.
+        """Each level's loss, to be used in the place of its own, and numbers for the log; discriminators take a step.
 
-        A term is zero and has the gradient of what the discriminators, as they were, say of the sound: its length is
-        `weight` times that of the reconstruction's gradient (as Défossez et al. 2022, section 3.4, balance theirs).
+        A loss is as large as the level's own. Its gradient has beside that of the reconstruction what the
+        discriminators, as they were, say of the sound, made `weight` times as long (as Défossez et al. 2022, section
+        3.4, balance theirs). Both are taken here, so the reconstruction of `outputs` has no gradient afterwards.
         """
-        terms: list[Tensor] = []
+        losses: list[Tensor] = []
         metrics: dict[str, Tensor | float] = {}
         for level, (discriminator, output) in enumerate(zip(self.levels, outputs, strict=True)):
             made_audio = output.audio.detach().requires_grad_()
@@ -45,10 +46,10 @@ class Adversary:
                 (wanted,) = torch.autograd.grad(
                     fooling + self.config.features * features, made_audio, retain_graph=True
                 )
-                (other,) = torch.autograd.grad(output.reconstruction.total, output.audio, retain_graph=True)
+                (other,) = torch.autograd.grad(output.reconstruction.total, output.audio)
                 balance = self.config.weight * other.norm() / wanted.norm().clamp_min(1e-12)
-                felt = (balance * wanted * output.audio).sum()
-                terms.append(felt - felt.detach())
+                felt = ((other + balance * wanted) * output.audio).sum()
+                losses.append(output.quantizer_loss + output.reconstruction.total.detach() + felt - felt.detach())
                 own = list(discriminator.parameters())
                 for weight, gradient in zip(own, torch.autograd.grad(telling, own), strict=True):
                     weight.grad = gradient
@@ -59,7 +60,7 @@ class Adversary:
                 f"level_{level}/told_apart": told_apart(true, made),
             }
         self.optimizer.step(step - self.first)
-        return terms, metrics
+        return losses, metrics
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, by names."""

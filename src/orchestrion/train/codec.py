@@ -124,8 +124,8 @@ class CodecRecipe:
                 metrics[f"level_{level}/train_mel"] = output.reconstruction.mel.detach()
         losses = [output.loss for output in outputs]
         if self.adversary and step >= self.adversary.first:
-            terms, numbers = self.adversary.losses(step, audio, outputs)
-            losses, metrics = losses + terms, metrics | numbers
+            losses, numbers = self.adversary.losses(step, audio, outputs)
+            metrics |= numbers
         return StepResult(torch.stack(losses).sum(), metrics)
 
     def validate(self) -> dict[str, float]:
