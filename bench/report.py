@@ -21,7 +21,6 @@ SECTIONS = {
     "codec_speed": "The codec's speed",
     "upsampling": "Parallel upsampling",
     "compose": "Composing",
-    "codec": "The codec's sound",
     "codec_ablation": "What each part of the codec's training is worth",
     "published": "The published models beside their peers",
     "full_size": "A full-size published model",

@@ -23,6 +23,7 @@ COMMANDS = {
     "data": "orchestrion.cli.data:data",
     "train": "orchestrion.cli.train:train",
     "encode": "orchestrion.cli.train:encode",
+    "evaluate": "orchestrion.cli.evaluate:evaluate",
 }
 
 

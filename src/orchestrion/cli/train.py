@@ -72,7 +72,7 @@ def codec(
     place = _place(device, threads)
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(preset).codec)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
-    store = _prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
+    store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     config = with_scales(config, store)
     begin_run(folder, "codec", config, {"tracks": store.data_hash})
     for sentence in audio_findings(store):
@@ -180,7 +180,7 @@ def encode(
 
     place = _place(device, threads)
     info = read_model(model)
-    store = _prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
+    store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
     codec_on_place = load_codec(model, info).to(place)
     with _bar("encoding") as update:
         for encoded in encode_tracks(
@@ -237,7 +237,7 @@ def _settled(training: Any, steps: int | None, place: "torch.device", folder: Pa
     return chosen.model_copy(update={"precision": before}) if before else settled(chosen, place)
 
 
-def _prepared(
+def prepared(
     manifest: Path, cache: Path | None, sample_rate: int, channels: int, artist_balance: float = 0.5
 ) -> "TrackStore":
     """The decoded audio of the manifest's tracks, decoded now where it is not yet."""

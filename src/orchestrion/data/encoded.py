@@ -195,13 +195,20 @@ class CodeStore:
 
         A rest shorter than a window is left out; `max_windows` keeps so many, evenly spread.
         """
+        chunks = self._validation_chunks(level, context_frames, max_windows)
+        for start in range(0, len(chunks), batch_size):
+            yield self._cut(chunks[start : start + batch_size], level, context_frames)
+
+    def validation_tracks(self, level: int, context_frames: int, *, max_windows: int | None = None) -> list[int]:
+        """The place in `shards` of the track that each window of `validation_batches` is cut from."""
+        return [chunk.track for chunk in self._validation_chunks(level, context_frames, max_windows)]
+
+    def _validation_chunks(self, level: int, context_frames: int, max_windows: int | None) -> list[Chunk]:
         self._ratio_fits(level, context_frames)
         indices = self.indices("validation")
         lengths = [self._length(self.shards[index], level, context_frames) for index in indices]
         limit = sum(lengths) if max_windows is None else max_windows
-        chunks = [Chunk(indices[chunk.track], chunk.start) for chunk in spread(lengths, context_frames, limit)]
-        for start in range(0, len(chunks), batch_size):
-            yield self._cut(chunks[start : start + batch_size], level, context_frames)
+        return [Chunk(indices[chunk.track], chunk.start) for chunk in spread(lengths, context_frames, limit)]
 
     def codes(self, index: int, level: int, start: int = 0, stop: int | None = None) -> Int[Tensor, " frame"]:
         """Codes of one track at one level, from frame `start` up to `stop` or to the end."""

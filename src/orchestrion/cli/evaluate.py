@@ -1,0 +1,242 @@
+"""`orchestrion evaluate`: a report of how good a model is."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrion.cli.options import open_jukebox
+from orchestrion.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrion.data.encoded import CodeStore
+    from orchestrion.data.tracks import TrackStore
+    from orchestrion.evaluate.report import Section
+    from orchestrion.evaluate.songs import Piece
+    from orchestrion.jukebox import Jukebox, Song
+
+PARTS = ("codec", "priors", "songs")
+CODEC_SECONDS = 10.0
+Say = Callable[[str], None]
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The music that the model learned from, as it was scanned.",
+)
+@click.option(
+    "--codes",
+    type=click.Path(path_type=Path),
+    help="Its codes by the model's codec (orchestrion encode), for priors and songs.",
+)
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for decoded audio.  [default: beside MANIFEST]")
+@click.option(
+    "--parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    default=PARTS,
+    help="Only these; may be given several times.  [default: all]",
+)
+@click.option("--clips", default=10, show_default=True, type=click.IntRange(min=1), help="Held-out clips of 10 s.")
+@click.option("--windows", type=click.IntRange(min=1), help="Held-out windows of each level.  [default: all]")
+@click.option("--songs", "num_songs", default=64, show_default=True, type=click.IntRange(min=5), help="To compose.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=13.0), help="Of each song.")
+@click.option("--no-opus", is_flag=True, help="Leave Opus out, which needs opus-tools.")
+@click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, …; auto takes an accelerator if there is one."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the report.")
+@click.option("--force", is_flag=True, help="Replace the report if there is one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
+def evaluate(
+    model: str,
+    manifest: Path,
+    codes: Path | None,
+    cache: Path | None,
+    parts: tuple[str, ...],
+    clips: int,
+    windows: int | None,
+    num_songs: int,
+    seconds: float,
+    no_opus: bool,
+    device: str,
+    threads: int | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Judge MODEL on music that it did not learn from: a page to read and hear, and its figures as JSON.
+
+    Every figure has the interval that holds 95 % of its draws. Songs are unpicked: seeds 1, 2, 3 … and the artists of
+    the training music in turn. They are kept beside the page, and composed once.
+    """
+    if codes is None and set(parts) - {"codec"}:
+        raise UserError(
+            "priors and songs are judged by the codes of the music", "give them with --codes, or --parts codec"
+        )
+    from orchestrion.evaluate.opus import check_tools
+    from orchestrion.evaluate.report import FIGURES, PAGE, write_report
+    from orchestrion.files import check_writable, refuse_overwrite
+
+    if "codec" in parts and not no_opus:
+        check_tools()
+    if "songs" in parts:
+        from orchestrion.evaluate.musicnn import installed
+
+        installed()
+    refuse_overwrite(output / PAGE, force)
+    jukebox = open_jukebox(model, device=device, dtype="float32", weights="auto", compiled=None, threads=threads)
+    store = None if codes is None else _codes(codes, jukebox)
+    check_writable(output)
+    from orchestrion.cli.train import prepared
+
+    heard = prepared(manifest, cache, jukebox.info.codec.sample_rate, jukebox.info.codec.channels)
+    if not heard.indices("validation"):
+        raise UserError("no track of the music fell to validation, so nothing is held out", "add more tracks")
+    sections: list[Section] = []
+
+    def say(what: str) -> None:
+        if not quiet:
+            click.echo(what, err=True)
+
+    if "codec" in parts:
+        say("the codec")
+        sections.append(_codec(jukebox, heard, clips, output, opus=not no_opus))
+    if "priors" in parts and store is not None:
+        say("the priors")
+        sections.append(_priors(jukebox, store, windows))
+    if "songs" in parts and store is not None:
+        sections += _songs(jukebox, heard, store, num_songs, seconds, output, say)
+    page = write_report(output, f"How good is {jukebox.info.name}?", _about(jukebox), sections)
+    click.echo((output / FIGURES).read_text(encoding="utf-8") if as_json else page)
+
+
+def _about(jukebox: "Jukebox") -> str:
+    import torch
+
+    from orchestrion.version import __version__
+
+    return (
+        f"The model {jukebox.info.name} judged on tracks that it did not learn from, by orchestrion {__version__} with "
+        f"torch {torch.__version__}. In brackets: 95 % of bootstrap draws."
+    )
+
+
+def _codes(folder: Path, jukebox: "Jukebox") -> "CodeStore":
+    from orchestrion.checkpoints.folder import CODEC
+    from orchestrion.data.encoded import CodeStore
+
+    store = CodeStore(folder, jukebox.info.vocabulary)
+    if store.codec_hash != jukebox.info.sha256.get(CODEC):
+        raise UserError(
+            f"the codes in {folder} were not made by the codec of {jukebox.info.name}",
+            "encode the music with it: orchestrion encode MANIFEST --codec MODEL",
+        )
+    return store
+
+
+def _codec(jukebox: "Jukebox", heard: "TrackStore", clips: int, output: Path, *, opus: bool) -> "Section":
+    from dataclasses import replace
+
+    import torch
+
+    from orchestrion.audio import io
+    from orchestrion.checkpoints.folder import load_codec
+    from orchestrion.codes import Codes
+    from orchestrion.evaluate.codec import KILOBITS, codec_section
+    from orchestrion.evaluate.report import Sound
+
+    grid = jukebox.info.grid
+    samples = grid.whole(grid.num_samples(CODEC_SECONDS))
+    chosen = next(heard.validation_batches(clips, samples, max_chunks=clips)).to(jukebox.device)
+    codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
+    heard_as = {"The first clip as it is": chosen[0]}
+    with torch.inference_mode():
+        codes = codec.encode(chosen[:1])
+        for level in range(grid.num_levels):
+            alone = Codes.empty(grid).replace(level, codes[level])
+            heard_as[f"The first clip through level {level}"] = codec.decode(alone, level)[0]
+    sounds = []
+    for number, (title, audio) in enumerate(heard_as.items()):
+        path = output / "clips" / f"clip-{number}.ogg"
+        path.parent.mkdir(exist_ok=True)
+        io.write(path, audio.cpu(), grid.sample_rate)
+        sounds.append(Sound(title, str(path.relative_to(output))))
+    return replace(codec_section(codec, chosen, KILOBITS if opus else ()), sounds=tuple(sounds))
+
+
+def _priors(jukebox: "Jukebox", store: "CodeStore", windows: int | None) -> "Section":
+    from orchestrion.checkpoints.folder import load_prior
+    from orchestrion.evaluate.priors import measure_prior, priors_section
+
+    info = jukebox.info
+    levels = [level for level, config in enumerate(info.priors) if config is not None]
+    found = [
+        measure_prior(load_prior(jukebox.folder, info, level).to(jukebox.device).eval(), store, level, windows)
+        for level in levels
+    ]
+    return priors_section(found, {level: info.grid.frame_rate(level) for level in levels})
+
+
+def _songs(
+    jukebox: "Jukebox", heard: "TrackStore", store: "CodeStore", count: int, seconds: float, output: Path, say: Say
+) -> "list[Section]":
+    import torch
+
+    from orchestrion.evaluate import songs
+    from orchestrion.evaluate.memory import learned
+    from orchestrion.evaluate.musicnn import embed, open_musicnn
+    from orchestrion.evaluate.report import Section, Sound
+
+    network = open_musicnn()
+    rate, top = jukebox.info.codec.sample_rate, jukebox.info.grid.top
+    samples = round(seconds * rate)
+    training, held_out = (songs.pieces_of(heard, side, samples, count) for side in songs.SIDES)
+    made, codes, sounds = [], [], []
+    for piece, path, song in _composed(jukebox, training, count, seconds, output, say):
+        made.append(piece)
+        codes.append(song.codes[top][0])
+        name = f"Song {len(made)}: {piece.artist or 'nobody in particular'}, {piece.genre or 'no genre'}"
+        sounds.append(Sound(name, str(path.relative_to(output))))
+
+    def vectors(audio: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return embed(network, audio, rate)
+
+    say("the songs")
+    index, _ = learned(store, top)
+    held_codes = [window.codes[0] for window in store.validation_batches(1, top, len(codes[0]))]
+    memory, _ = songs.memory_section(index, held_codes, codes, [sound.title for sound in sounds])
+    return [
+        songs.distance_section(training, held_out, made, vectors, torch.Generator().manual_seed(0)),
+        songs.control_section(training, held_out, made, vectors),
+        songs.musical_section(held_out, made, rate),
+        memory,
+        Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),
+    ]
+
+
+def _composed(
+    jukebox: "Jukebox", training: "list[Piece]", count: int, seconds: float, output: Path, say: Say
+) -> "Iterator[tuple[Piece, Path, Song]]":
+    """Songs with the seeds from 1 on, the artists of the training pieces in turn; those that are there are kept."""
+    from orchestrion import Request
+    from orchestrion.evaluate.songs import Piece
+
+    asked = sorted({(piece.artist or "", piece.genre or "") for piece in training})
+    for number in range(count):
+        artist, genre = asked[number % len(asked)]
+        request = Request(seconds=seconds, artist=artist or None, genres=(genre,) if genre else (), seed=number + 1)
+        path = output / "songs" / f"song-{number + 1}.ogg"
+        say(f"song {number + 1} of {count}")
+        song = jukebox.compose(request, path.with_suffix(".song")).finish()
+        song.save(path)
+        yield Piece(song.audio, number, artist or None, genre or None), path, song

@@ -1,0 +1,209 @@
+"""Whole songs beside real music: distances, control, musical figures and memory, as sections of a report."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from orchestrion.data.chunks import spread
+from orchestrion.data.manifest import Split
+from orchestrion.data.tracks import TrackStore
+from orchestrion.evaluate.control import accuracy, learn
+from orchestrion.evaluate.distance import (
+    LEAST_TRACKS,
+    Described,
+    coverage,
+    distance,
+    frechet_distance,
+    kernel_distance,
+    with_noise,
+)
+from orchestrion.evaluate.interval import Estimate
+from orchestrion.evaluate.memory import CodeIndex, Remembered, remembered
+from orchestrion.evaluate.musical import compare, musical
+from orchestrion.evaluate.report import Cell, Section, Table
+
+SIDES: tuple[Split, Split] = ("train", "validation")
+NOISE_DECIBELS = 20.0
+_DISTANCES = (
+    "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
+    "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
+    "few. Intervals are of tracks and songs drawn again; the lower end may be below 0."
+)
+_CONTROL = (
+    "A classifier that learned from the training music names the artist or the genre, of held-out music and of songs "
+    "that were asked to be by an artist and of a genre. Chance is the best constant answer. Only labels with tracks on "
+    "the training side and in what is judged are counted."
+)
+_MUSICAL = "Each figure's mean over pieces, held-out and songs, and how far the distributions are apart in its unit."
+_MEMORY = (
+    "The longest run of codes of the top level that each piece shares with any training track; a code that is held "
+    "counts once. The limit is the longest run of held-out music in pieces of the same length: a song above it may "
+    "hold a copy and should be listened to. Below it nothing is proved."
+)
+
+Embed = Callable[[Float[Tensor, "channel sample"]], Float[Tensor, "patch width"]]
+"""Vectors of a piece of audio, one for each few seconds."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some seconds of music: of a real track of this number, or a song of its own."""
+
+    audio: Float[Tensor, "channel sample"]
+    track: int
+    artist: str | None
+    genre: str | None
+
+
+def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> list[Piece]:
+    """At most so many pieces of real music, evenly spread over the tracks of one side of the split.
+
+    Tracks that are shorter than a piece are left out.
+    """
+    indices = [index for index in store.indices(side) if store.tracks[index].num_samples >= num_samples]
+    chunks = spread([store.tracks[index].num_samples for index in indices], num_samples, most)
+    found = []
+    for chunk in chunks:
+        index = indices[chunk.track]
+        track = store.tracks[index].track
+        audio = store.audio(index, chunk.start, num_samples)
+        found.append(Piece(audio, index, track.artist, track.genres[0] if track.genres else None))
+    return found
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Pieces as vectors, each with its labels."""
+
+    described: Described
+    artists: tuple[str | None, ...]
+    genres: tuple[str | None, ...]
+
+    def of(self, chosen: Callable[[str | None], bool]) -> "Vectors":
+        """Those of the genres that `chosen` takes."""
+        kept = torch.tensor([place for place, genre in enumerate(self.genres) if chosen(genre)], dtype=torch.long)
+        return Vectors(
+            Described(self.described.features[kept], self.described.tracks[kept]),
+            tuple(self.artists[place] for place in kept.tolist()),
+            tuple(self.genres[place] for place in kept.tolist()),
+        )
+
+    @property
+    def num_tracks(self) -> int:
+        return len(self.described.of_tracks)
+
+
+def vectors(pieces: Sequence[Piece], embed: Embed) -> Vectors:
+    """What `embed` makes of each piece; all patches of a piece have its labels."""
+    found = [embed(piece.audio) for piece in pieces]
+    counts = [len(each) for each in found]
+    tracks = torch.tensor([piece.track for piece in pieces]).repeat_interleave(torch.tensor(counts))
+    artists = tuple(piece.artist for piece, count in zip(pieces, counts, strict=True) for _ in range(count))
+    genres = tuple(piece.genre for piece, count in zip(pieces, counts, strict=True) for _ in range(count))
+    return Vectors(Described(torch.cat(found), tracks), artists, genres)
+
+
+def distance_section(
+    training: Sequence[Piece], held_out: Sequence[Piece], songs: Sequence[Piece], embed: Embed, rng: torch.Generator
+) -> Section:
+    """Songs, and real music of other kinds, beside held-out music; and whether songs keep to their labels.
+
+    Needs five tracks of each of the three.
+    """
+    learned, real, made = (vectors(pieces, embed) for pieces in (training, held_out, songs))
+    noisy = vectors(
+        [Piece(with_noise(one.audio, NOISE_DECIBELS, rng), one.track, one.artist, one.genre) for one in held_out], embed
+    )
+    center, scale = learned.described.features.mean(0), learned.described.features.std(0).clamp_min(1e-6)
+    learned, real, made, noisy = (_standard(each, center, scale) for each in (learned, real, made, noisy))
+    rows: list[tuple[Cell, ...]] = [
+        _distances("the songs", made, real),
+        _distances("real: training tracks", learned, real),
+        _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", noisy, real),
+    ]
+    genres = sorted({genre for genre in learned.genres if genre})
+    for genre in genres:
+        own, others = learned.of(lambda one, genre=genre: one == genre), real.of(lambda one, genre=genre: one != genre)
+        if min(own.num_tracks, others.num_tracks) >= LEAST_TRACKS:
+            rows.append(_distances(f"real: {genre}, to held-out music of other genres", own, others))
+    covered, flattered = coverage(real.described, made.described), coverage(real.described, learned.described)
+    tables = (
+        Table(("", "tracks", "Frechet distance", "kernel distance"), tuple(rows), decimals=3),
+        Table(
+            ("", "precision", "recall"),
+            (
+                ("the songs", covered.precision, covered.recall),
+                ("training tracks", flattered.precision, flattered.recall),
+            ),
+        ),
+    )
+    return Section("Songs beside real music", _DISTANCES, tables)
+
+
+def control_section(
+    training: Sequence[Piece], held_out: Sequence[Piece], songs: Sequence[Piece], embed: Embed
+) -> Section:
+    """Whether songs sound like the artist and the genre that were asked for."""
+    learned, real, made = (vectors(pieces, embed) for pieces in (training, held_out, songs))
+    rows: list[tuple[Cell, ...]] = []
+    for what in ("artist", "genre"):
+        known = [label or "" for label in (learned.artists if what == "artist" else learned.genres)]
+        enough = {label for label, count in Counter(known).items() if label and count > 1}
+        kept = torch.tensor([place for place, label in enumerate(known) if label in enough])
+        if len(enough) < 2:
+            continue
+        classifier = learn(learned.described.features[kept], [known[place] for place in kept.tolist()])
+        for name, judged in (("held-out music", real), ("the songs", made)):
+            labels = [label or "" for label in (judged.artists if what == "artist" else judged.genres)]
+            places = torch.tensor([place for place, label in enumerate(labels) if label in enough], dtype=torch.long)
+            if not len(places):
+                continue
+            part = Described(judged.described.features[places], judged.described.tracks[places])
+            found = accuracy(classifier, part, [labels[place] for place in places.tolist()])
+            rows.append((f"{what}, {name}", len(enough), len(part.of_tracks), found.found, found.chance))
+    return Section("Artist and genre", _CONTROL, (Table(("", "labels", "pieces", "accuracy", "chance"), tuple(rows)),))
+
+
+def musical_section(held_out: Sequence[Piece], songs: Sequence[Piece], sample_rate: int) -> Section:
+    """Musical figures of the first piece of each held-out track beside those of the songs."""
+    first = {piece.track: piece for piece in reversed(held_out)}
+    real, made = ([musical(piece.audio, sample_rate) for piece in pieces] for pieces in (first.values(), songs))
+    rows = tuple((one.name.replace("_", " "), one.one, one.other, one.apart) for one in compare(real, made))
+    return Section("As music", _MUSICAL, (Table(("", "held-out music", "the songs", "apart"), rows, decimals=3),))
+
+
+def memory_section(
+    index: CodeIndex,
+    held_out: Sequence[Int[Tensor, " frame"]],
+    songs: Sequence[Int[Tensor, " frame"]],
+    names: Sequence[str],
+) -> tuple[Section, Remembered]:
+    """Longest runs of top-level codes shared with the training music; `names` are those of the songs."""
+    runs = [torch.tensor([float(index.longest_run(codes).length) for codes in part]) for part in (held_out, songs)]
+    found = remembered(*runs)
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("held-out music", len(held_out), found.held_out, found.percentile, found.limit, None),
+        ("the songs", len(songs), found.songs, None, float(runs[1].max()), found.over),
+    )
+    above = ", ".join(names[place] for place in found.which)
+    text = f"{_MEMORY}\n\nSongs above the limit: {above or 'none'}."
+    header = ("", "pieces", "codes shared", "99th percentile", "most", "share above the limit")
+    return Section("Memory", text, (Table(header, rows),)), found
+
+
+def _standard(given: Vectors, center: Tensor, scale: Tensor) -> Vectors:
+    features = (given.described.features - center) / scale
+    return Vectors(Described(features, given.described.tracks), given.artists, given.genres)
+
+
+def _distances(name: str, one: Vectors, other: Vectors) -> tuple[str, int, Estimate, Estimate]:
+    return (
+        name,
+        one.num_tracks,
+        distance(frechet_distance, one.described, other.described),
+        distance(kernel_distance, one.described, other.described),
+    )

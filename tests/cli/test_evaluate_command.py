@@ -1,0 +1,72 @@
+"""`orchestrion evaluate` on a tiny model, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from orchestrion.audio import io
+from orchestrion.cli.main import main
+from orchestrion.data.manifest import Track, content_hash, split, write_manifest
+
+SECONDS = 12.0
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with music on both sides of the split, a tiny model and its codes."""
+    folder = tmp_path_factory.mktemp("music")
+    tracks: list[Track] = []
+    rng = torch.Generator().manual_seed(0)
+    while len({split(track) for track in tracks}) < 2 or len(tracks) < 4:
+        path = folder / f"{len(tracks)}.wav"
+        io.write(path, 0.3 * torch.randn(1, round(SECONDS * tiny.SAMPLE_RATE), generator=rng), tiny.SAMPLE_RATE)
+        tracks.append(
+            Track(
+                path=path,
+                seconds=SECONDS,
+                sample_rate=tiny.SAMPLE_RATE,
+                channels=1,
+                artist="Bix",
+                content_hash=content_hash(path),
+            )
+        )
+    write_manifest(folder / "manifest.jsonl", tracks)
+    tiny.write_tiny_model(folder / "model", masked=(0,))
+    words = ["encode", folder / "manifest.jsonl", "--codec", folder / "model", "-o", folder / "codes"]
+    assert main([str(word) for word in words]) == 0
+    return folder
+
+
+def run(*words: str | Path) -> int:
+    return main([str(word) for word in words])
+
+
+def test_codec_and_priors_become_a_page_and_figures(music: Path, tmp_path: Path, capsys) -> None:
+    words = ["evaluate", music / "model", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]
+    words += ["--parts", "codec", "--parts", "priors", "--no-opus", "--clips", "1", "-o", tmp_path / "report"]
+    assert run(*words) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "report" / "index.html")
+    figures = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [section["title"] for section in figures["sections"]] == ["The codec", "The priors"]
+    first = (tmp_path / "report" / "report.json").read_bytes()
+
+    assert run(*words) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run(*words, "--force") == 0
+    assert (tmp_path / "report" / "report.json").read_bytes() == first
+
+
+def test_priors_need_codes(music: Path, tmp_path: Path, capsys) -> None:
+    assert run("evaluate", music / "model", "--manifest", music / "manifest.jsonl", "-o", tmp_path / "report") == 2
+    assert "--codes" in capsys.readouterr().err
+
+
+def test_codes_of_another_codec_are_refused(music: Path, tmp_path: Path, capsys) -> None:
+    tiny.write_tiny_model(tmp_path / "other", dtype=torch.float16)
+    words = ["evaluate", tmp_path / "other", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]
+    assert run(*words, "--parts", "priors", "-o", tmp_path / "report") == 2
+    assert "were not made by the codec" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

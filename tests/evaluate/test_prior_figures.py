@@ -1,0 +1,101 @@
+"""What is said of a prior, against what is known without one."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from orchestrion.codes import Codes
+from orchestrion.data.encoded import CodeStore, ShardWriter
+from orchestrion.data.manifest import Track
+from orchestrion.errors import UserError
+from orchestrion.evaluate.priors import measure_prior, pair_chances, priors_section, single_chances
+from orchestrion.grid import Grid
+from orchestrion.prior import Prior
+from orchestrion.prior.masked import MaskedPrior
+
+SIZE = tiny.CODEBOOK_SIZE
+STAY = 0.9
+
+
+def chain(length: int, rng: torch.Generator) -> torch.Tensor:
+    """Codes that stay with the chance `STAY`, and else become any, all alike."""
+    codes = torch.randint(SIZE, (length,), generator=rng)
+    stays = torch.rand(length, generator=rng) < STAY
+    for place in range(1, length):
+        if stays[place]:
+            codes[place] = codes[place - 1]
+    return codes
+
+
+@pytest.fixture
+def store(tmp_path: Path, rng: torch.Generator) -> CodeStore:
+    config = tiny.codec_config()
+    grid = Grid(config.sample_rate, config.hop_lengths)
+    writer = ShardWriter(tmp_path / "codes", grid, SIZE, "some codec")
+    for number in range(11):
+        track = Track(
+            path=Path(f"{number}.flac"),
+            seconds=10.0,
+            sample_rate=config.sample_rate,
+            channels=1,
+            artist="bix",
+            genres=("jazz",),
+            content_hash=f"{12 * number + (0 if number < 3 else 5):016x}",  # three are held out
+        )
+        codes = Codes.empty(grid).replace(1, chain(2400, rng)[None]).replace(0, chain(2400 * 4, rng)[None])
+        writer.add(track, codes, 2400 * 32)
+    writer.finish()
+    return CodeStore(tmp_path / "codes")
+
+
+def fresh(prior: Prior | MaskedPrior) -> Prior | MaskedPrior:
+    """Finds every code equally likely."""
+    return type(prior)(prior.config, torch.Generator().manual_seed(0)).eval()
+
+
+def test_pairs_come_near_the_entropy_of_a_chain(store: CodeStore) -> None:
+    again = STAY + (1 - STAY) / SIZE
+    other = (1 - STAY) / SIZE
+    rate = -again * math.log2(again) - (SIZE - 1) * other * math.log2(other)
+    found = measure_prior(fresh(tiny.prior(1)), store, 1)
+    assert found.single.value == pytest.approx(math.log2(SIZE), abs=0.1)
+    assert rate - 0.15 < found.pairs.value < rate + 0.15
+    assert found.pairs.low < found.pairs.value < found.pairs.high
+
+
+@pytest.mark.parametrize("prior", [tiny.prior, tiny.masked_prior])
+def test_a_fresh_prior_finds_every_code_equally_likely(store: CodeStore, prior) -> None:
+    found = measure_prior(fresh(prior(0)), store, 0, 6)
+    assert found.num_windows == 6
+    assert found.bits.value == found.unlabelled.value == pytest.approx(math.log2(SIZE), abs=1e-3)
+    assert len(found.places) == (16 if prior is tiny.prior else 0)
+    for place in found.places:
+        assert place.value == pytest.approx(math.log2(SIZE), abs=1e-3)
+
+
+def test_places_together_are_the_whole(store: CodeStore) -> None:
+    found = measure_prior(tiny.prior(0).eval(), store, 0)
+    assert sum(place.value for place in found.places) / len(found.places) == pytest.approx(found.bits.value, rel=1e-3)
+    assert found.bits.value != found.unlabelled.value
+
+
+def test_chances_are_distributions(store: CodeStore) -> None:
+    assert single_chances(store, 1).sum() == pytest.approx(1)
+    torch.testing.assert_close(pair_chances(store, 1).sum(1), torch.ones(SIZE).double())
+
+
+def test_windows_that_do_not_fit_are_a_persons_mistake(store: CodeStore) -> None:
+    prior = tiny.prior(1)
+    prior.config = prior.config.model_copy(update={"context_frames": 3000})
+    with pytest.raises(UserError, match="no held-out track is as long as a window of level 1"):
+        measure_prior(prior, store, 1)
+
+
+def test_the_section_has_a_row_and_a_line_for_each_level(store: CodeStore) -> None:
+    found = [measure_prior(fresh(tiny.prior(level)), store, level, 4) for level in (0, 1)]
+    section = priors_section(found, {0: 200.0, 1: 50.0})
+    assert [row[0] for row in section.tables[0].rows] == ["level 0", "level 1"]
+    assert [line[0] for line in section.plots[0].lines] == ["level 0", "level 1"]
