@@ -21,29 +21,17 @@ from torch import Tensor
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
+from orchestrion.evaluate.priors import pair_chances
 from orchestrion.nn.fast import quantized
 from orchestrion.prior import Conditions, Prior
 from peers.figures import timed
 from report import table
 
 DRAFTED = (1, 2, 4)
-UNSEEN = 8.0
-"""Weight of single codes among pairs, in pairs."""
 
 
 def told(batch: CodeBatch) -> Conditions:
     return Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
-
-
-def pairs(store: CodeStore, level: int, size: int) -> Float[Tensor, "before code"]:
-    """Chances of each code after each other one, in the training tracks."""
-    counts = torch.zeros(size * size)
-    for index in store.indices("train"):
-        codes = store.codes(index, level)
-        counts += torch.bincount(codes[:-1] * size + codes[1:], minlength=size * size)
-    table = counts.view(size, size)
-    single = table.sum(0) / table.sum()
-    return (table + UNSEEN * single) / (table.sum(1, keepdim=True) + UNSEEN)
 
 
 def kept(p: Float[Tensor, "*place code"], q: Float[Tensor, "*place code"]) -> float:
@@ -79,11 +67,11 @@ def main() -> None:
     info = read_model(folder)
     prior = load_prior(folder, info, given.level).eval()
     assert isinstance(prior, Prior), "only a prior that draws code by code can check a draft"
-    frames, size = prior.config.context_frames, prior.config.codebook_size
+    frames = prior.config.context_frames
     store = CodeStore(given.codes, info.vocabulary)
     batches = list(store.validation_batches(1, given.level, frames, max_windows=given.windows))
     chances = {"": [prior(batch.codes, told(batch)).softmax(-1) for batch in batches]}
-    follows = pairs(store, given.level, size)
+    follows = pair_chances(store, given.level).float()
     chances["pairs of codes"] = [
         torch.cat([follows.mean(0)[None], follows[batch.codes[0, :-1]]])[None] for batch in batches
     ]

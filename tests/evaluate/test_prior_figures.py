@@ -33,7 +33,7 @@ def chain(length: int, rng: torch.Generator) -> torch.Tensor:
 @pytest.fixture
 def store(tmp_path: Path, rng: torch.Generator) -> CodeStore:
     config = tiny.codec_config()
-    grid = Grid(config.sample_rate, config.hop_lengths)
+    grid = Grid(config.sample_rate, (8, 32))
     writer = ShardWriter(tmp_path / "codes", grid, SIZE, "some codec")
     for number in range(11):
         track = Track(

@@ -108,7 +108,7 @@ def pair_chances(store: CodeStore, level: int) -> Float[Tensor, "before code"]:
     return chances(counts + apart, best)
 
 
-def _pairs(store: CodeStore, level: int, indices: list[int]) -> Float[Tensor, "before code"]:
+def _pairs(store: CodeStore, level: int, indices: list[int]) -> Int[Tensor, "before code"]:
     size = store.codebook_size
     counts = torch.zeros(size * size, dtype=torch.long)
     for index in indices:
@@ -152,7 +152,8 @@ def _tracks(
     """The number of the track that each window is of."""
     places = list(store.validation_tracks(level, frames, max_windows=max_windows))
     assert len(places) == len(windows)
-    return torch.tensor(places).unique(return_inverse=True)[1]
+    numbers = {place: number for number, place in enumerate(sorted(set(places)))}
+    return torch.tensor([numbers[place] for place in places])
 
 
 def _clustered(values: Float[Tensor, "window frame"], tracks: Int[Tensor, " window"]) -> Estimate:

@@ -83,9 +83,11 @@ class Vectors:
     artists: tuple[str | None, ...]
     genres: tuple[str | None, ...]
 
-    def of(self, chosen: Callable[[str | None], bool]) -> "Vectors":
-        """Those of the genres that `chosen` takes."""
-        kept = torch.tensor([place for place, genre in enumerate(self.genres) if chosen(genre)], dtype=torch.long)
+    def of(self, genre: str, *, others: bool = False) -> "Vectors":
+        """Those of a genre, or all `others`."""
+        kept = torch.tensor(
+            [place for place, own in enumerate(self.genres) if (own == genre) != others], dtype=torch.long
+        )
         return Vectors(
             Described(self.described.features[kept], self.described.tracks[kept]),
             tuple(self.artists[place] for place in kept.tolist()),
@@ -127,7 +129,7 @@ def distance_section(
     ]
     genres = sorted({genre for genre in learned.genres if genre})
     for genre in genres:
-        own, others = learned.of(lambda one, genre=genre: one == genre), real.of(lambda one, genre=genre: one != genre)
+        own, others = learned.of(genre), real.of(genre, others=True)
         if min(own.num_tracks, others.num_tracks) >= LEAST_TRACKS:
             rows.append(_distances(f"real: {genre}, to held-out music of other genres", own, others))
     covered, flattered = coverage(real.described, made.described), coverage(real.described, learned.described)
