@@ -1,5 +1,6 @@
 """`orchestrion evaluate` on a tiny model, and what it refuses."""
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -70,3 +71,22 @@ def test_codes_of_another_codec_are_refused(music: Path, tmp_path: Path, capsys)
     assert run(*words, "--parts", "priors", "-o", tmp_path / "report") == 2
     assert "were not made by the codec" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_songs_need_enough_held_out_tracks(music: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("orchestrion.evaluate.musicnn.installed", lambda: tmp_path)
+    monkeypatch.setattr("orchestrion.evaluate.musicnn.open_musicnn", lambda: None)
+    words = ["evaluate", music / "model", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]
+    assert run(*words, "--parts", "songs", "-o", tmp_path / "report") == 2
+    assert "too few to judge songs by" in capsys.readouterr().err
+    assert not (tmp_path / "report" / "songs").exists()
+
+
+def test_songs_need_the_weights_of_musicnn(music: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    words = ["evaluate", music / "model", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]
+    assert run(*words, "--parts", "songs", "-o", tmp_path / "report") == 2
+    assert "pip install --no-deps musicnn" in capsys.readouterr().err

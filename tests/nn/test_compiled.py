@@ -154,6 +154,8 @@ def test_more_rows_than_are_worth_it_take_the_plain_way(rng: torch.Generator) ->
     made.steps = steps
     assert torch.equal(drawn(made, x, [1] * TOKENS), expected)
     assert steps.most_rows == 1 and not steps.batches
+    plain, whole = made.begin(x[:, :1], 3), made.begin(x[:1, :1], 3)
+    assert plain.layers[0].memory.shape[3] == 3 < whole.layers[0].memory.shape[3]
 
 
 def test_without_a_compiler_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

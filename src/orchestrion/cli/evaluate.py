@@ -192,6 +192,7 @@ def _songs(
     import torch
 
     from orchestrion.evaluate import songs
+    from orchestrion.evaluate.distance import LEAST_TRACKS
     from orchestrion.evaluate.memory import learned
     from orchestrion.evaluate.musicnn import embed, open_musicnn
     from orchestrion.evaluate.report import Section, Sound
@@ -200,6 +201,12 @@ def _songs(
     rate, top = jukebox.info.codec.sample_rate, jukebox.info.grid.top
     samples = round(seconds * rate)
     training, held_out = (songs.pieces_of(heard, side, samples, count) for side in songs.SIDES)
+    for what, found in (("training", training), ("held-out", held_out)):
+        if len({piece.track for piece in found}) < LEAST_TRACKS:
+            raise UserError(
+                f"fewer than {LEAST_TRACKS} {what} tracks last {seconds:g} s, too few to judge songs by",
+                "add music, or leave songs out: --parts codec --parts priors",
+            )
     made, codes, sounds = [], [], []
     for piece, path, song in _composed(jukebox, training, count, seconds, output, say):
         made.append(piece)

@@ -171,10 +171,11 @@ class Transformer(nn.Module):
         memory: Float[Tensor, "batch character memory"] | None = None,
     ) -> Cache:
         """An empty past with room for `num_tokens` tokens, in batch size and dtype like `x`."""
-        room = num_tokens if self.steps is None else self.context_tokens
+        steps = self._steps_for(x)
+        room = num_tokens if steps is None else self.context_tokens
         cache = Cache([block.attention.begin(x, room, memory) for block in self._blocks()])
-        if self.steps is not None:
-            self.steps.begun(cache)
+        if steps is not None:
+            steps.begun(cache)
         return cache
 
     def advance(self, x: Float[Tensor, "batch new width"], cache: Cache) -> Float[Tensor, "batch new width"]:
@@ -196,12 +197,16 @@ class Transformer(nn.Module):
         return out
 
     def _step(self, x: Tensor, start: int, cache: Cache) -> Tensor:
-        if self.steps is not None and len(x) <= self.steps.most_rows:
-            return self.steps(x, start, cache)
+        if (steps := self._steps_for(x)) is not None:
+            return steps(x, start, cache)
         angles = self._angles(start, x[:, None])
         for block, past in zip(self._blocks(), cache.layers, strict=True):
             x = block.step(x, start, angles, past)
         return x
+
+    def _steps_for(self, x: Tensor) -> Steps | None:
+        """The other way through the blocks, where there is one that is worth it for such a batch."""
+        return self.steps if self.steps is not None and len(x) <= self.steps.most_rows else None
 
     def _angles(self, start: int, x: Tensor) -> Angles:
         return self.rotary.at(start, start + x.shape[1], x) if self.rotary else None
