@@ -1,7 +1,7 @@
 """Blocks of attention and MLP, and the stack of them."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +96,7 @@ class Block(nn.Module):
         return update * (kept / (1 - self.dropout))
 
 
+@runtime_checkable
 class Steps(Protocol):
     """Another way through all blocks for one token, for batches of up to `most_rows`."""
 
