@@ -6,7 +6,16 @@ from torch import Tensor
 
 from orchestrion.evaluate.interval import Estimate
 from orchestrion.evaluate.memory import CodeIndex
-from orchestrion.evaluate.songs import Piece, control_section, distance_section, memory_section, musical_section
+from orchestrion.evaluate.report import Section
+from orchestrion.evaluate.songs import (
+    Piece,
+    control_section,
+    distance_section,
+    memory_section,
+    musical_section,
+    noisy,
+    vectors,
+)
 
 RATE = 8000
 ARTISTS = {"Ada": 0.0, "Bix": 4.0}
@@ -28,11 +37,15 @@ def embed(audio: Tensor) -> Tensor:
     return torch.stack((parts.mean(1), parts.std(1), parts.amax(1)), 1)
 
 
+def distances(training: list[Piece], held_out: list[Piece], songs: list[Piece], rng: torch.Generator) -> Section:
+    return distance_section(*(vectors(part, embed) for part in (training, held_out, noisy(held_out, rng), songs)))
+
+
 def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator) -> None:
     training, held_out = pieces(12, rng), pieces(10, rng)
     found = {}
     for name, shift in (("near", 0.0), ("far", 3.0)):
-        section = distance_section(training, held_out, pieces(10, rng, shift), embed, rng)
+        section = distances(training, held_out, pieces(10, rng, shift), rng)
         assert [row[0] for row in section.tables[0].rows][:3] == [
             "the songs",
             "real: training tracks",
@@ -45,7 +58,7 @@ def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator)
 
 
 def test_another_genre_is_a_ceiling(rng: torch.Generator) -> None:
-    section = distance_section(pieces(12, rng), pieces(10, rng), pieces(10, rng), embed, rng)
+    section = distances(pieces(12, rng), pieces(10, rng), pieces(10, rng), rng)
     rows = {str(row[0]): row for row in section.tables[0].rows}
     other = rows["real: genre of Ada, to held-out music of other genres"][2]
     songs = rows["the songs"][2]
@@ -58,7 +71,7 @@ def test_songs_that_keep_to_their_artist_are_told_from_those_that_do_not(rng: to
     songs = pieces(10, rng)
     if not obeyed:
         songs = [Piece(one.audio, one.track, "Ada" if one.artist == "Bix" else "Bix", one.genre) for one in songs]
-    section = control_section(pieces(12, rng), pieces(10, rng), songs, embed)
+    section = control_section(*(vectors(part, embed) for part in (pieces(12, rng), pieces(10, rng), songs)))
     found = {str(row[0]): row[3] for row in section.tables[0].rows}
     real, made = found["artist, held-out music"], found["artist, the songs"]
     assert isinstance(real, Estimate) and isinstance(made, Estimate)

@@ -214,7 +214,7 @@ def _songs(
         name = f"Song {len(made)}: {piece.artist or 'nobody in particular'}, {piece.genre or 'no genre'}"
         sounds.append(Sound(name, str(path.relative_to(output))))
 
-    def vectors(audio: torch.Tensor) -> torch.Tensor:
+    def embedded(audio: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return embed(network, audio, rate)
 
@@ -222,9 +222,11 @@ def _songs(
     index, _ = learned(store, top)
     held_codes = [window.codes[0] for window in store.validation_batches(1, top, len(codes[0]))]
     memory, _ = songs.memory_section(index, held_codes, codes, [sound.title for sound in sounds])
+    spoilt = songs.noisy(held_out, torch.Generator().manual_seed(0))
+    learned_from, real, noise, ours = (songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, made))
     return [
-        songs.distance_section(training, held_out, made, vectors, torch.Generator().manual_seed(0)),
-        songs.control_section(training, held_out, made, vectors),
+        songs.distance_section(learned_from, real, noise, ours),
+        songs.control_section(learned_from, real, ours),
         songs.musical_section(held_out, made, rate),
         memory,
         Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),

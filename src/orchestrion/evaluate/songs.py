@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -109,23 +109,22 @@ def vectors(pieces: Sequence[Piece], embed: Embed) -> Vectors:
     return Vectors(Described(torch.cat(found), tracks), artists, genres)
 
 
-def distance_section(
-    training: Sequence[Piece], held_out: Sequence[Piece], songs: Sequence[Piece], embed: Embed, rng: torch.Generator
-) -> Section:
-    """Songs, and real music of other kinds, beside held-out music; and whether songs keep to their labels.
+def noisy(pieces: Sequence[Piece], rng: torch.Generator) -> list[Piece]:
+    """The pieces with white noise at `NOISE_DECIBELS`."""
+    return [replace(piece, audio=with_noise(piece.audio, NOISE_DECIBELS, rng)) for piece in pieces]
 
-    Needs five tracks of each of the three.
+
+def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, made: Vectors) -> Section:
+    """Songs (`made`), training music (`learned`) and noisy held-out music (`spoilt`) beside held-out music (`real`).
+
+    Needs five tracks of each.
     """
-    learned, real, made = (vectors(pieces, embed) for pieces in (training, held_out, songs))
-    noisy = vectors(
-        [Piece(with_noise(one.audio, NOISE_DECIBELS, rng), one.track, one.artist, one.genre) for one in held_out], embed
-    )
     center, scale = learned.described.features.mean(0), learned.described.features.std(0).clamp_min(1e-6)
-    learned, real, made, noisy = (_standard(each, center, scale) for each in (learned, real, made, noisy))
+    learned, real, spoilt, made = (_standard(each, center, scale) for each in (learned, real, spoilt, made))
     rows: list[tuple[Cell, ...]] = [
         _distances("the songs", made, real),
         _distances("real: training tracks", learned, real),
-        _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", noisy, real),
+        _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", spoilt, real),
     ]
     genres = sorted({genre for genre in learned.genres if genre})
     for genre in genres:
@@ -146,11 +145,8 @@ def distance_section(
     return Section("Songs beside real music", _DISTANCES, tables)
 
 
-def control_section(
-    training: Sequence[Piece], held_out: Sequence[Piece], songs: Sequence[Piece], embed: Embed
-) -> Section:
-    """Whether songs sound like the artist and the genre that were asked for."""
-    learned, real, made = (vectors(pieces, embed) for pieces in (training, held_out, songs))
+def control_section(learned: Vectors, real: Vectors, made: Vectors) -> Section:
+    """Whether songs (`made`) sound like their artist and their genre, beside held-out music (`real`)."""
     rows: list[tuple[Cell, ...]] = []
     for what in ("artist", "genre"):
         known = [label or "" for label in (learned.artists if what == "artist" else learned.genres)]
