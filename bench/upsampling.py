@@ -11,7 +11,7 @@ of the true codes. Intervals hold 95 % of 2,000 means (distances) of windows dra
 import argparse
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.distance import frechet
+from orchestrion.evaluate.interval import Estimate, bootstrap, mean
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told
 from orchestrion.nn.fast import quantized
@@ -91,15 +92,8 @@ def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"
     return torch.cat([bands.mean(2), bands.std(2)], 1).double()
 
 
-def interval(count: int, measure: Callable[[Tensor], float], draws: int = DRAWS) -> tuple[float, float]:
-    rng = torch.Generator().manual_seed(0)
-    found = torch.tensor([measure(torch.randint(count, (count,), generator=rng)) for _ in range(draws)])
-    low, high = torch.quantile(found, torch.tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
-def shown(value: float, bounds: tuple[float, float]) -> str:
-    return f"{value:.3f} ({bounds[0]:.3f}–{bounds[1]:.3f})"
+def shown(figure: Estimate) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f}–{figure.high:.3f})"
 
 
 @torch.no_grad()
@@ -131,12 +125,9 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
                 name,
                 "" if seconds is None else f"{1e3 * seconds:.0f}",
                 "" if seconds is None else f"{slow / seconds:.1f}",
-                shown(float(bits.mean()), interval(count, lambda drawn: float(bits[drawn].mean()))),
-                shown(float(apart.mean()), interval(count, lambda drawn: float(apart[drawn].mean()))),
-                shown(
-                    frechet(ours, features),
-                    interval(count, lambda drawn: frechet(ours[drawn], features[drawn]), 200),
-                ),
+                shown(mean(bits, draws=DRAWS)),
+                shown(mean(apart, draws=DRAWS)),
+                shown(bootstrap(count, lambda drawn: frechet(ours[drawn], features[drawn]), draws=200)),
             ]
         )
         print(*rows[-1], sep=" | ", flush=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from torch import Tensor
 
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
+from orchestrion.evaluate.interval import mean
 from orchestrion.nn.fast import Weights, quantized, whole_numbers
 from orchestrion.nn.linear import Linear
 from orchestrion.prior import Conditions, Prior
@@ -36,13 +36,6 @@ def bits(prior: Prior | MaskedPrior, batch: CodeBatch, window: int) -> float:
         hidden = hide_evenly(1, batch.codes.shape[1], window)
         return float(prior.loss(batch.codes, hidden, conditions).bits_per_code)
     return float(prior.loss(batch.codes, conditions).bits_per_code)
-
-
-def interval(values: Tensor) -> tuple[float, float]:
-    """Where 95 % of the means of as many values lie, each drawn from `values`."""
-    drawn = torch.randint(len(values), (DRAWS, len(values)), generator=torch.Generator().manual_seed(0))
-    low, high = torch.quantile(values[drawn].mean(1), torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
-    return low, high
 
 
 def rounded(prior: Prior) -> Prior:
@@ -78,9 +71,9 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
         for name, held in kinds.items():
             found = [bits(held, batch, place) for place, batch in enumerate(windows)]
             change = torch.tensor(found, dtype=torch.float64) - exact
-            low, high = interval(change)
-            mean, shift = f"{exact.mean() + change.mean():.4f}", f"{change.mean():+.5f}"
-            rows.append([level, name, mean, shift, f"{low:+.5f} to {high:+.5f}"])
+            shift = mean(change, draws=DRAWS)
+            total = f"{exact.mean() + change.mean():.4f}"
+            rows.append([level, name, total, f"{shift.value:+.5f}", f"{shift.low:+.5f} to {shift.high:+.5f}"])
             what = f"change in bits per code, level {level} of {info.name}"
             figures.append(Figure(what, name, change.tolist(), "bits"))
             print(*rows[-1], flush=True)

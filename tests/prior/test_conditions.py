@@ -127,3 +127,13 @@ def test_settings_that_do_not_fit_are_refused(path: tuple[str, ...], value: obje
     place[path[-1]] = value
     with pytest.raises(UserError, match=message):
         read_settings(PriorConfig, given)
+
+
+def test_nobody_in_particular_is_told_of_as_one_of_no_name():
+    told = Conditions(
+        torch.tensor([3, 5]), torch.tensor([[1, 2, -1], [4, -1, -1]]), torch.tensor([9, 9]), torch.arange(2)
+    )
+    nobody = told.unlabelled()
+    assert nobody.artist.tolist() == [0, 0]
+    assert nobody.genres.tolist() == [[0, -1, -1]] * 2
+    assert nobody.start_samples.tolist() == [0, 1] and told.artist.tolist() == [3, 5]

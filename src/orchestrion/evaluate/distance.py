@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from orchestrion.evaluate.interval import Estimate, bootstrap, bootstrap_two
+from orchestrion.evaluate.interval import Estimate, around, bootstrap, bootstrap_two
 
 NEIGHBOURS = 3
 """Kynkäänniemi et al. 2019 use 3 for 50,000 items; few items leave gaps that no number of neighbours closes."""
@@ -118,8 +118,7 @@ def floor(real: Described, measure: Measure, rng: torch.Generator, *, splits: in
         order = torch.randperm(len(real.of_tracks), generator=rng)
         middle = len(order) // 2
         found.append(measure(real.part(order[:middle]), real.part(order[middle : 2 * middle])))
-    low, high = torch.quantile(torch.tensor(found), torch.tensor([0.025, 0.975])).tolist()
-    return Estimate(math.fsum(found) / splits, low, high)
+    return around(math.fsum(found) / splits, torch.tensor(found, dtype=torch.float64))
 
 
 def with_noise(

@@ -33,7 +33,7 @@ def bootstrap(
     found = torch.tensor(
         [statistic(torch.randint(count, (count,), generator=rng)) for _ in range(draws)], dtype=torch.float64
     )
-    return _estimate(statistic(torch.arange(count)), found)
+    return around(statistic(torch.arange(count)), found)
 
 
 def bootstrap_two(
@@ -61,10 +61,11 @@ def bootstrap_two(
         dtype=torch.float64,
     )
     value = statistic(torch.arange(count), torch.arange(other_count))
-    return _estimate(value, found - found.mean() + value)
+    return around(value, found - found.mean() + value)
 
 
-def _estimate(value: float, found: Float[Tensor, " draw"]) -> Estimate:
+def around(value: float, found: Float[Tensor, " draw"]) -> Estimate:
+    """`value` with the interval that holds 95 % of what was `found`."""
     tail = (1 - _SHARE) / 2
     low, high = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=found.dtype)).tolist()
     return Estimate(float(value), low, high)

@@ -117,21 +117,18 @@ def _pairs(store: CodeStore, level: int, indices: list[int]) -> Int[Tensor, "bef
     return counts.view(size, size)
 
 
-def _told(window: CodeBatch, *, labelled: bool, unknown: Tensor) -> Conditions:
-    artist = window.artist if labelled else torch.zeros_like(window.artist)
-    genres = window.genres if labelled else unknown.expand_as(window.genres)
-    return Conditions(artist, genres, window.total_samples, window.start_samples, window.coarser)
+def _told(window: CodeBatch, *, labelled: bool) -> Conditions:
+    told = Conditions(window.artist, window.genres, window.total_samples, window.start_samples, window.coarser)
+    return told if labelled else told.unlabelled()
 
 
 def _each(prior: AnyPrior, windows: list[CodeBatch], *, labelled: bool) -> Float[Tensor, "window frame"]:
     """Bits of every code; of a masked prior, of the hidden ones, with nothing (nan) for the rest."""
     device = next(prior.parameters()).device
-    unknown = torch.full_like(windows[0].genres, -1)
-    unknown[:, 0] = 0
     found = []
     for number, window in enumerate(windows):
         codes = window.codes.to(device)
-        told = _told(window, labelled=labelled, unknown=unknown).to(device)
+        told = _told(window, labelled=labelled).to(device)
         if isinstance(prior, MaskedPrior):
             hidden = hide_evenly(1, codes.shape[1], number).to(device)
             scores = prior.score(codes.masked_fill(hidden, HIDDEN), prior.tell(told, codes.shape[1]))

@@ -25,7 +25,7 @@ from orchestrion.nn.cache import Cache, Layout
 from orchestrion.nn.fast import Weights, whole_numbers
 from orchestrion.nn.linear import Linear
 from orchestrion.nn.norm import EPSILON
-from orchestrion.nn.transformer import STEEPNESS, Block, Transformer
+from orchestrion.nn.transformer import Block, Transformer, bend
 
 MOST_ROWS_CUDA = 64
 """Beyond it a step is arithmetic rather than waiting for one small kernel after another."""
@@ -62,7 +62,7 @@ class LayerForm:
     layout: Layout
     head_width: int
     normalize: bool
-    squared_relu: bool
+    activation: str
     residual_scale: float
 
 
@@ -160,7 +160,7 @@ def _form(block: Block) -> LayerForm:
         layout=attention.layout(attention.context_tokens),
         head_width=attention.head_width,
         normalize=attention.normalize,
-        squared_relu=block.mlp.activation == "squared_relu",
+        activation=block.mlp.activation,
         residual_scale=block.scale,
     )
 
@@ -196,7 +196,9 @@ def _compiled(forms: tuple[LayerForm, ...], replayed: bool) -> Callable[..., Ten
         for form, layer, memory in zip(forms, layers, memories, strict=True):
             attended = _attend(_normal(x, layer.attention_norm), form, layer, memory, turned, position)
             between = x + attended
-            update = _multiply(_bent(_multiply(_normal(between, layer.mlp_norm), layer.wide), form), layer.narrow)
+            update = _multiply(
+                bend(_multiply(_normal(between, layer.mlp_norm), layer.wide), form.activation), layer.narrow
+            )
             x = between + update if form.residual_scale == 1.0 else x + form.residual_scale * (attended + update)
         return x
 
@@ -214,10 +216,6 @@ def _unit(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width
     """`norm.unit_rms` as the compiler likes it."""
     size = vectors.float().square().mean(-1, keepdim=True).sqrt() + EPSILON
     return (vectors.float() / size).to(vectors.dtype)
-
-
-def _bent(hidden: Tensor, form: LayerForm) -> Tensor:
-    return F.relu(hidden).square() if form.squared_relu else hidden * torch.sigmoid(STEEPNESS * hidden)
 
 
 def _multiply(x: Float[Tensor, "batch width"], layer: Product) -> Float[Tensor, "batch out"]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from orchestrion.nn.linear import Linear, Tied
+from orchestrion.nn.linear import FEW_ROWS, Linear, Tied
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ M = TypeVar("M", bound=nn.Module)
 _STEPS = 63
 """An int8 product adds pairs of 16 bits on older processors, which 7 bits and sign of activation never overflow."""
 _SMALLEST = 1e-30
-_FEW_ROWS = 16
 _SMALL = 2**19
 """Up to here a product in float16 is faster than in int8, and on one thread than on several, which begin late."""
 
@@ -71,10 +70,10 @@ class HalfLinear(nn.Module):
     def __init__(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"] | None = None) -> None:
         super().__init__()
         weight, bias = _constants(weight, bias)
-        self.large = weight.numel() > _SMALL
-        self.bias = None if self.large else bias
-        self.wide = None if self.large else weight.half().float()
-        if self.large:
+        large = weight.numel() > _SMALL
+        self.bias = None if large else bias
+        self.wide = None if large else weight.half().float()
+        if large:
             self.packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         else:
             self.packed = torch.fbgemm_pack_gemm_matrix_fp16(weight)
@@ -83,9 +82,9 @@ class HalfLinear(nn.Module):
         if x.dtype != torch.float32:
             return self.forward(x.float()).to(x.dtype)
         out: Tensor
-        if self.large:
+        if self.wide is None:
             out = torch.ops.quantized.linear_dynamic_fp16(x, self.packed)
-        elif self.wide is not None and x.shape[:-1].numel() > _FEW_ROWS:
+        elif x.shape[:-1].numel() > FEW_ROWS:
             out = F.linear(x, self.wide, self.bias)
         else:
             out = torch.fbgemm_linear_fp16_weight_fp32_activation(x, self.packed, self.bias)

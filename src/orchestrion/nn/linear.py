@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from orchestrion.nn.precision import multiplies_well
 
-_FEW_ROWS = 16
+FEW_ROWS = 16
 """Up to here a product on a processor waits for the weights rather than for arithmetic."""
 _FEWER_ROWS = 4
 """Up to here a product in parts is faster with the weights on the left."""
@@ -52,7 +52,7 @@ def linear(
     dtype, device, num_rows = x.dtype, x.device.type, x.shape[:-1].numel()
     if dtype == weight.dtype == torch.float32:
         num_threads = torch.get_num_threads()
-        if num_rows <= _FEW_ROWS and device == "cpu" and num_threads > 1:
+        if num_rows <= FEW_ROWS and device == "cpu" and num_threads > 1:
             return _few_rows(x, weight, bias, num_rows, math.gcd(weight.shape[0], 2 * num_threads))
         return F.linear(x, weight, bias)
     if torch.is_autocast_enabled(device):

@@ -15,8 +15,15 @@ from orchestrion.nn.embed import Rotary
 from orchestrion.nn.linear import Linear
 from orchestrion.nn.norm import UnitRms
 
-STEEPNESS = 1.702
+_STEEPNESS = 1.702
 """Of the sigmoid in quick_gelu."""
+
+
+def bend(hidden: Float[Tensor, "*batch width"], activation: str) -> Float[Tensor, "*batch width"]:
+    """The nonlinearity of this name in `TransformerConfig.activation`."""
+    if activation == "squared_relu":
+        return F.relu(hidden).square()
+    return hidden * torch.sigmoid(_STEEPNESS * hidden)
 
 
 class Mlp(nn.Module):
@@ -29,12 +36,7 @@ class Mlp(nn.Module):
         self.activation = config.activation
 
     def forward(self, x: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
-        hidden: Tensor = self.wide(x)
-        if self.activation == "squared_relu":
-            hidden = F.relu(hidden).square()
-        else:
-            hidden = hidden * torch.sigmoid(STEEPNESS * hidden)
-        out: Tensor = self.narrow(hidden)
+        out: Tensor = self.narrow(bend(self.wide(x), self.activation))
         return out
 
     def drawing(self, x: Float[Tensor, "batch *token width"]) -> Float[Tensor, "batch *token width"]:
@@ -43,7 +45,7 @@ class Mlp(nn.Module):
         if self.activation == "squared_relu":
             hidden.relu_().square_()
         else:
-            hidden.mul_((STEEPNESS * hidden).sigmoid_())
+            hidden.mul_((_STEEPNESS * hidden).sigmoid_())
         out: Tensor = self.narrow(hidden)
         return out
 

@@ -1,6 +1,6 @@
 """Labels and timing: what is asked of the music, as vectors."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -38,6 +38,12 @@ class Conditions:
     def repeated(self, times: int) -> "Conditions":
         """The only item, so many times."""
         return Conditions(**{name: part.expand(times, *part.shape[1:]) for name, part in self._parts()})
+
+    def unlabelled(self) -> "Conditions":
+        """The same of nobody in particular: artist and genres are unknown."""
+        nobody = torch.full_like(self.genres, -1)
+        nobody[:, 0] = 0
+        return replace(self, artist=torch.zeros_like(self.artist), genres=nobody)
 
     def _parts(self) -> list[tuple[str, Tensor]]:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))

@@ -1,6 +1,5 @@
 """The recipe for a masked prior: fills hidden frames, and may be taught by a prior that goes from frame to frame."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -75,9 +74,7 @@ class MaskedRecipe(PriorRecipe):
         """The same for a teacher that knows the same names; nobody in particular for one with names of its own."""
         if teacher.config.labels == self.prior.config.labels:
             return conditions
-        nobody = torch.full_like(conditions.genres, -1)
-        nobody[:, 0] = 0
-        return replace(conditions, artist=torch.zeros_like(conditions.artist), genres=nobody)
+        return conditions.unlabelled()
 
     def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
         """With every number of hidden frames alike: the bits of filling frames one by one in random order."""

@@ -146,11 +146,8 @@ class PriorRecipe:
         return self.prior.loss(codes, conditions)
 
     def _conditions(self, batch: CodeBatch, *, labelled: bool = True) -> Conditions:
-        artist, genres = batch.artist, batch.genres
-        if not labelled:
-            artist = torch.zeros_like(artist)
-            genres = torch.tensor(self.store.vocabulary.genre_ids(())).expand_as(genres)
-        return Conditions(artist, genres, batch.total_samples, batch.start_samples, batch.coarser).to(self.device)
+        told = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
+        return (told if labelled else told.unlabelled()).to(self.device)
 
     def validate(self) -> dict[str, float]:
         return {"train/recent_bits": sum(self._recent) / len(self._recent)} | self._held_out_bits()
