@@ -10,13 +10,13 @@ from orchestrion.grid import Grid
 from orchestrion.library.folder import (
     SongFolder,
     SongInfo,
-    SongModel,
     claim,
     codes_sha256,
     find,
     read_codes,
     write_codes,
 )
+from orchestrion.library.provenance import SongModel
 
 GRID = Grid(800, (2, 8))
 INFO = SongInfo(

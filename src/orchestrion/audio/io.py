@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import soundfile
 import soxr
+import tinytag
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -126,12 +127,12 @@ def blocks(
         source.close()
 
 
-def write(path: Path, audio: Float[Tensor, "channel sample"], sample_rate: int) -> None:
+def write(path: Path, audio: Float[Tensor, "channel sample"], sample_rate: int, *, comment: str = "") -> None:
     """Write `audio` in the format that the suffix of `path` names, 16 bits where the format counts bits.
 
     Amplitudes beyond full scale are clipped. MP3 and Opus know few sample rates: audio at another is
-    resampled to 44.1 and 48 kHz. The same audio gives the same bytes. Raises UserError for an unknown suffix,
-    for an empty waveform, and where the file cannot be written.
+    resampled to 44.1 and 48 kHz. `comment` is kept in the file's tags. The same audio and comment give the same
+    bytes. Raises UserError for an unknown suffix, for an empty waveform, and where the file cannot be written.
     """
     check_suffix(path)
     if not audio.numel():
@@ -146,6 +147,8 @@ def write(path: Path, audio: Float[Tensor, "channel sample"], sample_rate: int) 
         try:
             # Block by block: libvorbis overflows its stack on one very long write.
             with soundfile.SoundFile(part, "w", sample_rate, samples.shape[1], subtype, format=kind) as file:
+                if comment:
+                    file.comment = comment
                 for start in range(0, len(samples), sample_rate):
                     file.write(samples[start : start + sample_rate])
         except soundfile.LibsndfileError as error:
@@ -154,6 +157,19 @@ def write(path: Path, audio: Float[Tensor, "channel sample"], sample_rate: int) 
             ) from error
         if kind == "OGG":
             containers.set_ogg_serial(part, serial=1)
+
+
+def read_comment(path: Path) -> str:
+    """The comment in the tags of an audio file, empty if there is none; UserError for a file that cannot be read."""
+    try:
+        # libsndfile would leave out long ones in WAV.
+        return tinytag.TinyTag.get(path).comment or ""
+    except tinytag.UnsupportedFormatError as error:
+        raise UserError(f"{path} is not audio of a known format", "check what the file is") from error
+    except tinytag.ParseError:
+        return ""
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
 
 
 def check_suffix(path: Path) -> None:

@@ -16,7 +16,7 @@ from orchestrion.generate.request import Request
 from orchestrion.generate.song import OpenPrior, Plan, Songs, fill_song, stream_song
 from orchestrion.generate.told import Told
 from orchestrion.jukebox.song import Progress, Song
-from orchestrion.library.folder import SongFolder
+from orchestrion.library.folder import SongFolder, SongInfo
 
 Made = TypeVar("Made")
 Audio = Float[Tensor, "channel sample"]
@@ -30,6 +30,7 @@ class Work:
     """
 
     requests: Sequence[Request]
+    infos: Sequence[SongInfo]
     plan: Plan
     codes: Codes
     folders: Sequence[SongFolder] | None
@@ -53,7 +54,15 @@ class Work:
         rate, made = self.plan.grid.sample_rate, []
         for row, request in enumerate(self.requests):
             folder = self.folders[row] if self.folders else None
-            song = Song(request, codes.row(row), audio[row], rate, folder.path if folder else None)
+            song = Song(
+                request,
+                codes.row(row),
+                audio[row],
+                rate,
+                folder.path if folder else None,
+                self.infos[row],
+                self.plan.finest_level,
+            )
             if folder:
                 song.draw(folder.picture_path)
             made.append(song)

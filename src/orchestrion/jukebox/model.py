@@ -1,6 +1,5 @@
 """The model, opened."""
 
-import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -32,10 +31,10 @@ from orchestrion.generate.align import Alignment, lyric_attention
 from orchestrion.generate.request import Origin, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
-from orchestrion.grid import Grid
-from orchestrion.jukebox import asked, making
+from orchestrion.jukebox import asked, making, origins
 from orchestrion.jukebox.song import Composition, Progress, Song
-from orchestrion.library.folder import Claim, SongFolder, SongInfo, SongModel, claim, codes_sha256, find
+from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
+from orchestrion.library.provenance import Engine, SongModel
 from orchestrion.nn.compiled import CompiledSteps, check_compiler
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.prior.masked import AnyPrior
@@ -223,15 +222,6 @@ class Jukebox:
         The part is rounded to frames of the top level. `changes` are to the request; without a `seed` among them the
         song's own plus 1 is taken. Sound changes a little beyond the part, where its outermost frames reach.
         """
-        grid = song.codes.grid
-        first, stop = _top_frames(grid, start_seconds, stop_seconds, song.codes[grid.top].shape[1])
-        codes = song.codes
-        for level, hop in enumerate(grid.hop_lengths):
-            part, ratio = codes.levels[level], grid.hop_lengths[grid.top] // hop
-            if part is not None:
-                part = part.clone()
-                part[:, first * ratio : stop * ratio] = HIDDEN
-                codes = codes.replace(level, part)
         origin = Origin(
             song=song.name,
             act="repaint",
@@ -239,7 +229,23 @@ class Jukebox:
             start_seconds=start_seconds,
             stop_seconds=stop_seconds,
         )
+        codes = origins.kept(origin, song.codes)
         return self.compose(song.request.repainted(origin, **changes), folder, codes=codes, replace=replace)
+
+    def again(self, request: Request, source: Codes | None = None) -> Composition[Progress, Song]:
+        """The song of a recorded request once more, kept nowhere. `source` has the codes of the one it is made from.
+
+        UserError if the song was made from another and that is not `source`, or not any more.
+        """
+        if request.origin is None:
+            return self.compose(request)
+        if source is None or not origins.is_of(request.origin, source):
+            problem = "is needed for that" if source is None else "is not what it was: its codes are others"
+            raise UserError(
+                f"this song was made from {request.origin.song!r} ({request.origin.act}), which {problem}",
+                "give the very song that it was made from",
+            )
+        return self.compose(request, codes=origins.kept(request.origin, source))
 
     def load(self, path: Path | str, level: int | None = None) -> Song:
         """The song in a folder, or in the one beside an audio file, decoded at `level` or the finest it has."""
@@ -250,14 +256,10 @@ class Jukebox:
                 f"open {kept.info.model.name!r} instead",
             )
         codes = kept.codes()
+        level = codes.finest if level is None else level
         audio = self.decode(codes, level)[:, : kept.info.num_samples]
-        return Song(
-            read_settings(Request, kept.info.request, str(kept.path)),
-            codes,
-            audio,
-            codes.grid.sample_rate,
-            kept.path,
-        )
+        request = read_settings(Request, kept.info.request, str(kept.path))
+        return Song(request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level)
 
     def resolved(self, request: Request) -> Request:
         """The request with nothing left open: the model's spelling of labels, its sampling where none is given.
@@ -376,6 +378,7 @@ class Jukebox:
         kept = [one.begin(codes.row(row)) for row, one in enumerate(claims)] if claims else None
         return making.Work(
             requests=requests,
+            infos=[one.info for one in kept] if kept else [self._about(request, plan) for request in requests],
             plan=plan,
             codes=codes,
             folders=kept,
@@ -461,6 +464,19 @@ class Jukebox:
             sample_rate=plan.grid.sample_rate,
             hop_lengths=plan.grid.hop_lengths,
             num_samples=plan.num_samples,
+            engine=self._engine(),
+        )
+
+    def _engine(self) -> Engine:
+        cpu = self.device.type == "cpu"
+        return Engine(
+            torch=str(torch.__version__),
+            device=self.device.type,
+            processor=torch.backends.cpu.get_cpu_capability() if cpu else _accelerator_name(self.device),
+            dtype=str(self.dtype).removeprefix("torch."),
+            weights=self.weights,
+            compiled=self.compiled,
+            threads=torch.get_num_threads(),
         )
 
 
@@ -484,6 +500,10 @@ def _device(wanted: torch.device | str | None) -> torch.device:
     return device
 
 
+def _accelerator_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _about(num_samples: int, info: ModelInfo) -> Request:
     """A request for unlabelled music of this length, or the nearest length that the top prior knows."""
     seconds = info.grid.seconds(num_samples)
@@ -496,18 +516,6 @@ def _about(num_samples: int, info: ModelInfo) -> Request:
 
 def _alone(folder: Path | str | None) -> list[Path | str] | None:
     return None if folder is None else [folder]
-
-
-def _top_frames(grid: Grid, start_seconds: float, stop_seconds: float, frames: int) -> tuple[int, int]:
-    """The frames of the top level that a part of a song covers; UserError where it is not inside the song."""
-    seconds = grid.seconds(frames * grid.hop_lengths[grid.top])
-    if not 0 <= start_seconds < stop_seconds:
-        raise UserError(f"there is no part from {start_seconds} s to {stop_seconds} s", "give a start and a later end")
-    if start_seconds >= seconds:
-        raise UserError(f"the song ends at {seconds:.2f} s", "choose a part inside it")
-    rate = grid.frame_rate(grid.top)
-    first = min(int(start_seconds * rate), frames - 1)
-    return first, min(max(math.ceil(stop_seconds * rate), first + 1), frames)
 
 
 def _together(songs: Sequence[Codes]) -> Codes:

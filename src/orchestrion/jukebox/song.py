@@ -12,7 +12,9 @@ from orchestrion.audio import io
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
+from orchestrion.library.folder import SongInfo, codes_sha256
 from orchestrion.library.picture import captions, draw
+from orchestrion.library.provenance import write_record
 
 Step = TypeVar("Step")
 Made = TypeVar("Made", covariant=True)
@@ -30,13 +32,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Song:
-    """What came of a request. `audio` is of the finest level made; `folder` is None for a song kept nowhere."""
+    """What came of a request. `audio` is of `level`, None: the finest made; `folder` is None for a song kept nowhere.
+
+    `info` tells what made it; it is None for a song that was put together by hand.
+    """
 
     request: Request
     codes: Codes
     audio: Float[Tensor, "channel sample"]
     sample_rate: int
     folder: Path | None = None
+    info: SongInfo | None = None
+    level: int | None = None
 
     @property
     def name(self) -> str:
@@ -48,8 +55,12 @@ class Song:
         return self.audio.shape[-1] / self.sample_rate
 
     def save(self, path: Path | str) -> None:
-        """Write the audio in the format that the suffix names."""
-        io.write(Path(path), self.audio, self.sample_rate)
+        """Write the audio in the format that the suffix names, with what made it in its tags and in a file beside it."""
+        path, level = Path(path), self.codes.finest if self.level is None else self.level
+        made = self.info.made(level) if self.info else None
+        io.write(path, self.audio, self.sample_rate, comment=made.tag if made else "")
+        if self.info and made:
+            write_record(path, made, self.info.engine, codes_sha256(self.codes))
 
     def draw(self, path: Path | str) -> None:
         """Write a picture of the audio as PNG."""

@@ -22,6 +22,7 @@ from orchestrion.config import Settings, plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, replacing, write_json
 from orchestrion.grid import Grid
+from orchestrion.library.provenance import Engine, Made, SongModel
 
 SONG_FORMAT = "orchestrion.song"
 CODES_FORMAT = "orchestrion.codes"
@@ -31,19 +32,11 @@ SUFFIX = ".song"
 _REQUEST, _CODES, _AUDIO, _PICTURE = "request.json", "codes.safetensors", "audio", "picture.png"
 
 
-class SongModel(Settings):
-    """The model of a song: the name it was opened by, the hash of its description, that of its codec.
-
-    Whoever has the same codec can read the codes; to go on in the same way takes the same description.
-    """
-
-    name: str
-    sha256: str
-    codec_sha256: str
-
-
 class SongInfo(Settings):
-    """What `request.json` holds. `request` is plain data: this room keeps requests and does not read them."""
+    """What `request.json` holds. `request` is plain data: this room keeps requests and does not read them.
+
+    `engine` is what began to draw it.
+    """
 
     format: str = SONG_FORMAT
     version: int = FORMAT_VERSION
@@ -53,10 +46,19 @@ class SongInfo(Settings):
     sample_rate: int
     hop_lengths: tuple[int, ...]
     num_samples: int
+    engine: Engine | None = None
 
     @property
     def grid(self) -> Grid:
         return Grid(self.sample_rate, self.hop_lengths)
+
+    def made(self, level: int) -> Made:
+        """The record of audio decoded from `level`. Paths are cut to names: it goes where the audio goes."""
+        request = dict(self.request)
+        if request.get("prime"):
+            request["prime"] = {**request["prime"], "path": Path(request["prime"]["path"]).name}
+        model = self.model.model_copy(update={"name": Path(self.model.name).name})
+        return Made(orchestrion=self.orchestrion, model=model, request=request, level=level)
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class SongFolder:
         return self.path / _AUDIO / f"level_{level}.flac"
 
     def save_audio(self, level: int, audio: Float[Tensor, "channel sample"]) -> None:
-        io.write(self.audio_path(level), audio, self.info.sample_rate)
+        io.write(self.audio_path(level), audio, self.info.sample_rate, comment=self.info.made(level).tag)
 
     @property
     def picture_path(self) -> Path:

@@ -1,0 +1,139 @@
+"""What made a file of audio: the record in its tags, and the one beside it (docs/formats.md)."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrion.audio import io
+from orchestrion.config import Settings, plain, read_settings
+from orchestrion.errors import UserError
+from orchestrion.files import explained, read_json, write_json
+
+MADE_FORMAT = "orchestrion.made"
+RECORD_FORMAT = "orchestrion.provenance"
+FORMAT_VERSION = 1
+NOTICE = "AI-generated: composed by a trained model"
+TRAINED_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""What IPTC calls media made by a trained model (NewsCodes, digital source type)."""
+
+
+class SongModel(Settings):
+    """The model of a song: the name it was opened by, the hash of its description, that of its codec.
+
+    Whoever has the same codec can read the codes; to go on in the same way takes the same description.
+    """
+
+    name: str
+    sha256: str
+    codec_sha256: str
+
+
+class Engine(Settings):
+    """What drew a song's codes: another one may round differently, and then draws other codes sooner or later.
+
+    `processor` is the accelerator's name, or which instructions torch uses of a processor. `weights` is how those of
+    priors were held while they drew, None for as `dtype`.
+    """
+
+    torch: str
+    device: str
+    processor: str
+    dtype: str
+    weights: str | None
+    compiled: bool
+    threads: int
+
+
+class Made(Settings):
+    """What a file of audio carries in its tags. The same song has the same: no date, no folders of anyone's disk."""
+
+    notice: str = NOTICE
+    digitalSourceType: str = TRAINED_MEDIA  # as IPTC and C2PA spell it
+    format: str = MADE_FORMAT
+    version: int = FORMAT_VERSION
+    orchestrion: str
+    model: SongModel
+    request: dict[str, Any]
+    level: int
+
+    @property
+    def tag(self) -> str:
+        """The record as one line of ASCII, which every container can hold."""
+        return json.dumps(plain(self), separators=(",", ":"))
+
+
+class Record(Settings):
+    """What stands beside a file of audio, for what its tags cannot say: its own hash, the date, the engine.
+
+    `codes_sha256` is the hash of all codes of the song. `unsigned_sha256` is that of the file before a signature was put
+    into it, None for one without.
+    """
+
+    format: str = RECORD_FORMAT
+    version: int = FORMAT_VERSION
+    made: Made
+    engine: Engine | None
+    date: str
+    sha256: str
+    codes_sha256: str
+    unsigned_sha256: str | None = None
+
+
+def sidecar(audio: Path) -> Path:
+    """Where the record of an audio file stands.
+
+    >>> sidecar(Path("tunes/song.flac")).as_posix()
+    'tunes/song.flac.json'
+    """
+    return audio.with_name(f"{audio.name}.json")
+
+
+def now() -> str:
+    """The date and time in UTC, to the second (ISO 8601)."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes; UserError if it cannot be read."""
+    with explained(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_record(audio: Path, made: Made, engine: Engine | None, codes_sha256: str) -> None:
+    """Put the record of a file that was just written beside it."""
+    record = Record(made=made, engine=engine, date=now(), sha256=file_sha256(audio), codes_sha256=codes_sha256)
+    write_json(sidecar(audio), plain(record))
+
+
+def read_record(audio: Path) -> Record | None:
+    """The record beside an audio file, None if there is none; UserError for a damaged or later one."""
+    path = sidecar(audio)
+    if not path.is_file():
+        return None
+    data = read_json(path, "record of provenance")
+    if not isinstance(data, dict) or data.get("format") != RECORD_FORMAT:
+        raise UserError(f"{path} is not a record of provenance", "move it away, or restore the right one")
+    _check_version(data, path)
+    return read_settings(Record, data, str(path))
+
+
+def read_made(audio: Path) -> Made | None:
+    """The record in the tags of an audio file, None if they hold none; UserError for a later one."""
+    try:
+        data = json.loads(io.read_comment(audio))
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("format") != MADE_FORMAT:
+        return None
+    _check_version(data, audio)
+    return read_settings(Made, data, f"the record in {audio}")
+
+
+def _check_version(data: dict[str, Any], path: Path) -> None:
+    if data.get("version") != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has a record of format {data.get('version')} and this program reads {FORMAT_VERSION}",
+            "use the version of orchestrion that made it",
+        )
