@@ -144,6 +144,12 @@ def model_sha256(folder: Path) -> str:
         return hashlib.sha256((folder / DESCRIPTION).read_bytes()).hexdigest()
 
 
+def damaged(folder: Path) -> list[str]:
+    """The files of weights that are missing or not those that the description of the model in `folder` names."""
+    info = read_model(folder)
+    return [name for name, sha256 in info.sha256.items() if not _is(folder / name, sha256)]
+
+
 def read_card(folder: Path) -> str:
     """The model card, or nothing if there is none."""
     path = folder / CARD
@@ -292,6 +298,10 @@ def check_fits(info: ModelInfo, folder: Path) -> None:
                 problems.append(f"the prior of level {level} knows {there} {what}, its list {told}")
     if problems:
         raise UserError(f"the model in {folder} does not fit together: {'; '.join(problems)}", "get or make it again")
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.is_file() and _sha256(path) == sha256
 
 
 def _sha256(path: Path) -> str:

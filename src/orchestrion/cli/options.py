@@ -161,9 +161,11 @@ def check_output(output: Path, *, force: bool) -> None:
     """Raise UserError for a place where no song can be written, before anything is loaded."""
     from orchestrion.audio.io import check_suffix
     from orchestrion.files import check_writable, refuse_overwrite
+    from orchestrion.library.provenance import sidecar
 
     check_suffix(output)
-    refuse_overwrite(output, force)
+    for path in (output, sidecar(output)):
+        refuse_overwrite(path, force)
     check_writable(output.parent)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrion.cli import provenance
 from orchestrion.cli.compose import changes, make
 from orchestrion.cli.options import (
     PATH,
@@ -209,6 +210,11 @@ def show(song: Path, as_json: bool) -> None:
     }
     result["text"] = _as_text(result)
     show_result({k: v for k, v in result.items() if k != "text" or not as_json}, "text", as_json=as_json)
+
+
+songs.add_command(provenance.verify)
+songs.add_command(provenance.replay)
+songs.add_command(provenance.sign)
 
 
 def _as_text(result: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ class Song:
         return self.audio.shape[-1] / self.sample_rate
 
     def save(self, path: Path | str) -> None:
-        """Write the audio in the format that the suffix names, with what made it in its tags and in a file beside it."""
+        """Write the audio in the format that the suffix names; what made it goes into its tags and a file beside it."""
         path, level = Path(path), self.codes.finest if self.level is None else self.level
         made = self.info.made(level) if self.info else None
         io.write(path, self.audio, self.sample_rate, comment=made.tag if made else "")

@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from orchestrion.audio import io
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, write_json
+from orchestrion.nn.fast import Weights
 
 MADE_FORMAT = "orchestrion.made"
 RECORD_FORMAT = "orchestrion.provenance"
@@ -41,9 +44,9 @@ class Engine(Settings):
     device: str
     processor: str
     dtype: str
-    weights: str | None
+    weights: Weights | None
     compiled: bool
-    threads: int
+    threads: int = Field(ge=1)
 
 
 class Made(Settings):
@@ -67,8 +70,8 @@ class Made(Settings):
 class Record(Settings):
     """What stands beside a file of audio, for what its tags cannot say: its own hash, the date, the engine.
 
-    `codes_sha256` is the hash of all codes of the song. `unsigned_sha256` is that of the file before a signature was put
-    into it, None for one without.
+    `codes_sha256` is the hash of all codes of the song. `unsigned_sha256` is that of the file before a signature was
+    put into it, None for one without.
     """
 
     format: str = RECORD_FORMAT
@@ -105,6 +108,12 @@ def write_record(audio: Path, made: Made, engine: Engine | None, codes_sha256: s
     """Put the record of a file that was just written beside it."""
     record = Record(made=made, engine=engine, date=now(), sha256=file_sha256(audio), codes_sha256=codes_sha256)
     write_json(sidecar(audio), plain(record))
+
+
+def write_signed_record(audio: Path, record: Record) -> None:
+    """Put beside a file with a signature the record of the same file without."""
+    changed = record.model_copy(update={"sha256": file_sha256(audio), "unsigned_sha256": record.sha256})
+    write_json(sidecar(audio), plain(changed))
 
 
 def read_record(audio: Path) -> Record | None:

@@ -55,13 +55,15 @@ def self_signed() -> Credentials:
             x509.NameAttribute(NameOID.COMMON_NAME, "self-signed"),
         ]
     )
-    usage = dict.fromkeys(
-        "content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign "
-        "encipher_only decipher_only".split(),
-        False,
-    )
+    refused = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign")
+    usage = dict.fromkeys((*refused, "crl_sign", "encipher_only", "decipher_only"), False)
     certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), start)
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
         .not_valid_after(start + timedelta(days=365 * _YEARS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
@@ -178,7 +180,5 @@ def _c2pa() -> Any:
     try:
         import c2pa  # an extra: everything else works without it
     except ImportError as error:
-        raise UserError(
-            "signatures need c2pa-python", 'install it: pip install "orchestrion[provenance]"'
-        ) from error
+        raise UserError("signatures need c2pa-python", 'install it: pip install "orchestrion[provenance]"') from error
     return c2pa
