@@ -114,7 +114,7 @@ def sign(
     who signed. Needs the extra `provenance`.
     """
     from orchestrion.library import signing
-    from orchestrion.library.provenance import file_sha256, now, read_made, read_record, write_signed_record
+    from orchestrion.library.provenance import file_sha256, read_made, read_record, write_signed_record
 
     output = output or file.with_stem(f"{file.stem}-signed")
     made, record = read_made(file), read_record(file)
@@ -131,7 +131,7 @@ def sign(
         raise UserError(f"{output} cannot be a signed copy of {file}", f"choose another name, ending in {file.suffix}")
     check_output(output, force=force)
     credentials = signing.read_credentials(certificate, key) if certificate and key else signing.self_signed()
-    signing.sign(file, output, made, credentials, now())
+    signing.sign(file, output, made, credentials, record.date)
     write_signed_record(output, record)
     show_result({"audio": str(output), "self_signed": certificate is None}, "audio", as_json=as_json)
 

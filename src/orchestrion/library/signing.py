@@ -109,7 +109,7 @@ def check_suffix(path: Path) -> None:
 
 
 def sign(audio: Path, output: Path, made: Made, credentials: Credentials, date: str) -> None:
-    """Write `audio` to `output` with a signed manifest that says what made it; the music itself stays as it is.
+    """Write `audio` to `output` with a signed manifest that says what made it, on `date`; the music stays as it is.
 
     UserError for credentials that do not fit together and for formats without a place for a manifest.
     """
