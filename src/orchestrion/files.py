@@ -1,6 +1,7 @@
 """Writing so that a file is whole or absent, and saying plainly why it could not be written."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -53,6 +54,12 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes; UserError if it cannot be read."""
+    with explained(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

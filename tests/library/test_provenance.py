@@ -7,12 +7,12 @@ import torch
 from orchestrion.audio import io
 from orchestrion.config import plain
 from orchestrion.errors import UserError
+from orchestrion.files import file_sha256
 from orchestrion.library.folder import SongFolder, SongInfo
 from orchestrion.library.provenance import (
     TRAINED_MEDIA,
     Engine,
     SongModel,
-    file_sha256,
     read_made,
     read_record,
     sidecar,

@@ -17,7 +17,7 @@ from orchestrion.config import CodecConfig, Settings, plain, read_settings
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
-from orchestrion.files import explained, read_json, replacing, write_json, write_text
+from orchestrion.files import explained, file_sha256, read_json, replacing, write_json, write_text
 from orchestrion.grid import Grid
 from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
@@ -194,7 +194,7 @@ def write_weights(path: Path, module: nn.Module, dtype: torch.dtype | None = Non
         tensors[name] = tensor.detach().cpu().contiguous().clone()
     with replacing(path) as part:
         save_file(tensors, part)
-    return _sha256(path)
+    return file_sha256(path)
 
 
 def unfilled(kind: Callable[[Any], M], config: Any) -> M:
@@ -230,7 +230,7 @@ def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtyp
     path = folder / name
     if not path.is_file():
         raise UserError(f"{path} is missing", "the model is incomplete: get it again")
-    if info.sha256.get(name) != _sha256(path):
+    if info.sha256.get(name) != file_sha256(path):
         raise UserError(f"{path} is not the file that {DESCRIPTION} describes", "it is damaged: get the model again")
     wanted = module.state_dict()
     tensors = _read_tensors(path, wanted.keys() if partly else None)
@@ -301,9 +301,4 @@ def check_fits(info: ModelInfo, folder: Path) -> None:
 
 
 def _is(path: Path, sha256: str) -> bool:
-    return path.is_file() and _sha256(path) == sha256
-
-
-def _sha256(path: Path) -> str:
-    with explained(path, "read"), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and file_sha256(path) == sha256

@@ -113,8 +113,9 @@ def sign(
     Without a certificate of yours one is made for this file: whoever reads it sees that nothing was changed, not
     who signed. Needs the extra `provenance`.
     """
+    from orchestrion.files import file_sha256
     from orchestrion.library import signing
-    from orchestrion.library.provenance import file_sha256, read_made, read_record, write_signed_record
+    from orchestrion.library.provenance import read_made, read_record, write_signed_record
 
     output = output or file.with_stem(f"{file.stem}-signed")
     made, record = read_made(file), read_record(file)

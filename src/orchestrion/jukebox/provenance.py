@@ -12,11 +12,12 @@ from orchestrion.checkpoints.folder import damaged, model_sha256
 from orchestrion.codes import Codes
 from orchestrion.config import plain
 from orchestrion.errors import UserError
+from orchestrion.files import file_sha256
 from orchestrion.jukebox.model import Jukebox
 from orchestrion.jukebox.song import Song
 from orchestrion.library import signing
 from orchestrion.library.folder import SongFolder, beside, codes_sha256
-from orchestrion.library.provenance import Made, Record, file_sha256, read_made, read_record, sidecar
+from orchestrion.library.provenance import Made, Record, read_made, read_record, sidecar
 from orchestrion.version import __version__
 
 

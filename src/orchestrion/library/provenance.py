@@ -1,6 +1,5 @@
 """What made a file of audio: the record in its tags, and the one beside it (docs/formats.md)."""
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import Field
 from orchestrion.audio import io
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.errors import UserError
-from orchestrion.files import explained, read_json, write_json
+from orchestrion.files import file_sha256, read_json, write_json
 from orchestrion.nn.fast import Weights
 
 MADE_FORMAT = "orchestrion.made"
@@ -96,12 +95,6 @@ def sidecar(audio: Path) -> Path:
 def now() -> str:
     """The date and time in UTC, to the second (ISO 8601)."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes; UserError if it cannot be read."""
-    with explained(path, "read"), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_record(audio: Path, made: Made, engine: Engine | None, codes_sha256: str) -> None:
