@@ -114,6 +114,7 @@ def compose(
     temperature: tuple[float, ...] | None,
     top_k: tuple[int, ...] | None,
     top_p: tuple[float, ...] | None,
+    guidance: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
     passes: tuple[int, ...] | None,
     device: str,
@@ -154,7 +155,14 @@ def compose(
         "compiled": compiled,
         "threads": threads,
     }
-    drawing: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "hop": hop, "passes": passes}
+    drawing: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "guidance": guidance,
+        "hop": hop,
+        "passes": passes,
+    }
     if batch is not None:
         if takes > 1 or play:
             raise UserError("a batch has neither takes nor is it played", "leave --takes and --play out")
