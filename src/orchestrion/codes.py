@@ -75,6 +75,17 @@ class Codes:
         frames = 0 if codes is None else codes.shape[1]
         return self.grid.seconds(frames * self.grid.hop_lengths[level])
 
+    def until(self, seconds: float) -> "Codes":
+        """What begins before `seconds`, rounded to a frame of the top level, at each level as far as it is there."""
+        frames = round(seconds * self.grid.frame_rate(self.grid.top))
+        longest = [frames * self.grid.hop_lengths[self.grid.top] // hop for hop in self.grid.hop_lengths]
+        parts = zip(self.levels, longest, strict=True)
+        return Codes(self.grid, tuple(None if part is None else part[:, :stop] for part, stop in parts))
+
+    def repeated(self, times: int) -> "Codes":
+        """The only item, so many times."""
+        return self.each(lambda part: part.expand(times, -1))
+
     def row(self, row: int) -> "Codes":
         """The codes of one item."""
         return self.each(lambda part: part[row : row + 1])

@@ -15,10 +15,10 @@ from orchestrion.prior.upsample import Conditioner
 
 def test_the_order_of_genres_and_empty_places_do_not_matter() -> None:
     labels = LabelEmbedding(tiny.top().labels, 16)  # type: ignore[arg-type]
-    artist = torch.tensor([2, 2])
-    vectors = labels(artist, torch.tensor([[4, 1, -1, -1, -1], [-1, 1, -1, -1, 4]]))
+    genres = torch.tensor([[4, 1, -1, -1, -1], [-1, 1, -1, -1, 4], [-1, -1, -1, -1, -1]])
+    vectors = labels(Conditions(torch.tensor([2, 2, 2]), genres, torch.ones(3), torch.zeros(3)))
     assert_close(vectors[0], vectors[1])
-    assert_close(labels(artist[:1], torch.tensor([[-1]]))[0], labels.artist.weight[2])
+    assert_close(vectors[2], labels.artist.weight[2])
 
 
 @pytest.mark.parametrize(("artist", "genre", "message"), [(4, 0, "artist number 4"), (0, 5, "genre number 5")])

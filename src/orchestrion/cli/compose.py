@@ -52,6 +52,7 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
 )
 @click.option("--model", default="mini", show_default=True, help="Name or folder of the model; see `models list`.")
 @click.option("--artist", help='In the manner of; see `models show`. Left out, or "unknown": nobody in particular.')
+@click.option("--mix", type=(str, float), help="Another artist, and the share of the manner that is theirs, 0 to 1.")
 @click.option("--genre", "genres", multiple=True, help="May be given several times.")
 @click.option("--seconds", type=float, default=30.0, show_default=True, help="Length of the song, a prompt included.")
 @click.option(
@@ -99,6 +100,7 @@ def compose(
     together: int,
     model: str,
     artist: str | None,
+    mix: tuple[str, float] | None,
     genres: tuple[str, ...],
     seconds: float,
     total_seconds: float | None,
@@ -133,13 +135,14 @@ def compose(
     """
     from orchestrion.cli.batch import compose_batch
     from orchestrion.files import read_text
-    from orchestrion.generate.request import Prime, Request
+    from orchestrion.generate.request import Mix, Prime, Request
 
     if prime is None and (prime_start or prime_seconds is not None):
         raise UserError("a prompt's start or length is given, but no prompt", "name its file with --prime")
     asked = Request(
         seconds=seconds,
         artist=artist,
+        mix=None if mix is None else Mix(artist=mix[0], share=mix[1]),
         genres=genres,
         seed=seed,
         total_seconds=total_seconds,

@@ -31,6 +31,7 @@ _model_option = click.option("--model", help="Name or folder of the model.  [def
 @click.command("continue")
 @click.argument("song", type=PATH)
 @click.option("--seconds", type=float, required=True, help="How much to add.")
+@click.option("--from", "start", type=float, help="Go on from this second of it instead of from its end.")
 @click.option("-o", "--output", type=PATH, help="[default: SONG-continued.flac]")
 @click.option("--artist", help="Change to this artist.")
 @click.option("--genre", "genres", multiple=True, help="Change to these genres.")
@@ -44,6 +45,7 @@ _model_option = click.option("--model", help="Name or folder of the model.  [def
 def continue_(
     song: Path,
     seconds: float,
+    start: float | None,
     output: Path | None,
     artist: str | None,
     genres: tuple[str, ...],
@@ -63,7 +65,7 @@ def continue_(
     before = jukebox.load(kept.path)
     changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
     make(
-        lambda folders: jukebox.continue_(before, seconds, folders[0], replace=force, **changed),
+        lambda folders: jukebox.continue_(before, seconds, folders[0], start_seconds=start, replace=force, **changed),
         [output],
         force=force,
         as_json=as_json,

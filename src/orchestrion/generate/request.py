@@ -31,7 +31,8 @@ class Prime(Settings):
 class Origin(Settings):
     """The song that this one is made from, and how.
 
-    "continue" keeps every level, "upsample" the top, "repaint" all but `start_seconds` to `stop_seconds`.
+    "continue" keeps every level, up to `stop_seconds` if that is given, "upsample" the top, "repaint" all but
+    `start_seconds` to `stop_seconds`.
     """
 
     song: str
@@ -41,10 +42,24 @@ class Origin(Settings):
     stop_seconds: float | None = None
 
 
+class Mix(Settings):
+    """Another artist, whose `share` of the manner is from 0, none, to 1, all of it."""
+
+    artist: str
+    share: float
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Mix":
+        if not 0 <= self.share <= 1:
+            raise UserError(f"an artist cannot have a share of {self.share}", "give a number from 0 to 1")
+        return self
+
+
 class Request(Settings):
     """A song to be made.
 
-    An absent artist and no genres are a trained case, the same as asking for "unknown". `seconds` is the
+    An absent artist and no genres are a trained case, the same as asking for "unknown". `mix` makes the manner lie
+    between those of `artist` and of another. `seconds` is the
     length of the result, a prompt included; `total_seconds` the length that the model is told the whole piece
     has, by default up to the song's end, and `offset_seconds` where in the piece the song begins. `lyrics` are the
     whole piece's, for a model that sings. `sampling` has one entry per level, level 0 first; empty means the model's
@@ -53,6 +68,7 @@ class Request(Settings):
 
     seconds: float
     artist: str | None = None
+    mix: Mix | None = None
     genres: tuple[str, ...] = ()
     seed: int = 0
     total_seconds: float | None = None
@@ -114,7 +130,7 @@ class Request(Settings):
         """The request for a song that goes on from this one's for `seconds` more."""
         if not (math.isfinite(seconds) and seconds > 0):
             raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
-        longer = self.seconds + seconds
+        longer = (self.seconds if origin.stop_seconds is None else origin.stop_seconds) + seconds
         total = max(self.offset_seconds + longer, self.total_seconds) if self.total_seconds else None
         return self.changed(**{"seconds": longer, "total_seconds": total, "prime": None, "origin": origin, **changes})
 

@@ -1,6 +1,7 @@
 """What a request means to a model: whether it can be met, by which windows, and what each prior is told."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,15 +36,19 @@ def resolved(request: Request, info: ModelInfo) -> Request:
         for level, own in enumerate(info.published_names):
             if own is not None:
                 _label_ids(request, info, level)
+                _other_artist(request, info, level)
         return request.changed(sampling=sampling)
     names = info.vocabulary
     artist = None if request.artist is None else names.artist_name(names.artist_id(request.artist))
     genres = names.genre_names(names.genre_ids(request.genres)) if request.genres else ()
-    return request.changed(artist=artist, genres=genres, sampling=sampling)
+    mix = request.mix and request.mix.model_copy(
+        update={"artist": names.artist_name(names.artist_id(request.mix.artist))}
+    )
+    return request.changed(artist=artist, mix=mix, genres=genres, sampling=sampling)
 
 
-def plan(request: Request, info: ModelInfo, most_songs: int | None = None) -> Plan:
-    """The windows and levels of a resolved request; UserError where the model cannot make it."""
+def plan(request: Request, info: ModelInfo, most_songs: int | None = None, until_level: int = 0) -> Plan:
+    """The windows and levels of a resolved request, down to `until_level`; UserError where the model cannot make it."""
     grid = info.grid
     num_samples = grid.num_samples(request.seconds)
     if num_samples < grid.hop_lengths[grid.top]:
@@ -52,11 +57,12 @@ def plan(request: Request, info: ModelInfo, most_songs: int | None = None) -> Pl
             f"{request.seconds} s are less than one code of the top level",
             f"ask for {shortest:.3f} s or more",
         )
-    if request.finest_level > grid.top:
-        raise UserError(f"there is no level {request.finest_level}", f"levels go from 0 to {grid.top}")
+    finest = max(request.finest_level, until_level)
+    if finest > grid.top:
+        raise UserError(f"there is no level {finest}", f"levels go from 0 to {grid.top}")
     _check_timing(request, info)
     contexts = tuple(prior.context_frames if prior else 0 for prior in info.priors)
-    return Plan(grid, num_samples, contexts, request.sampling, request.finest_level, most_songs)
+    return Plan(grid, num_samples, contexts, request.sampling, finest, most_songs)
 
 
 def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
@@ -68,6 +74,12 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
         total_samples=torch.tensor([grid.num_samples(request.piece_seconds) for request in requests]),
         start_samples=torch.tensor([grid.num_samples(request.offset_seconds) for request in requests]),
     )
+    if any(request.mix for request in requests):
+        conditions = replace(
+            conditions,
+            other_artist=torch.tensor([_other_artist(request, info, level) for request in requests]),
+            other_share=torch.tensor([request.mix.share if request.mix else 0.0 for request in requests]),
+        )
     prior = info.prior(level)
     if prior.lyrics is None:
         return Told(conditions)
@@ -102,10 +114,19 @@ def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tupl
     """
     names = info.published_names[level] if info.published_names else None
     if names is None:
-        known = info.vocabulary
-        return known.artist_id(request.artist), known.genre_ids(request.genres)
+        return _artist_id(request.artist, info, level), info.vocabulary.genre_ids(request.genres)
     strict = level == info.grid.top
-    return names.artist_id(request.artist, strict=strict), names.genre_ids(request.genres, strict=strict)
+    return _artist_id(request.artist, info, level), names.genre_ids(request.genres, strict=strict)
+
+
+def _artist_id(name: str | None, info: ModelInfo, level: int) -> int:
+    names = info.published_names[level] if info.published_names else None
+    return info.vocabulary.artist_id(name) if names is None else names.artist_id(name, strict=level == info.grid.top)
+
+
+def _other_artist(request: Request, info: ModelInfo, level: int) -> int:
+    """The other artist of a mix, where there is none the song's own."""
+    return _artist_id(request.mix.artist if request.mix else request.artist, info, level)
 
 
 def check_together(requests: Sequence[Request]) -> None:

@@ -129,15 +129,17 @@ class Jukebox:
         *,
         codes: Codes | None = None,
         replace: bool = False,
+        until_level: int = 0,
     ) -> Composition[Progress, Song]:
         """Make the song that `request` asks for: from nothing, its prompt, or `codes` that it starts with.
 
         With a `folder` the song is kept there as it grows, codes after every window. The same request for a
         folder with an unfinished song goes on with it, to the same end. Whatever can be wrong with the
         request, the folder or the disk is found before this returns, as UserError; so is another song in
-        the folder, unless `replace` gives that up.
+        the folder, unless `replace` gives that up. With `until_level` it is left there unfinished once that level is
+        made and can be heard: a draft that the same request finishes.
         """
-        return Composition(_only(making.make(self._work([request], _alone(folder), codes, replace))))
+        return Composition(_only(making.make(self._work([request], _alone(folder), codes, replace, until_level))))
 
     def stream(
         self,
@@ -161,13 +163,14 @@ class Jukebox:
         *,
         codes: Codes | None = None,
         replace: bool = False,
+        until_level: int = 0,
     ) -> Composition[Progress, tuple[Song, ...]]:
         """Make several songs together, which takes little longer than one: each comes out as if made alone.
 
         As `compose`, with a folder and a row of `codes` for each request. They have the same length, sampling and
         finest level, and prompts of the same length; `Request.takes` gives requests that differ by their seeds.
         """
-        return Composition(making.make(self._work(requests, folders, codes, replace)))
+        return Composition(making.make(self._work(requests, folders, codes, replace, until_level)))
 
     def resume(self, folder: Path | str) -> Composition[Progress, Song]:
         """Go on with the unfinished song in `folder`."""
@@ -190,13 +193,30 @@ class Jukebox:
         seconds: float,
         folder: Path | str | None = None,
         *,
+        start_seconds: float | None = None,
         replace: bool = False,
         **changes: Any,
     ) -> Composition[Progress, Song]:
-        """Make `song` longer by `seconds`, keeping its codes. `changes` are to its request, such as `artist`."""
-        origin = Origin(song=song.name, act="continue", codes_sha256=codes_sha256(song.codes))
-        request = song.request.continued(seconds, origin, **changes)
-        return self.compose(request, folder, codes=song.codes, replace=replace)
+        """Make `song` longer by `seconds`, keeping its codes, or those before `start_seconds`.
+
+        `changes` are to its request, such as `artist`.
+        """
+        request, codes = self.continued(song, seconds, start_seconds, **changes)
+        return self.compose(request, folder, codes=codes, replace=replace)
+
+    def continued(
+        self, song: Song, seconds: float, start_seconds: float | None = None, **changes: Any
+    ) -> tuple[Request, Codes]:
+        """What `continue_` makes, asked for, and the codes that it begins with: for several takes of it."""
+        if start_seconds is not None and not 0 < start_seconds <= song.request.seconds:
+            raise UserError(
+                f"a song of {song.request.seconds:g} s cannot be continued from {start_seconds} s",
+                "choose a point inside it",
+            )
+        origin = Origin(
+            song=song.name, act="continue", codes_sha256=codes_sha256(song.codes), stop_seconds=start_seconds
+        )
+        return song.request.continued(seconds, origin, **changes), origins.kept(origin, song.codes)
 
     def upsample(
         self, song: Song, folder: Path | str | None = None, *, replace: bool = False, **changes: Any
@@ -222,6 +242,11 @@ class Jukebox:
         The part is rounded to frames of the top level. `changes` are to the request; without a `seed` among them the
         song's own plus 1 is taken. Sound changes a little beyond the part, where its outermost frames reach.
         """
+        request, codes = self.repainted(song, start_seconds, stop_seconds, **changes)
+        return self.compose(request, folder, codes=codes, replace=replace)
+
+    def repainted(self, song: Song, start_seconds: float, stop_seconds: float, **changes: Any) -> tuple[Request, Codes]:
+        """What `repaint` makes, asked for, and the codes that it begins with: for several takes of it."""
         origin = Origin(
             song=song.name,
             act="repaint",
@@ -229,8 +254,7 @@ class Jukebox:
             start_seconds=start_seconds,
             stop_seconds=stop_seconds,
         )
-        codes = origins.kept(origin, song.codes)
-        return self.compose(song.request.repainted(origin, **changes), folder, codes=codes, replace=replace)
+        return song.request.repainted(origin, **changes), origins.kept(origin, song.codes)
 
     def again(self, request: Request, source: Codes | None = None) -> Composition[Progress, Song]:
         """The song of a recorded request once more, kept nowhere. `source` has the codes of the one it is made from.
@@ -358,11 +382,12 @@ class Jukebox:
         folders: Sequence[Path | str] | None,
         codes: Codes | None,
         replace: bool,
+        until_level: int = 0,
     ) -> making.Begin:
         """Checks all that can be wrong with what is to be done."""
         requests = [self.resolved(request) for request in requests]
         asked.check_together(requests)
-        plan, *_ = [asked.plan(request, self.info, self.most_songs) for request in requests]
+        plan, *_ = [asked.plan(request, self.info, self.most_songs, until_level) for request in requests]
         if codes is not None:
             asked.check_codes(codes, self.info, len(requests), plan)
         else:

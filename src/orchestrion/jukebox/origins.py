@@ -10,10 +10,10 @@ from orchestrion.library.folder import codes_sha256
 
 
 def kept(origin: Origin, source: Codes) -> Codes:
-    """The codes that a song begins with: all of `source`, its top level, or all but the part that is made anew."""
+    """The codes that a song begins with: all of `source`, its beginning, its top level, or all but a part of it."""
     grid = source.grid
     if origin.act == "continue":
-        return source
+        return source if origin.stop_seconds is None else source.until(origin.stop_seconds)
     if origin.act == "upsample":
         return Codes.empty(grid).replace(grid.top, source[grid.top])
     if origin.act != "repaint" or origin.start_seconds is None or origin.stop_seconds is None:

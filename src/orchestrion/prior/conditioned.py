@@ -61,7 +61,7 @@ class ConditionedModel(nn.Module):
 
     def _tell(self, conditions: Conditions, num_frames: int, rng: Generator | None = None) -> Told:
         assert num_frames <= self.config.context_frames, f"{num_frames} frames of {self.config.context_frames}"
-        start = self.labels(conditions.artist, conditions.genres) if self.labels is not None else None
+        start = self.labels(conditions) if self.labels is not None else None
         per_frame = []
         if self.timing is not None:
             vectors = self.timing(conditions.total_samples, conditions.start_samples)

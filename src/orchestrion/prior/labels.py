@@ -17,7 +17,7 @@ class Conditions:
 
     `artist` and `genres` are ids (0 unknown; -1 fills `genres` up), `total_samples` the length of the whole
     piece and `start_samples` where the window starts in it, `coarser` the codes of the level above over the
-    window, `lyrics` character ids.
+    window, `lyrics` character ids. `other_artist` stands beside the artist with a weight of `other_share`, from 0 to 1.
     """
 
     artist: Int[Tensor, " batch"]
@@ -26,6 +26,8 @@ class Conditions:
     start_samples: Num[Tensor, " batch"]
     coarser: Int[Tensor, "batch frame_above"] | None = None
     lyrics: Int[Tensor, "batch character"] | None = None
+    other_artist: Int[Tensor, " batch"] | None = None
+    other_share: Float[Tensor, " batch"] | None = None
 
     def to(self, device: torch.device | str) -> "Conditions":
         """The same on another device."""
@@ -48,7 +50,8 @@ class Conditions:
         """The same of nobody in particular: artist and genres are unknown."""
         nobody = torch.full_like(self.genres, -1)
         nobody[:, 0] = 0
-        return replace(self, artist=torch.zeros_like(self.artist), genres=nobody)
+        share = None if self.other_share is None else torch.zeros_like(self.other_share)
+        return replace(self, artist=torch.zeros_like(self.artist), genres=nobody, other_share=share)
 
     def _parts(self) -> list[tuple[str, Tensor]]:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
@@ -56,26 +59,31 @@ class Conditions:
 
 
 class LabelEmbedding(nn.Module):
-    """The artist's vector plus those of the genres."""
+    """The artist's vector, or one between two artists', plus those of the genres."""
 
     def __init__(self, config: LabelConfig, width: int) -> None:
         super().__init__()
         self.artist = nn.Embedding(config.num_artists, width)
         self.genre = nn.Embedding(config.num_genres, width)
 
-    def forward(
-        self, artist: Int[Tensor, " batch"], genres: Int[Tensor, "batch genre"]
-    ) -> Float[Tensor, "batch width"]:
+    def forward(self, told: Conditions) -> Float[Tensor, "batch width"]:
         """UserError for ids that this prior does not know."""
-        for ids, table, name in ((artist, self.artist, "artist"), (genres, self.genre, "genre")):
+        artists = (told.artist,) if told.other_artist is None else (told.artist, told.other_artist)
+        for ids, table, name in (
+            *((ids, self.artist, "artist") for ids in artists),
+            (told.genres, self.genre, "genre"),
+        ):
             if ids.numel() and int(ids.max()) >= table.num_embeddings:
                 raise UserError(
                     f"there is no {name} number {int(ids.max())} in this prior",
                     "use the vocabulary it was trained with",
                 )
-        present = (genres >= 0).unsqueeze(-1)
-        bag = (self.genre(genres.clamp(min=0)) * present).sum(1)
-        together: Tensor = bag + self.artist(artist)
+        present = (told.genres >= 0).unsqueeze(-1)
+        together: Tensor = (self.genre(told.genres.clamp(min=0)) * present).sum(1) + self.artist(told.artist)
+        if told.other_artist is not None:
+            assert told.other_share is not None
+            share = told.other_share.to(together.dtype)[:, None]
+            together = together + share * (self.artist(told.other_artist) - self.artist(told.artist))
         return together
 
 
