@@ -1,4 +1,4 @@
-"""MPEG-4 audio (.m4a), read through PyAV where the extra `av` is installed."""
+"""MPEG-4 audio (.m4a) and what browsers record (.webm), read through PyAV where the extra `av` is installed."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from orchestrion.errors import UserError
 
-SUFFIXES = (".m4a", ".mp4", ".aac")
+SUFFIXES = (".m4a", ".mp4", ".aac", ".webm")
 
 
 class M4aFile:
-    """One MPEG-4 file, decoded whole when opened: its length is only known then."""
+    """One file, decoded whole when opened: its length is only known then."""
 
     def __init__(self, path: Path) -> None:
         samples, self.sample_rate = _decode(path)

@@ -24,6 +24,8 @@ COMMANDS = {
     "train": "orchestrion.cli.train:train",
     "encode": "orchestrion.cli.train:encode",
     "evaluate": "orchestrion.cli.evaluate:evaluate",
+    "map": "orchestrion.cli.studio:map_",
+    "studio": "orchestrion.cli.studio:studio",
 }
 
 

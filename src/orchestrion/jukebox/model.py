@@ -185,7 +185,11 @@ class Jukebox:
         folder: Path | str | None = None,
     ) -> Composition[Progress, Song]:
         """Compose on from `audio`, which becomes the start of the song."""
-        return self.compose(request, folder, codes=_whole_frames(self.encode(audio, sample_rate)))
+        return self.compose(request, folder, codes=self.prompt(audio, sample_rate))
+
+    def prompt(self, audio: Float[Tensor, "channel sample"], sample_rate: int) -> Codes:
+        """The codes that a song begins with which goes on from `audio`: whole frames of every level."""
+        return _whole_frames(self.encode(audio, sample_rate))
 
     def continue_(
         self,
@@ -284,6 +288,12 @@ class Jukebox:
         audio = self.decode(codes, level)[:, : kept.info.num_samples]
         request = read_settings(Request, kept.info.request, str(kept.path))
         return Song(request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level)
+
+    def label_vectors(self) -> tuple[Float[Tensor, "artist width"], Float[Tensor, "genre width"]] | None:
+        """What the top prior learned for each artist and genre, by their ids; None for a prior without labels."""
+        with self._prior(self.info.grid.top, 1) as prior:
+            labels = prior.labels
+            return None if labels is None else (labels.artist.weight.detach().cpu(), labels.genre.weight.detach().cpu())
 
     def resolved(self, request: Request) -> Request:
         """The request with nothing left open: the model's spelling of labels, its sampling where none is given.
@@ -486,7 +496,7 @@ class Jukebox:
             start_seconds=prime.start_seconds,
             seconds=prime.seconds,
         )
-        return _whole_frames(self.encode(audio, codec.sample_rate))
+        return self.prompt(audio, codec.sample_rate)
 
     def _about(self, request: Request, plan: Plan) -> SongInfo:
         return SongInfo(

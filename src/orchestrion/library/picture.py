@@ -1,7 +1,8 @@
 """A song's picture: its waveform over its spectrogram."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +16,7 @@ _COLUMNS = 1200
 _ROWS = 320
 _LOWEST_HERTZ = 40.0
 _RANGE_DECIBEL = 80.0
+_KINDS = {"artist": "#3b6fb6", "genre": "#b5532a", "song": "#3a7d44"}
 _INK, _PAPER, _WAVE = "#1d2433", "#ffffff", "#3b6fb6"
 
 
@@ -64,6 +66,34 @@ def draw(
     spectrum.set_xlabel(_printable("seconds" + (f"      {caption}" if caption else "")), color=_INK)
     spectrum.set_xlim(0, seconds)
     figure.colorbar(image, ax=(wave, spectrum), label="dB below the loudest", pad=0.01, aspect=40)
+    with replacing(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": "orchestrion"})
+
+
+def draw_map(
+    path: Path, labels: Sequence[Mapping[str, Any]], songs: Sequence[Mapping[str, Any]], *, title: str
+) -> None:
+    """Write a PNG of points with `kind`, `name`, `x` and `y`: a plane of labels and, if there are any, one of songs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    planes = [("artists and genres as the model learned them", labels), ("songs as the model hears them", songs)]
+    planes = [(caption, points) for caption, points in planes if points]
+    figure = Figure(figsize=(10, 8.5 * len(planes)), dpi=110, facecolor=_PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(_printable(title), color=_INK, fontsize=14, fontweight="bold", x=0.01, ha="left")
+    for axes, (caption, points) in zip(figure.subplots(len(planes), 1, squeeze=False)[:, 0], planes, strict=True):
+        axes.set_title(caption, color=_INK, loc="left", fontsize=11)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for kind, colour in _KINDS.items():
+            own = [point for point in points if point["kind"] == kind]
+            axes.scatter([point["x"] for point in own], [point["y"] for point in own], s=28, color=colour)
+            for point in own:
+                name = _printable(str(point["name"]))
+                axes.annotate(
+                    name, (point["x"], point["y"]), (5, 3), textcoords="offset points", fontsize=8, color=colour
+                )
     with replacing(path) as part:
         figure.savefig(part, format="png", metadata={"Software": "orchestrion"})
 

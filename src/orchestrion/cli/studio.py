@@ -1,0 +1,62 @@
+"""`orchestrion studio`: the page to compose on; `orchestrion map`: artists and genres as a model learned them."""
+
+from pathlib import Path
+
+import click
+
+from orchestrion.cli.options import PATH, force_option, json_option, show_result
+from orchestrion.errors import UserError
+
+LIBRARY = "~/Orchestrion"
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
+@click.option("--no-browser", is_flag=True, help="Do not open the page.")
+@click.option("--library", type=PATH, default=Path(LIBRARY), show_default=True, help="Where the songs are kept.")
+@click.option("--model", default="mini", show_default=True, help="Name or folder of the model.")
+@click.option("--host", help="Let others on the network in by this address of the machine; needs --token.")
+@click.option("--token", help="The secret that others need.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+def studio(
+    port: int, no_browser: bool, library: Path, model: str, host: str | None, token: str | None, threads: int | None
+) -> None:
+    """Open the Studio: compose, choose, go on, search, in a browser, with the model on this machine."""
+    try:
+        from orchestrion.web.server import serve
+    except ImportError as error:
+        raise UserError(f"the Studio needs {error.name}", 'install it: pip install "orchestrion[studio]"') from error
+    serve(library, model=model, host=host, port=port, token=token, browser=not no_browser, threads=threads)
+
+
+@click.command("map")
+@click.argument("model", default="mini")
+@click.option("-o", "--output", type=PATH, default=Path("map.png"), show_default=True, help="The picture.")
+@click.option("--songs", type=PATH, multiple=True, help="Songs to be put on a map of their own; may be given often.")
+@force_option
+@json_option
+def map_(model: str, output: Path, songs: tuple[Path, ...], force: bool, as_json: bool) -> None:
+    """Draw MODEL's artists and genres, as it learned them, as points of a plane: neighbours are alike to it.
+
+    Beside the picture stands the same as JSON.
+    """
+    from orchestrion.config import plain
+    from orchestrion.files import refuse_overwrite, write_json
+    from orchestrion.jukebox import Jukebox
+    from orchestrion.jukebox.map import label_points, song_points, song_vector
+    from orchestrion.library.picture import draw_map
+
+    data = output.with_suffix(".json")
+    if output.suffix.lower() != ".png":
+        raise UserError(f"the map cannot be drawn as {output.name!r}", "end the name with .png")
+    for path in (output, data):
+        refuse_overwrite(path, force)
+    jukebox = Jukebox.from_pretrained(model)
+    points = label_points(jukebox)
+    if not points:
+        raise UserError(f"the model {jukebox.name!r} has no names of artists", "take a model that was trained here")
+    heard = song_points([song_vector(jukebox, song) for song in songs], [song.stem for song in songs])
+    draw_map(output, [plain(point) for point in points], [plain(point) for point in heard], title=jukebox.name)
+    result = {"model": jukebox.name, "points": [plain(point) for point in (*points, *heard)]}
+    write_json(data, result)
+    show_result({"picture": str(output), "data": str(data), **result}, "picture", as_json=as_json)

@@ -1,0 +1,194 @@
+"""The songs of a library, found by their words: an index in SQLite that can be made again from the folders."""
+
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrion.errors import UserError
+from orchestrion.library.tree import SONG, LibrarySong, levels_of, read_song
+
+Sort = Literal["newest", "title", "longest"]
+_VERSION = 1
+_ORDERS: dict[Sort, str] = {
+    "newest": "created DESC, id",
+    "title": "title COLLATE NOCASE, id",
+    "longest": "seconds DESC, id",
+}
+_TABLES = """
+CREATE TABLE songs (
+    id TEXT PRIMARY KEY, title TEXT, artist TEXT, seconds REAL, starred INTEGER, created TEXT, card TEXT
+);
+CREATE TABLE labels (song TEXT, kind TEXT, name TEXT);
+CREATE INDEX labels_name ON labels (kind, name, song);
+CREATE INDEX labels_song ON labels (song);
+CREATE INDEX songs_created ON songs (created DESC);
+CREATE VIRTUAL TABLE words USING fts5 (
+    id UNINDEXED, title, artist, genres, lyrics, notes, tags, tokenize = "unicode61 remove_diacritics 2"
+);
+"""
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which songs are looked for: all words of `words`, as beginnings, and each of the others that is given."""
+
+    words: str = ""
+    artist: str | None = None
+    genre: str | None = None
+    tag: str | None = None
+    starred: bool | None = None
+    sort: Sort = "newest"
+    limit: int = 50
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cards of a page of songs, and how many there are in all."""
+
+    cards: list[dict[str, Any]]
+    total: int
+
+
+class Index:
+    """What can be searched of the songs below `folder`. It follows them song by song (`put`, `remove`) or whole.
+
+    May be used by several threads.
+    """
+
+    def __init__(self, folder: Path, database: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(database, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = OFF")  # it can be made again
+        if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+            self._begin_anew()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def rebuild(self) -> list[str]:
+        """Index every song in the folder anew; returns a sentence for each that cannot be read."""
+        problems = []
+        with self._changes() as database:
+            for table in ("songs", "labels", "words"):
+                database.execute(f"DELETE FROM {table}")
+            for path in sorted(self.folder.glob(f"*/{SONG}")):
+                try:
+                    self._insert(database, read_song(path.parent))
+                except UserError as error:
+                    problems.append(str(error))
+        return problems
+
+    def put(self, song: LibrarySong) -> None:
+        """Index a song, anew if it was there."""
+        with self._changes() as database:
+            self._delete(database, song.id)
+            self._insert(database, song)
+
+    def remove(self, song: str) -> None:
+        with self._changes() as database:
+            self._delete(database, song)
+
+    def search(self, wanted: Wanted) -> Found:
+        """The songs that are wanted, in the order that is wanted."""
+        where, values = ["1"], []
+        if terms := _WORD.findall(wanted.words):
+            where.append("id IN (SELECT id FROM words WHERE words MATCH ?)")
+            values.append(" ".join(f'"{term}"*' for term in terms))
+        for kind, name in (("artist", wanted.artist), ("genre", wanted.genre), ("tag", wanted.tag)):
+            if name is not None:
+                where.append("id IN (SELECT song FROM labels WHERE kind = ? AND name = ?)")
+                values += [kind, name]
+        if wanted.starred is not None:
+            where.append("starred = ?")
+            values.append(str(int(wanted.starred)))
+        clause = " AND ".join(where)
+        with self._lock, closing(self._database.cursor()) as cursor:
+            total = cursor.execute(f"SELECT count(*) FROM songs WHERE {clause}", values).fetchone()[0]
+            rows = cursor.execute(
+                f"SELECT card FROM songs WHERE {clause} ORDER BY {_ORDERS[wanted.sort]} LIMIT ? OFFSET ?",
+                [*values, wanted.limit, wanted.offset],
+            ).fetchall()
+        return Found([json.loads(row[0]) for row in rows], total)
+
+    def names(self) -> dict[str, list[str]]:
+        """The artists, genres and tags that songs have, each in alphabetical order."""
+        found: dict[str, list[str]] = {"artist": [], "genre": [], "tag": []}
+        with self._lock, closing(self._database.cursor()) as cursor:
+            for kind, name in cursor.execute("SELECT DISTINCT kind, name FROM labels ORDER BY kind, name"):
+                found[kind].append(name)
+        return found
+
+    @contextmanager
+    def _changes(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._database as database:
+            yield database
+
+    def _begin_anew(self) -> None:
+        with self._changes() as database:
+            for table in ("songs", "labels", "words"):
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+            database.executescript(_TABLES)
+            database.execute(f"PRAGMA user_version = {_VERSION}")
+
+    @staticmethod
+    def _delete(database: sqlite3.Connection, song: str) -> None:
+        database.execute("DELETE FROM songs WHERE id = ?", (song,))
+        database.execute("DELETE FROM labels WHERE song = ?", (song,))
+        database.execute("DELETE FROM words WHERE id = ?", (song,))
+
+    def _insert(self, database: sqlite3.Connection, song: LibrarySong) -> None:
+        card = card_of(song, self.folder / song.id)
+        artists = {name for take in song.shown for name in _artists(take.artist, take.mix)}
+        genres = {genre for take in song.shown for genre in take.genres}
+        database.execute(
+            "INSERT INTO songs VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (song.id, song.title, card["artist"], card["seconds"], song.starred, song.created, json.dumps(card)),
+        )
+        labels = [("artist", name) for name in artists] + [("genre", name) for name in genres]
+        labels += [("tag", name) for name in song.tags]
+        database.executemany("INSERT INTO labels VALUES (?, ?, ?)", [(song.id, *label) for label in labels])
+        lyrics = {song.lyrics, *(take.lyrics for take in song.shown)}
+        database.execute(
+            "INSERT INTO words VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                song.id,
+                song.title,
+                " ".join(sorted(artists)),
+                " ".join(sorted(genres)),
+                "\n".join(sorted(lyrics)),
+                song.notes,
+                " ".join(song.tags),
+            ),
+        )
+
+
+def card_of(song: LibrarySong, folder: Path) -> dict[str, Any]:
+    """What a list shows of a song."""
+    take = song.heard
+    levels = levels_of(folder / f"{take.id}.song") if take else []
+    return {
+        "id": song.id,
+        "title": song.title,
+        "artist": take.artist if take else None,
+        "genres": list(take.genres) if take else [],
+        "seconds": take.stop if take else 0.0,
+        "starred": song.starred,
+        "tags": list(song.tags),
+        "created": song.created,
+        "takes": len(song.shown),
+        "heard": {"take": take.id, "level": levels[0]} if take and levels else None,
+    }
+
+
+def _artists(artist: str | None, mix: Any) -> list[str]:
+    return [name for name in (artist, mix and mix.first, mix and mix.second) if name]

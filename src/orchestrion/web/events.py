@@ -1,0 +1,102 @@
+"""What happens, told to every page that is open, as server-sent events."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from orchestrion.web import schemas
+from orchestrion.web.jobs import Job
+from orchestrion.web.studio import NotFound, Studio
+
+LOOK_SECONDS = 0.15
+KEEP_ALIVE_SECONDS = 15.0
+_MOST_BEHIND = 1000
+"""Events that a page may be behind; beyond that its stream ends, and it begins anew."""
+
+
+class Hub:
+    """Looks at the jobs once for all pages, and passes on what has changed.
+
+    Events carry whole objects: `job`, `song` (fetch it again), `status`. A lost one does no harm.
+    """
+
+    def __init__(self, studio: Studio, status: Callable[[], schemas.Status]) -> None:
+        self.studio, self.status = studio, status
+        self._listeners: set[asyncio.Queue[str | None]] = set()
+        self._seen = studio.jobs.changed_since(2**62)[1]
+        self._levels: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for event in await asyncio.to_thread(self._changes):
+                self.tell(event)
+
+    def tell(self, event: str) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener.put_nowait(event)
+            except asyncio.QueueFull:
+                self._listeners.discard(listener)
+                with contextlib.suppress(asyncio.QueueEmpty):
+                    listener.get_nowait()
+                listener.put_nowait(None)
+
+    def close(self) -> None:
+        """End all streams."""
+        for listener in list(self._listeners):
+            with contextlib.suppress(asyncio.QueueFull):
+                listener.put_nowait(None)
+
+    async def listen(self) -> AsyncIterator[str]:
+        """All that happens from now on, after the present state."""
+        queue: asyncio.Queue[str | None] = asyncio.Queue(_MOST_BEHIND)
+        self._listeners.add(queue)
+        try:
+            yield event("status", self.status())
+            for job in await asyncio.to_thread(self.studio.jobs.active):
+                yield event("job", shown_job(job))
+            while True:
+                try:
+                    told = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                if told is None:
+                    return
+                yield told
+        finally:
+            self._listeners.discard(queue)
+
+    def _changes(self) -> list[str]:
+        jobs, latest = self.studio.jobs.changed_since(self._seen)
+        if latest == self._seen:
+            return []
+        self._seen = latest
+        events = [event("job", shown_job(job)) for job in jobs]
+        for job in jobs:
+            if job.song and self._is_news(job):
+                self.studio.refreshed(job.song)
+                with contextlib.suppress(NotFound):
+                    events.append(event("song", self.studio.shown(self.studio.song(job.song))))
+        events.append(event("status", self.status()))
+        return events
+
+    def _is_news(self, job: Job) -> bool:
+        """Whether a job has another state or stage than before: then another level may be there to hear."""
+        news = hash((job.state, job.stage, job.level))
+        if self._levels.get(job.id) == news:
+            return False
+        self._levels[job.id] = news
+        return True
+
+
+def shown_job(job: Job) -> schemas.JobOut:
+    shown = {name: getattr(job, name) for name in schemas.JobOut.model_fields}
+    return schemas.JobOut(**{**shown, "takes": list(job.takes)})
+
+
+def event(name: str, data: Any) -> str:
+    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"

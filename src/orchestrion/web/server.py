@@ -1,0 +1,112 @@
+"""The Studio as it runs: the server, the worker beside it, the page in a browser."""
+
+import contextlib
+import json
+import logging
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from orchestrion.errors import UserError
+from orchestrion.web.app import create_app
+from orchestrion.web.guard import LOOPBACK
+from orchestrion.web.places import Places
+from orchestrion.web.studio import Studio
+
+logger = logging.getLogger(__name__)
+
+_AGAIN_SECONDS = 1.0
+_ANY = ("0.0.0.0", "::")
+
+
+def serve(
+    library: Path, *, model: str, host: str | None, port: int, token: str | None, browser: bool, threads: int | None
+) -> None:
+    """Run the Studio of a library until it is stopped. UserError where the port or the library is in use."""
+    places = Places(library)
+    places.make()
+    if host is not None and token is None:
+        raise UserError(
+            "with --host others on the network can reach the Studio", "choose a secret for them with --token"
+        )
+    lock = places.lock_server()
+    try:
+        bound = _bound(host or "127.0.0.1", port)
+        studio = Studio(places, model)
+        studio.jobs.make_known("model", {"state": "loading", "problem": ""})
+        threading.Thread(target=studio.index.rebuild, daemon=True).start()
+        hosts = LOOPBACK if host is None else (*LOOPBACK, host, socket.gethostname().lower(), *_own_addresses(host))
+        app = create_app(
+            studio, hosts=hosts, token=token, background=lambda: worker_beside(places, model, threads=threads)
+        )
+        shown = "127.0.0.1" if host is None or host in _ANY else host
+        address = f"http://{shown}:{bound.getsockname()[1]}/" + (f"?token={token}" if token else "")
+        print(f"The Studio is at {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
+        if browser:
+            threading.Timer(0.3, webbrowser.open, (address,)).start()
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[bound])
+        studio.close()
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def worker_beside(places: Places, model: str, *, threads: int | None = None) -> Iterator[None]:
+    """Keeps a worker alive: one that dies is begun again, and goes on where it was."""
+    settings = json.dumps({"library": str(places.library), "model": model, "threads": threads})
+    command = [sys.executable, "-m", "orchestrion.web.worker", settings]
+    ending = threading.Event()
+    running: list[subprocess.Popen[bytes]] = []
+
+    def keep() -> None:
+        while not ending.is_set():
+            running[:] = [subprocess.Popen(command)]
+            code = running[0].wait()
+            if not ending.is_set():
+                logger.warning("the worker ended (%s) and is begun again", code)
+                ending.wait(_AGAIN_SECONDS)
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        for process in running:
+            process.terminate()
+        thread.join(10)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at this address; any free port for 0."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise UserError(
+            f"port {port} of {host} cannot be used: {error.strerror}", "choose another with --port, or 0 for any"
+        ) from error
+    return bound
+
+
+def _own_addresses(host: str) -> tuple[str, ...]:
+    """The names that a service for all addresses of this machine goes by."""
+    if host not in _ANY:
+        return ()
+    found = socket.getaddrinfo(socket.gethostname(), None)
+    return tuple({f"[{one[4][0]}]" if ":" in str(one[4][0]) else str(one[4][0]) for one in found})
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(24)

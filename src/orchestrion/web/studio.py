@@ -1,0 +1,475 @@
+"""All that a person can do with the songs of a library; the routes of the service call it. No torch here."""
+
+import io
+import secrets
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrion.config import plain
+from orchestrion.errors import UserError
+from orchestrion.files import explained, read_json, write_json
+from orchestrion.library.index import Index, Wanted, card_of
+from orchestrion.library.tree import (
+    SONG,
+    LibrarySong,
+    Mix,
+    Span,
+    Take,
+    levels_of,
+    new_id,
+    read_song,
+    write_song,
+)
+from orchestrion.web import schemas
+from orchestrion.web.jobs import Job, Jobs
+from orchestrion.web.places import Places
+from orchestrion.web.work import Decode, DrawMap, From, FromUpload, MakeTakes, Refine
+
+LARGEST_IMPORT_BYTES = 2**30
+"""Of a song's files, unpacked."""
+
+
+class NotFound(UserError):
+    """There is no such thing."""
+
+
+class Conflict(UserError):
+    """It cannot be done as things stand."""
+
+
+class Studio:
+    """A library that is open, its index, and its jobs."""
+
+    def __init__(self, places: Places, model: str) -> None:
+        places.make()
+        self.places, self.model = places, model
+        self.jobs = Jobs(places.jobs)
+        self.index = Index(places.library, places.index)
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.index.close()
+
+    # Looking
+
+    def song(self, song: str) -> LibrarySong:
+        folder = self.places.song(song)
+        if not (folder / SONG).is_file():
+            raise NotFound(f"there is no song {song!r}", "it may have been deleted: look in the library")
+        return read_song(folder)
+
+    def shown(self, song: LibrarySong) -> schemas.SongOut:
+        """A song with all its takes that are not undone, and how far each is."""
+        latest: dict[str, Job] = {}
+        for job in self.jobs.of_song(song.id):
+            for take in job.takes:
+                latest.setdefault(take, job)
+        tree = [self._shown_take(song, take, latest.get(take.id)) for take in song.shown]
+        return schemas.SongOut(
+            **card_of(song, self.places.song(song.id)),
+            lyrics=song.lyrics,
+            notes=song.notes,
+            tree=tree,
+            can_undo=song.can_undo,
+            can_redo=song.can_redo,
+        )
+
+    def take(self, song: str, take: str) -> Take:
+        try:
+            return self.song(song).take(take)
+        except NotFound:
+            raise
+        except UserError as error:
+            raise NotFound(error.problem, error.hint) from error
+
+    def audio(self, song: str, take: str, level: int | None) -> tuple[Path, int]:
+        """The audio of a take at a level, or the finest there is, and which that is."""
+        self.take(song, take)
+        folder = self.places.take(song, take)
+        levels = levels_of(folder)
+        wanted = level if level is not None else (levels[0] if levels else 0)
+        if wanted not in levels:
+            raise NotFound("this cannot be heard yet", "wait until it is made, or choose a coarser level")
+        return folder / "audio" / f"level_{wanted}.flac", wanted
+
+    def search(self, wanted: Wanted) -> schemas.SongPage:
+        found = self.index.search(wanted)
+        return schemas.SongPage(songs=[schemas.SongCard(**card) for card in found.cards], total=found.total)
+
+    def models(self) -> list[schemas.Model]:
+        return [schemas.Model(**model) for model in self.jobs.fact("models") or []]
+
+    # Making
+
+    def compose(self, asked: schemas.ComposeIn) -> tuple[LibrarySong, Job]:
+        """A new song with its first takes."""
+        model = self._model(asked.model)
+        self._check_names(model, asked.artist, asked.genres, asked.mix)
+        seed = _seed(asked.seed)
+        upload = None
+        if asked.prime is not None:
+            prime = asked.prime
+            seconds = self.upload(prime.upload).seconds
+            if seconds is None:
+                raise Conflict("this sound is not decoded yet", "wait a moment")
+            length = seconds - prime.start_seconds if prime.seconds is None else prime.seconds
+            if prime.start_seconds + length > seconds + 1e-3 or length <= 0:
+                raise Conflict(f"the sound ends at {seconds:.2f} s", "choose a part inside it")
+            if length >= asked.seconds:
+                raise Conflict(
+                    f"{length:.1f} s of sound leave nothing of {asked.seconds:.1f} s to compose",
+                    "ask for more seconds, or begin with less",
+                )
+            upload = FromUpload(upload=prime.upload, start=prime.start_seconds, seconds=prime.seconds)
+        title = asked.title.strip() or _title(asked.artist, asked.genres)
+        song = LibrarySong(id=new_id(title), title=title, lyrics=asked.lyrics, created=_now())
+        takes = _takes(
+            asked.takes,
+            first=1,
+            parent=None,
+            act="prime" if upload else "compose",
+            start=0.0,
+            stop=asked.seconds,
+            artist=asked.mix.first if asked.mix else asked.artist,
+            genres=tuple(asked.genres),
+            mix=asked.mix,
+            lyrics=asked.lyrics,
+            seed=seed,
+            model=model,
+        )
+        return self._begin(song, takes, asked.seconds, draft=asked.draft, upload=upload)
+
+    def continue_(self, song: str, take: str, asked: schemas.ContinueIn) -> tuple[LibrarySong, Job]:
+        """More of a take, which stays as it is."""
+        with self._lock:
+            kept, source = self.song(song), self._audible(song, take)
+            mix = asked.mix or (source.mix if asked.artist is None and not asked.nobody else None)
+            artist = mix.first if mix else asked.artist or (None if asked.nobody else source.artist)
+            genres = source.genres if asked.genres is None else tuple(asked.genres)
+            self._check_names(source.model, artist, genres, mix)
+            start = source.stop if asked.from_seconds is None else asked.from_seconds
+            if not 0 < start <= source.stop:
+                raise Conflict(f"this take ends at {source.stop:.2f} s", "go on from a point inside it")
+            if start + asked.seconds > schemas.LONGEST_SECONDS:
+                raise Conflict("the song would be too long", f"at most {schemas.LONGEST_SECONDS:.0f} s are made")
+            takes = _takes(
+                asked.takes,
+                first=len(kept.takes) + 1,
+                parent=take,
+                act="continue",
+                start=start,
+                stop=start + asked.seconds,
+                artist=artist,
+                genres=genres,
+                mix=mix,
+                lyrics=source.lyrics if asked.lyrics is None else asked.lyrics,
+                seed=_seed(asked.seed),
+                model=source.model,
+            )
+            origin = From(song=song, take=take, act="continue", start=start)
+            return self._begin(kept, takes, asked.seconds, draft=asked.draft, source=origin)
+
+    def repaint(self, song: str, take: str, asked: schemas.RepaintIn) -> tuple[LibrarySong, Job]:
+        """A stretch of a take made anew."""
+        with self._lock:
+            kept, source = self.song(song), self._audible(song, take)
+            if not asked.start_seconds < asked.stop_seconds or asked.start_seconds >= source.stop:
+                raise Conflict(f"there is no such part in {source.stop:.2f} s", "give a start and a later end inside")
+            span = Span(start=asked.start_seconds, stop=min(asked.stop_seconds, source.stop))
+            takes = _takes(
+                asked.takes,
+                first=len(kept.takes) + 1,
+                parent=take,
+                act="repaint",
+                start=span.start,
+                stop=source.stop,
+                artist=source.artist,
+                genres=source.genres,
+                mix=source.mix,
+                lyrics=source.lyrics,
+                seed=_seed(asked.seed),
+                model=source.model,
+                span=span,
+            )
+            origin = From(song=song, take=take, act="repaint", start=span.start, stop=span.stop)
+            return self._begin(kept, takes, source.stop, draft=asked.draft, source=origin)
+
+    def refine(self, song: str, take: str) -> tuple[LibrarySong, Job]:
+        """Finish a draft."""
+        with self._lock:
+            kept, source = self.song(song), self._audible(song, take)
+            if levels_of(self.places.take(song, take))[0] == 0:
+                raise Conflict("this take is refined already", "listen to it")
+            if any(job.kind == "refine" and take in job.takes for job in self.jobs.active()):
+                raise Conflict("this take is being refined", "wait until it is done")
+            work = Refine(song=song, take=take, model=source.model)
+            return kept, self.jobs.add("refine", plain(work), song=song, takes=(take,))
+
+    # Choosing, undoing, describing
+
+    def choose(self, song: str, take: str) -> LibrarySong:
+        self.take(song, take)
+        return self._change(song, lambda kept: kept.with_chosen(take))
+
+    def undo(self, song: str) -> LibrarySong:
+        return self._change(song, LibrarySong.undone)
+
+    def redo(self, song: str) -> LibrarySong:
+        return self._change(song, LibrarySong.redone)
+
+    def describe(self, song: str, changes: schemas.SongChanges) -> LibrarySong:
+        given = {name: value for name, value in changes.model_dump().items() if value is not None}
+        if "tags" in given:
+            given["tags"] = tuple(dict.fromkeys(given["tags"]))
+        return self._change(song, lambda kept: kept.model_copy(update=given))
+
+    def delete(self, song: str) -> None:
+        """Into the bin."""
+        with self._lock:
+            self.song(song)
+            for job in self.jobs.of_song(song):
+                if job.state in ("queued", "running"):
+                    raise Conflict("this song is being made", "cancel its jobs first")
+            place = self.places.deleted(song)
+            with explained(place, "move the song to"):
+                self.places.song(song).rename(place)
+            self.index.remove(song)
+
+    def restore(self, song: str) -> LibrarySong:
+        """Out of the bin."""
+        with self._lock:
+            place = self.places.deleted(song)
+            if not place.is_dir():
+                raise NotFound(f"there is no song {song!r} in the bin", "look in the library")
+            with explained(self.places.song(song), "move the song to"):
+                place.rename(self.places.song(song))
+            kept = self.song(song)
+            self.index.put(kept)
+            return kept
+
+    def refreshed(self, song: str) -> None:
+        """To be told where takes of a song were made: what can be heard of it has changed."""
+        with self._lock:
+            try:
+                self.index.put(self.song(song))
+            except NotFound:
+                self.index.remove(song)
+
+    # Files in and out
+
+    def pack(self, song: str) -> bytes:
+        """A song with all its takes as a zip file."""
+        self.song(song)
+        folder, packed = self.places.song(song), io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    file.write(path, f"{song}/{path.relative_to(folder).as_posix()}")
+        return packed.getvalue()
+
+    def unpack(self, packed: bytes) -> LibrarySong:
+        """A song from a zip file that `pack` made, under an id of its own if its own is taken."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(packed)) as file:
+                return self._unpack(file)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+            raise UserError("this is not a zip file that can be read", "send what the export gave") from error
+
+    def _unpack(self, file: zipfile.ZipFile) -> LibrarySong:
+        entries = [entry for entry in file.infolist() if not entry.is_dir()]
+        if sum(entry.file_size for entry in entries) > LARGEST_IMPORT_BYTES:
+            raise UserError("this song is too large", f"at most {LARGEST_IMPORT_BYTES // 2**20} MiB are taken")
+        parts = [PurePosixPath(entry.filename).parts for entry in entries]
+        roots = {part[0] for part in parts if part}
+        if len(roots) != 1 or not all(_is_song_file(part[1:]) for part in parts):
+            raise UserError("this zip file holds something else than one song", "send what the export gave")
+        place = self.places.own / f"import-{secrets.token_hex(6)}"
+        try:
+            for entry, part in zip(entries, parts, strict=True):
+                target = place.joinpath(*part[1:])
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with file.open(entry) as source, target.open("wb") as written:
+                    shutil.copyfileobj(source, written)
+            with self._lock:
+                song = read_song(place)
+                if self.places.song(song.id).exists():
+                    song = song.model_copy(update={"id": new_id(song.title)})
+                    write_song(place, song)
+                place.rename(self.places.song(song.id))
+                self.index.put(song)
+                return song
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def begin_upload(self, name: str) -> tuple[str, Path]:
+        """The id of a new upload, and the file that its bytes go to."""
+        upload = f"upload-{secrets.token_hex(8)}"
+        folder = self.places.upload(upload)
+        folder.mkdir()
+        write_json(folder / "upload.json", {"name": name, "seconds": None})
+        return upload, folder / "raw"
+
+    def end_upload(self, upload: str) -> schemas.Upload:
+        """All bytes are there: they are to be decoded."""
+        job = self.jobs.add("upload", plain(Decode(upload=upload)))
+        folder = self.places.upload(upload)
+        about = read_json(folder / "upload.json", "upload")
+        write_json(folder / "upload.json", {**about, "job": job.id})
+        return self.upload(upload)
+
+    def drop_upload(self, upload: str) -> None:
+        shutil.rmtree(self.places.upload(upload), ignore_errors=True)
+
+    def upload(self, upload: str) -> schemas.Upload:
+        path = self.places.upload(upload) / "upload.json"
+        if not path.is_file():
+            raise NotFound(f"there is no upload {upload!r}", "send the sound again")
+        about = read_json(path, "upload")
+        try:
+            job = self.jobs.get(about["job"])
+        except KeyError as error:
+            raise NotFound(f"the upload {upload!r} was not finished", "send the sound again") from error
+        return schemas.Upload(
+            id=upload, name=about["name"], state=job.state, seconds=about["seconds"], problem=job.problem, job=job.id
+        )
+
+    # The map
+
+    def map(self) -> schemas.MapOut:
+        making = next((job.id for job in self.jobs.active() if job.kind == "map"), None)
+        if not self.places.map.is_file():
+            return schemas.MapOut(state="making" if making else "missing", model=self.model, points=[], job=making)
+        kept = read_json(self.places.map, "map")
+        return schemas.MapOut(
+            state="making" if making else "ready", model=kept["model"], points=kept["points"], job=making
+        )
+
+    def draw_map(self) -> Job:
+        """Draw the map anew, of all songs that can be heard."""
+        for job in self.jobs.active():
+            if job.kind == "map":
+                return job
+        cards = self.index.search(Wanted(limit=1000)).cards
+        songs = tuple((card["id"], card["heard"]["take"], card["title"]) for card in cards if card["heard"])
+        return self.jobs.add("map", plain(DrawMap(model=self.model, songs=songs)))
+
+    def _begin(
+        self,
+        song: LibrarySong,
+        takes: Sequence[Take],
+        seconds: float,
+        *,
+        draft: bool,
+        source: From | None = None,
+        upload: FromUpload | None = None,
+    ) -> tuple[LibrarySong, Job]:
+        first = takes[0]
+        asked: dict[str, Any] = {
+            "artist": first.artist,
+            "genres": list(first.genres),
+            "seed": first.seed,
+            "lyrics": first.lyrics,
+            "mix": first.mix and {"artist": first.mix.second, "share": first.mix.share},
+        }
+        work = MakeTakes(
+            song=song.id,
+            takes=tuple(take.id for take in takes),
+            model=first.model,
+            asked=asked,
+            seconds=seconds,
+            draft=draft,
+            source=source,
+            upload=upload,
+        )
+        with self._lock:
+            grown = song.with_takes(takes)
+            job = self.jobs.add(first.act, plain(work), song=song.id, takes=work.takes)
+            write_song(self.places.song(song.id), grown)
+            self.index.put(grown)
+        return grown, job
+
+    def _change(self, song: str, change: Callable[[LibrarySong], LibrarySong]) -> LibrarySong:
+        with self._lock:
+            try:
+                changed = change(self.song(song))
+            except NotFound:
+                raise
+            except UserError as error:
+                raise Conflict(error.problem, error.hint) from error
+            write_song(self.places.song(song), changed)
+            self.index.put(changed)
+            return changed
+
+    def _audible(self, song: str, take: str) -> Take:
+        """A take that others can be made from."""
+        found = self.take(song, take)
+        if not levels_of(self.places.take(song, take)):
+            raise Conflict("this take is not made yet", "wait until it can be heard")
+        return found
+
+    def _model(self, name: str | None) -> str:
+        known = {model.name for model in self.models()}
+        if name is not None and name not in known:
+            raise Conflict(f"there is no model called {name!r}", f"known: {', '.join(sorted(known)) or 'none yet'}")
+        return name or self.model
+
+    def _check_names(self, model: str, artist: str | None, genres: Sequence[str], mix: Mix | None) -> None:
+        """Names that the model does not know are refused here; while it loads, by the worker."""
+        known = next((each for each in self.models() if each.name == model), None)
+        if known is None:
+            return
+        artists = {name.casefold() for name in (*known.artists, "unknown")}
+        for name in (artist, mix and mix.first, mix and mix.second):
+            if name and " ".join(name.split()).casefold() not in artists:
+                raise Conflict(f"{model} knows no artist called {name!r}", "choose one from the list")
+        named = {name.casefold() for name in (*known.genres, "unknown")}
+        for name in genres:
+            if " ".join(name.split()).casefold() not in named:
+                raise Conflict(f"{model} knows no genre called {name!r}", "choose one from the list")
+
+    def _shown_take(self, song: LibrarySong, take: Take, job: Job | None) -> schemas.TakeOut:
+        levels = levels_of(self.places.take(song.id, take.id))
+        state: schemas.State = "done" if job is None and levels else "failed" if job is None else job.state
+        return schemas.TakeOut(
+            **plain(take.model_copy(update={"hidden": False})) | {"genres": list(take.genres)},
+            state=state,
+            job=job.id if job else None,
+            levels=levels,
+            seconds=take.stop,
+        )
+
+
+def _takes(count: int, *, first: int, seed: int, **common: Any) -> list[Take]:
+    common = {**common, "batch": secrets.token_hex(4), "created": _now()}
+    return [
+        Take(id=f"take-{secrets.token_hex(6)}", number=first + place, seed=seed + place, **common)
+        for place in range(count)
+    ]
+
+
+def _is_song_file(parts: tuple[str, ...]) -> bool:
+    """Whether a path below a song's folder is one that a song may have."""
+    if parts == (SONG,):
+        return True
+    if len(parts) not in (2, 3) or not parts[0].endswith(".song") or any(part.startswith(".") for part in parts):
+        return False
+    return len(parts) == 2 or parts[1] == "audio"
+
+
+def _title(artist: str | None, genres: Sequence[str]) -> str:
+    about = artist or (genres[0] if genres else "")
+    return f"After {about}" if artist else (about.capitalize() if about else "Untitled")
+
+
+def _seed(given: int | None) -> int:
+    return secrets.randbelow(2**31) if given is None else given
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

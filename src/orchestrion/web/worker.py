@@ -1,0 +1,257 @@
+"""The process that makes the music: it takes job after job, and says how far each is.
+
+It has the model and torch; the server has neither, so that the page is there at once. It ends when its server does.
+"""
+
+import argparse
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrion.audio import io, sniff
+from orchestrion.checkpoints import zoo
+from orchestrion.codes import Codes
+from orchestrion.config import plain, read_settings
+from orchestrion.errors import UserError
+from orchestrion.files import read_json, write_json
+from orchestrion.generate.request import Request
+from orchestrion.jukebox import Jukebox, Progress
+from orchestrion.jukebox.map import label_points, song_points, song_vector
+from orchestrion.library.peaks import peaks_path, write_peaks
+from orchestrion.library.tree import levels_of
+from orchestrion.web.jobs import Job, Jobs
+from orchestrion.web.places import Places
+from orchestrion.web.work import Decode, DrawMap, MakeTakes, Refine
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 0.1
+TOLD_EVERY_SECONDS = 0.2
+LONGEST_UPLOAD_SECONDS = 1200.0
+
+
+class Stopped(Exception):
+    """The job is to be left: it was cancelled."""
+
+
+class Orphaned(Exception):
+    """The server is gone."""
+
+
+class Worker:
+    """Works on the jobs of a library, with `model` unless a job names another."""
+
+    def __init__(self, places: Places, jobs: Jobs, model: str) -> None:
+        self.places, self.jobs, self.model = places, jobs, model
+        self._open: dict[str, Jukebox] = {}
+        self._server = os.getppid()
+        self._told = 0.0
+
+    def run(self) -> None:
+        """Until the server is gone."""
+        try:
+            self.introduce()
+            while True:
+                self._check_server()
+                if not self.work():
+                    time.sleep(IDLE_SECONDS)
+        except Orphaned:
+            logger.info("the server is gone")
+
+    def introduce(self) -> None:
+        """Make known which models there are and what they know."""
+        try:
+            self.jobs.make_known("models", [_described(self._jukebox(name), name) for name in self._names()])
+            self._jukebox(self.model)
+        except UserError as error:
+            self.jobs.make_known("model", {"state": "failed", "problem": str(error)})
+        else:
+            self.jobs.make_known("model", {"state": "ready", "problem": ""})
+
+    def work(self) -> bool:
+        """Do the next job, if one waits."""
+        taken = self.jobs.take()
+        if taken is None:
+            return False
+        job, work = taken
+        try:
+            self._do(job, work)
+        except Stopped:
+            self.jobs.end(job.id, "cancelled")
+        except UserError as error:
+            self.jobs.end(job.id, "failed", error.problem, error.hint)
+        except Orphaned:
+            raise
+        except Exception as error:
+            logger.exception("job %s", job.id)
+            self.jobs.end(job.id, "failed", f"something went wrong: {error}", "the log of the Studio says more")
+        else:
+            self.jobs.end(job.id, "done")
+        return True
+
+    def _do(self, job: Job, work: dict[str, Any]) -> None:
+        match job.kind:
+            case "refine":
+                self._refine(job, read_settings(Refine, work))
+            case "upload":
+                self._decode(job, read_settings(Decode, work))
+            case "map":
+                self._draw_map(job, read_settings(DrawMap, work))
+            case _:
+                self._make_takes(job, read_settings(MakeTakes, work))
+
+    def _make_takes(self, job: Job, work: MakeTakes) -> None:
+        jukebox = self._jukebox(work.model)
+        request, codes = self._asked(jukebox, work)
+        count = len(work.takes)
+        folders = [self.places.take(work.song, take) for take in work.takes]
+        composition = jukebox.compose_all(
+            request.takes(count),
+            folders,
+            codes=None if codes is None else codes.repeated(count),
+            until_level=jukebox.info.grid.top if work.draft else 0,
+        )
+        self._follow(job, composition)
+        composition.finish()
+        for folder in folders:
+            _outline(folder)
+
+    def _asked(self, jukebox: Jukebox, work: MakeTakes) -> tuple[Request, Codes | None]:
+        """The request of the first take, and the codes that all begin with."""
+        asked = dict(work.asked)
+        if asked.get("lyrics") and not any(prior and prior.lyrics for prior in jukebox.info.priors):
+            asked["lyrics"] = ""  # kept with the song, for a model that sings
+        if work.source is not None:
+            source = work.source
+            song = jukebox.load(self.places.take(source.song, source.take))
+            changes = {name: getattr(read_settings(Request, {"seconds": 1.0, **asked}), name) for name in asked}
+            if source.act == "continue":
+                return jukebox.continued(song, work.seconds, source.start, **changes)
+            assert source.start is not None and source.stop is not None
+            return jukebox.repainted(song, source.start, source.stop, **changes)
+        request = read_settings(Request, {"seconds": work.seconds, **asked})
+        if work.upload is None:
+            return request, None
+        upload = self.places.upload(work.upload.upload)
+        rate = jukebox.info.codec.sample_rate
+        audio = io.read(
+            upload / "audio.flac",
+            rate,
+            jukebox.info.codec.channels,
+            start_seconds=work.upload.start,
+            seconds=work.upload.seconds,
+        )
+        return request, jukebox.prompt(audio, rate)
+
+    def _refine(self, job: Job, work: Refine) -> None:
+        folder = self.places.take(work.song, work.take)
+        composition = self._jukebox(work.model).resume(folder)
+        self._follow(job, composition)
+        composition.finish()
+        _outline(folder)
+
+    def _decode(self, job: Job, work: Decode) -> None:
+        """What a file is says its content, not its name."""
+        folder = self.places.upload(work.upload)
+        raw = sniff.named(folder / "raw")
+        about = io.probe(raw)
+        if about.seconds > LONGEST_UPLOAD_SECONDS:
+            raise UserError(
+                f"this sound lasts {about.seconds / 60:.0f} minutes",
+                f"send at most {LONGEST_UPLOAD_SECONDS / 60:.0f}",
+            )
+        self._tell(job, "decode", 0, 0, 1)
+        io.write(folder / "audio.flac", io.read(raw, about.sample_rate, about.channels), about.sample_rate)
+        peaks = write_peaks(folder / "audio.flac")
+        write_json(folder / "upload.json", {**read_json(folder / "upload.json", "upload"), "seconds": peaks.seconds})
+        raw.unlink()
+
+    def _draw_map(self, job: Job, work: DrawMap) -> None:
+        jukebox = self._jukebox(work.model)
+        points = [plain(point) for point in label_points(jukebox)]
+        audible = []
+        for song, take, title in work.songs:
+            folder = self.places.take(song, take)
+            if levels := levels_of(folder):
+                audible.append(((song, take, title), folder / "audio" / f"level_{levels[0]}.flac"))
+        vectors = []
+        for number, (_, audio) in enumerate(audible):
+            self._tell(job, "listen", 0, number, len(audible))
+            vectors.append(song_vector(jukebox, audio))
+        for (song, take, title), point in zip((which for which, _ in audible), song_points(vectors), strict=True):
+            points.append({**plain(point), "name": title, "song": song, "take": take})
+        write_json(self.places.map, {"model": work.model, "points": points})
+
+    def _follow(self, job: Job, events: Iterable[Progress]) -> None:
+        for event in events:
+            self._tell(job, event.stage, event.level, event.done, event.total)
+
+    def _tell(self, job: Job, stage: str, level: int, done: int, total: int) -> None:
+        """Note how far a job is, now and then; `Stopped` and `Orphaned` where it is not to go on."""
+        now = time.monotonic()
+        if now - self._told < TOLD_EVERY_SECONDS and done < total:
+            return
+        self._told = now
+        self._check_server()
+        if not self.jobs.progress(job.id, stage, level, done, total):
+            raise Stopped
+
+    def _check_server(self) -> None:
+        if os.getppid() != self._server:
+            raise Orphaned
+
+    def _names(self) -> list[str]:
+        """The models that can be asked for, the one of this Studio first."""
+        return [self.model, *(name for name in sorted(zoo.names()) if name != self.model)]
+
+    def _jukebox(self, name: str) -> Jukebox:
+        if name not in self._open:
+            self._open[name] = Jukebox.from_pretrained(name)
+        return self._open[name]
+
+
+def _outline(folder: Path) -> None:
+    """The peaks of all that can be heard of a take."""
+    for level in levels_of(folder):
+        audio = folder / "audio" / f"level_{level}.flac"
+        if not peaks_path(audio).exists():
+            write_peaks(audio)
+
+
+def _described(jukebox: Jukebox, name: str) -> dict[str, Any]:
+    info, grid = jukebox.info, jukebox.info.grid
+    return {
+        "name": name,
+        "title": info.name,
+        "sings": any(prior and prior.lyrics for prior in info.priors),
+        "levels": grid.num_levels,
+        "sample_rate": grid.sample_rate,
+        "shortest_seconds": grid.seconds(grid.hop_lengths[grid.top]),
+        "artists": list(info.artists),
+        "genres": list(info.genres),
+    }
+
+
+def main() -> None:
+    """Run by the server, with the library and the model as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("settings")
+    given = json.loads(parser.parse_args().settings)
+    logging.basicConfig(level=logging.INFO)
+    if given["threads"]:
+        torch.set_num_threads(given["threads"])
+    places = Places(Path(given["library"]))
+    with places.worker_lock():
+        jobs = Jobs(places.jobs)
+        jobs.queue_again()
+        Worker(places, jobs, given["model"]).run()
+
+
+if __name__ == "__main__":
+    main()
