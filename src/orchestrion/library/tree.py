@@ -23,7 +23,7 @@ SONG = "song.json"
 ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,79}$"
 
 Act = Literal["compose", "continue", "repaint", "prime"]
-_ID = re.compile(ID_PATTERN)
+_ID = re.compile(ID_PATTERN.replace("$", r"\Z"))
 _AUDIO = re.compile(r"^level_(\d+)\.flac$")
 
 

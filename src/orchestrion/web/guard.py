@@ -5,6 +5,7 @@ name that it was called by (`Host`) and the page that calls (`Origin`) are those
 stops names that are pointed at 127.0.0.1 (DNS rebinding).
 """
 
+import contextlib
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -49,18 +50,18 @@ class Guard:
         if not announced.isdigit() or int(announced) > limit:
             await _refused(413, "this is too large", f"send at most {limit} bytes")(scope, receive, _hardened(send))
             return
+        body = _Body(limit)
         started = False
 
         async def told(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await _hardened(send)(message)
+            if not body.too_large or started:  # what the routes make of a body that was cut off is of no interest
+                started = True
+                await _hardened(send)(message)
 
-        try:
-            await self.app(scope, _limited(receive, limit), told)
-        except TooLarge:
-            if started:
-                raise
+        with contextlib.suppress(TooLarge):
+            await self.app(scope, body.receiver(receive), told)
+        if body.too_large and not started:
             await _refused(413, "this is too large", f"send at most {limit} bytes")(scope, receive, _hardened(send))
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
@@ -105,18 +106,25 @@ def _cookie(headers: Headers) -> str:
     return found.value if found else ""
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    seen = 0
+class _Body:
+    """What comes of a request's body, at most `limit` bytes of it."""
 
-    async def limited() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise TooLarge
-        return message
+    def __init__(self, limit: int) -> None:
+        self.left = limit
 
-    return limited
+    @property
+    def too_large(self) -> bool:
+        return self.left < 0
+
+    def receiver(self, receive: Receive) -> Receive:
+        async def limited() -> Message:
+            message = await receive()
+            self.left -= len(message.get("body", b""))
+            if self.too_large:
+                raise TooLarge
+            return message
+
+        return limited
 
 
 def _hardened(send: Send) -> Send:

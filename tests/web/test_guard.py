@@ -1,0 +1,156 @@
+"""What must not get through: other origins, other names, large bodies, wrong tokens, paths in names."""
+
+import pytest
+from studio_world import BASE, quick_world, world
+
+from orchestrion.web import app as service
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library") as made:
+        yield made
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library", hosts=("studio.lan",), token="s3cret-tøken") as made:
+        made.client.base_url = "http://studio.lan:8765"
+        yield made
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8765", "", "localhost.evil:8765", "8765"])
+def test_other_names_of_the_machine_are_refused(page, host):
+    response = page.client.get("/api/status", headers={"host": host})
+    assert response.status_code == 403 and response.json()["hint"]
+
+
+@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "[::1]:8765", "LOCALHOST:8765", "localhost"])
+def test_its_own_names_are_known(page, host):
+    assert page.client.get("/api/status", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "http://localhost:9999"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_pages_of_other_origins_are_refused(page, headers):
+    assert page.client.post("/api/songs", json={}, headers=headers).status_code == 403
+    assert page.client.get("/api/songs", headers=headers).status_code == 403
+    assert page.get("/songs")["total"] == 0
+
+
+def test_its_own_page_is_served(page):
+    headers = {"origin": BASE, "sec-fetch-site": "same-origin"}
+    assert page.client.post("/api/songs", json={}, headers=headers).status_code == 201
+
+
+def test_a_link_from_elsewhere_may_open_the_page_but_not_the_interface(page):
+    headers = {"sec-fetch-site": "cross-site"}
+    assert page.client.get("/", headers=headers).status_code in (200, 404)
+    assert page.client.get("/api/status", headers=headers).status_code == 403
+
+
+def test_answers_carry_the_policy_that_keeps_other_hosts_out(page):
+    response = page.client.get("/api/status")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "http" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Bearer", "Bearer wrong", "Bearer s3cret", "Basic s3cret", "Bearer s3cret-token"]
+)
+def test_wrong_tokens_are_refused(shared, given):
+    response = shared.client.get("/api/status", headers={"authorization": given})
+    assert response.status_code == 401 and "token" in response.json()["error"]
+    assert shared.client.get("/api/status", headers={"cookie": "orchestrion_token=forged"}).status_code == 401
+    assert shared.client.get("/api/status?token=forged").status_code == 401
+    assert shared.client.post("/api/songs?token=s3cret-t%C3%B8ken", json={}).status_code == 401
+
+
+def test_the_token_in_the_link_becomes_a_cookie(shared):
+    response = shared.client.get("/api/status?token=s3cret-t%C3%B8ken&a=1", follow_redirects=False)
+    assert response.status_code == 303 and response.headers["location"] == "/api/status?a=1"
+    cookie = response.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    bearer = {"authorization": "Bearer s3cret-tøken".encode()}
+    assert shared.client.get("/api/status", headers=bearer).status_code == 200
+
+
+def test_large_bodies_are_refused_announced_or_not(page, monkeypatch):
+    large = b"{" + b" " * service.BODY_BYTES + b"}"
+    response = page.client.post("/api/songs", content=large, headers={"content-type": "application/json"})
+    assert response.status_code == 413 and response.json()["hint"]
+    pieces = page.client.post(
+        "/api/songs", content=iter([large[: len(large) // 2]] * 3), headers={"content-type": "application/json"}
+    )
+    assert pieces.status_code == 413
+    announced = page.client.post("/api/songs", content=b"{}", headers={"content-length": "many"})
+    assert announced.status_code == 413
+
+
+def test_uploads_have_a_limit_of_their_own(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    monkeypatch.setattr(service, "UPLOAD_BYTES", 2000)
+    with world(tmp_path / "library") as page:
+        assert page.client.post("/api/uploads", content=iter([bytes(1500), bytes(1500)])).status_code == 413
+        assert not any(page.studio.places.uploads.iterdir())
+
+
+PATHS = ["..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "a/../../b", "A", "-a", "a%00b", "a\\b", "%C3%A9", "a" * 81, "~root"]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_ids_that_are_paths_are_refused(page, name):
+    for path in (
+        f"/api/songs/{name}",
+        f"/api/songs/{name}/export",
+        f"/api/songs/a/takes/{name}/audio",
+        f"/api/uploads/{name}",
+    ):
+        response = page.client.get(path)
+        assert response.status_code in (404, 422), path
+        assert set(response.json()) == {"error", "hint"}
+    assert page.client.delete(f"/api/songs/{name}").status_code in (404, 405, 422)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        "x",
+        None,
+        {"seconds": "many"},
+        {"seconds": -1},
+        {"seconds": 1e9},
+        {"takes": 0},
+        {"takes": 10},
+        {"takes": 1.5},
+        {"seed": -1},
+        {"seed": 2**63},
+        {"genres": ["a"] * 6},
+        {"mix": {"first": "a", "second": "b", "share": 2}},
+        {"prime": {"upload": "../x"}},
+        {"lyrics": "x" * 100_001},
+        {"unknown": 1},
+    ],
+)
+def test_wrong_types_are_refused_with_a_sentence(page, body):
+    response = page.client.post("/api/songs", json=body)
+    assert response.status_code == 422 and isinstance(response.json()["error"], str)
+    assert page.get("/songs")["total"] == 0
+
+
+def test_numbers_that_are_none_are_refused(page):
+    for text in (b'{"seconds": NaN}', b'{"seconds": Infinity}', b"{", b"\xff"):
+        response = page.client.post("/api/songs", content=text, headers={"content-type": "application/json"})
+        assert response.status_code in (400, 422) and response.json()["error"], text

@@ -1,0 +1,346 @@
+"""The service as a page uses it: composing, choosing, going on, hearing, searching."""
+
+import io as bytes_io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from studio_world import quick_world, world
+
+from orchestrion.audio import io
+from orchestrion.library.folder import SongFolder
+from orchestrion.library.provenance import read_made
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library") as made:
+        made.worker.introduce()
+        yield made
+
+
+def takes_of(song: dict) -> dict[str, dict]:
+    return {take["id"]: take for take in song["tree"]}
+
+
+def path_of(song: dict, take: dict, what: str = "") -> str:
+    return f"/songs/{song['id']}/takes/{take['id']}{what}"
+
+
+def wav(seconds: float, rate: int = 8000) -> bytes:
+    buffer = bytes_io.BytesIO()
+    soundfile.write(buffer, np.sin(np.arange(round(seconds * rate)) * 0.3) * 0.5, rate, format="WAV")
+    return buffer.getvalue()
+
+
+def test_status_and_models(page):
+    status = page.get("/status")
+    assert status["model"] == {"name": "ditty", "state": "ready", "problem": ""} and status["limits"]["takes"] == 9
+    model = next(each for each in page.get("/models")["models"] if each["name"] == "ditty")
+    assert model["artists"] == ["Ada Byron", "Bix"] and not model["sings"] and model["levels"] == 2
+
+
+def test_before_the_worker_is_there_the_service_says_so(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library") as early:
+        assert early.get("/status")["model"]["state"] == "loading" and early.get("/models") == {"models": []}
+        begun = early.post("/songs", {"seconds": 0.4})
+        assert begun["job"]["state"] == "queued" and begun["song"]["tree"][0]["state"] == "queued"
+        early.worker.introduce()
+        early.work()
+        assert early.get(f"/songs/{begun['song']['id']}")["tree"][0]["levels"] == [0, 1]
+
+
+def test_three_takes_are_made_heard_and_downloaded(page, tmp_path):
+    song = page.song(title="Hum", takes=3, lyrics="la la\nlo lo")
+    assert [take["seed"] for take in song["tree"]] == [3, 4, 5] and {take["batch"] for take in song["tree"]} == {
+        song["tree"][0]["batch"]
+    }
+    take = song["tree"][1]
+    assert take["state"] == "done" and take["levels"] == [0, 1] and take["stop"] == 0.4
+    whole = page.get(path_of(song, take, "/audio"))
+    part = page.client.get(f"/api{path_of(song, take, '/audio')}", headers={"range": "bytes=10-29"})
+    assert part.status_code == 206 and part.content == whole[10:30]
+    assert (
+        page.client.get(f"/api{path_of(song, take, '/audio')}", headers={"range": "bytes=99999999-"}).status_code == 416
+    )
+    peaks = page.get(path_of(song, take, "/peaks"), level=1)
+    assert peaks["seconds"] == pytest.approx(0.4) and 0 < max(peaks["peaks"]) <= 1
+    assert page.get(path_of(song, take, "/picture")).startswith(b"\x89PNG")
+    lyrics = page.get(path_of(song, take, "/lyrics"))
+    assert not lyrics["timed"] and [line["text"] for line in lyrics["lines"]] == ["la la", "lo lo"]
+    for kind in ("flac", "mp3", "wav"):
+        response = page.client.get(f"/api{path_of(song, take, '/download')}", params={"format": kind})
+        assert f'filename="{song["id"]}-2.{kind}"' in response.headers["content-disposition"]
+        file = tmp_path / f"got.{kind}"
+        file.write_bytes(response.content)
+        made = read_made(file)
+        assert made is not None and made.request["seed"] == 4 and "AI-generated" in made.notice
+        assert io.probe(file).seconds == pytest.approx(0.4, abs=0.2)
+    provenance = page.get(path_of(song, take, "/provenance"))
+    assert provenance["made"]["request"]["artist"] == "Bix" and provenance["engine"]["device"] == "cpu"
+
+
+def test_a_draft_plays_at_once_and_is_refined_when_asked(page):
+    song = page.song(draft=True)
+    (take,) = song["tree"]
+    assert take["levels"] == [1] and song["heard"] == {"take": take["id"], "level": 1}
+    page.get(path_of(song, take, "/audio"), status=404, level=0)
+    draft = SongFolder.open(page.studio.places.take(song["id"], take["id"])).codes()[1]
+    page.post(path_of(song, take, "/refine"))
+    assert page.post(path_of(song, take, "/refine"), status=409)["error"] == "this take is being refined"
+    page.work()
+    refined = page.get(f"/songs/{song['id']}")
+    assert refined["tree"][0]["levels"] == [0, 1] and refined["heard"]["level"] == 0
+    codes = SongFolder.open(page.studio.places.take(song["id"], take["id"])).codes()
+    assert codes[1].equal(draft) and codes.has(0)
+    assert "refined already" in page.post(path_of(song, take, "/refine"), status=409)["error"]
+
+
+def test_a_song_grows_as_a_tree(page):
+    song = page.song(takes=2)
+    second = song["tree"][1]
+    chosen = page.post(path_of(song, second, "/choose"), status=200)
+    assert [take["chosen"] for take in chosen["tree"]] == [False, True]
+    begun = page.post(path_of(song, second, "/continue"), {"seconds": 0.3, "takes": 2, "artist": "Ada Byron"})
+    page.work()
+    grown = page.get(f"/songs/{song['id']}")
+    assert len(grown["tree"]) == 4
+    child = grown["tree"][2]
+    assert (child["parent"], child["act"], child["artist"]) == (second["id"], "continue", "Ada Byron")
+    assert child["start"] == 0.4 and child["stop"] == pytest.approx(0.7) and child["levels"] == [1]
+    assert begun["job"]["takes"] == [take["id"] for take in grown["tree"][2:]]
+    branch = page.post(path_of(song, child, "/continue"), {"seconds": 0.5, "from_seconds": 0.2, "nobody": True})
+    page.work()
+    branched = takes_of(page.get(f"/songs/{song['id']}"))[branch["job"]["takes"][0]]
+    assert branched["start"] == 0.2 and branched["stop"] == pytest.approx(0.7) and branched["artist"] is None
+    codes = [SongFolder.open(page.studio.places.take(song["id"], one["id"])).codes()[1] for one in (child, branched)]
+    assert codes[0][:, :10].equal(codes[1][:, :10]) and not codes[0].equal(codes[1])
+    repaint = page.post(path_of(song, second, "/repaint"), {"start_seconds": 0.1, "stop_seconds": 0.2, "draft": False})
+    page.work()
+    painted = takes_of(page.get(f"/songs/{song['id']}"))[repaint["job"]["takes"][0]]
+    assert painted["span"] == {"start": 0.1, "stop": 0.2} and painted["levels"] == [0, 1]
+    old, new = (SongFolder.open(page.studio.places.take(song["id"], one["id"])).codes()[1] for one in (second, painted))
+    assert new[:, :5].equal(old[:, :5]) and new[:, 10:].equal(old[:, 10:])
+
+
+def test_undo_and_redo(page):
+    song = page.song(takes=2)
+    page.post(path_of(song, song["tree"][0], "/choose"), status=200)
+    begun = page.post(path_of(song, song["tree"][0], "/continue"), {"seconds": 0.2})
+    page.work()
+    undone = page.post(f"/songs/{song['id']}/undo", status=200)
+    assert len(undone["tree"]) == 2 and undone["can_redo"]
+    undone = page.post(f"/songs/{song['id']}/undo", status=200)
+    assert not any(take["chosen"] for take in undone["tree"]) and not undone["can_undo"]
+    assert "nothing to undo" in page.post(f"/songs/{song['id']}/undo", status=409)["error"]
+    for _ in range(2):
+        redone = page.post(f"/songs/{song['id']}/redo", status=200)
+    assert redone["tree"][0]["chosen"] and redone["tree"][2]["id"] == begun["job"]["takes"][0]
+    assert "do again" in page.post(f"/songs/{song['id']}/redo", status=409)["error"]
+
+
+def test_artists_are_mixed(page):
+    song = page.song(artist=None, mix={"first": "Bix", "second": "Ada Byron", "share": 0.25})
+    (take,) = song["tree"]
+    assert take["mix"] == {"first": "Bix", "second": "Ada Byron", "share": 0.25}
+    request = SongFolder.open(page.studio.places.take(song["id"], take["id"])).info.request
+    assert request["artist"] == "Bix" and request["mix"] == {"artist": "Ada Byron", "share": 0.25}
+    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.2})
+    assert begun["song"]["tree"][1]["mix"] == take["mix"]
+
+
+def test_a_song_begins_with_sound_that_was_sent(page):
+    sent = page.client.post("/api/uploads", params={"name": "../../evil.exe"}, content=wav(1.0)).json()
+    assert sent["state"] == "queued" and sent["seconds"] is None
+    asked = {"seconds": 0.8, "prime": {"upload": sent["id"], "start_seconds": 0.2, "seconds": 0.5}, "takes": 2}
+    assert "not decoded yet" in page.post("/songs", asked, status=409)["error"]
+    page.work()
+    assert page.get(f"/uploads/{sent['id']}")["seconds"] == pytest.approx(1.0)
+    assert page.get(f"/uploads/{sent['id']}/peaks")["peaks"] and page.get(f"/uploads/{sent['id']}/audio")[:4] == b"fLaC"
+    song = page.song(**asked)
+    assert [take["act"] for take in song["tree"]] == ["prime", "prime"]
+    codes = [SongFolder.open(page.studio.places.take(song["id"], take["id"])).codes()[1] for take in song["tree"]]
+    assert codes[0][:, :25].equal(codes[1][:, :25]) and not codes[0].equal(codes[1])
+    for prime, said in (
+        ({"start_seconds": 0.9, "seconds": 0.5}, "ends at 1.00 s"),
+        ({"start_seconds": 0.0}, "leave nothing"),
+        ({"start_seconds": 5.0}, "ends at 1.00 s"),
+    ):
+        refused = page.post("/songs", {"seconds": 0.8, "prime": {"upload": sent["id"], **prime}}, status=409)
+        assert said in refused["error"]
+
+
+@pytest.mark.parametrize("content", [b"MZ not audio", b"RIFF\x00\x00\x00\x00WAVE", b"fLaC" + bytes(100), b"\xff\xfb"])
+def test_what_is_no_audio_is_found_out_by_the_worker(page, content):
+    sent = page.client.post("/api/uploads", params={"name": "a.wav"}, content=content).json()
+    page.work()
+    told = page.get(f"/uploads/{sent['id']}")
+    assert told["state"] == "failed" and told["problem"] and "Traceback" not in told["problem"]
+    page.get(f"/uploads/{sent['id']}/audio", status=404)
+
+
+def test_an_empty_upload_is_refused(page):
+    assert "nothing was sent" in page.client.post("/api/uploads", content=b"").json()["error"]
+    assert not any(page.studio.places.uploads.iterdir())
+
+
+def test_songs_are_found_by_their_words(page):
+    first = page.song(title="Über den Wolken", lyrics="grenzenlos frei", genres=["folk"])
+    second = page.song(title="Canal waltz", artist="Ada Byron", genres=["waltz"])
+    page.client.patch(
+        f"/api/songs/{second['id']}", json={"notes": "for Mina", "tags": ["night", "night"], "starred": True}
+    )
+
+    def found(**query):
+        page_of = page.get("/songs", **query)
+        assert page_of["total"] == len(page_of["songs"])
+        return [song["id"] for song in page_of["songs"]]
+
+    assert found(q="uber wolk") == found(q="GRENZEN") == [first["id"]]
+    assert found(q="mina") == found(q="night") == found(starred=True) == found(genre="waltz") == [second["id"]]
+    assert found(artist="Ada Byron") == found(tag="night") == [second["id"]]
+    assert found(q="wolken mina") == [] and found(q='" * - ^') == found(q="")
+    assert found() == [second["id"], first["id"]] and found(sort="title") == [second["id"], first["id"]]
+    assert page.get("/names") == {"artists": ["Ada Byron", "Bix"], "genres": ["folk", "waltz"], "tags": ["night"]}
+    before = page.get("/songs", q="")
+    assert page.studio.index.rebuild() == [] and page.get("/songs", q="") == before
+
+
+def test_songs_go_to_the_bin_and_come_back(page):
+    song = page.song(title="Gone")
+    assert page.client.delete(f"/api/songs/{song['id']}").status_code == 204
+    page.get(f"/songs/{song['id']}", status=404)
+    assert page.get("/songs")["total"] == 0
+    assert page.post(f"/songs/{song['id']}/restore", status=200) == song
+    assert page.get("/songs", q="gone")["total"] == 1
+    page.post(f"/songs/{song['id']}/restore", status=404)
+
+
+def test_a_song_that_is_being_made_is_not_deleted(page):
+    begun = page.post("/songs", {"seconds": 0.4})
+    refused = page.client.delete(f"/api/songs/{begun['song']['id']}")
+    assert refused.status_code == 409 and "cancel" in refused.json()["hint"]
+
+
+def test_songs_are_exported_and_imported(page, tmp_path, monkeypatch):
+    song = page.song(title="Away", takes=2, lyrics="far")
+    packed = page.get(f"/songs/{song['id']}/export")
+    again = page.client.post("/api/songs/import", content=packed).json()
+    assert again["id"] != song["id"] and [take["levels"] for take in again["tree"]] == [[0, 1], [0, 1]]
+    with world(tmp_path / "other") as other:
+        assert other.client.post("/api/songs/import", content=packed).json()["id"] == song["id"]
+        assert other.get("/songs", q="far")["total"] == 1
+
+
+def evil_zip(name: str) -> bytes:
+    buffer = bytes_io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("song/song.json", "{}")
+        file.writestr(name, "x")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"PK\x03\x04 not a zip",
+        evil_zip("../evil"),
+        evil_zip("song/../../evil"),
+        evil_zip("/etc/evil"),
+        evil_zip("song/evil.sh"),
+        evil_zip("song/a.song/../../../evil"),
+        evil_zip("other/take.song/request.json"),
+        evil_zip("song/take.song/request.json"),
+    ],
+)
+def test_zip_files_that_are_no_song_are_refused(page, packed, tmp_path):
+    before = sorted(path for path in tmp_path.rglob("*") if "sqlite" not in path.name)
+    response = page.client.post("/api/songs/import", content=packed)
+    assert response.status_code == 400 and response.json()["error"]
+    assert sorted(path for path in tmp_path.rglob("*") if "sqlite" not in path.name) == before
+
+
+def test_jobs_are_cancelled_and_resumed(page, monkeypatch):
+    begun = page.post("/songs", {"seconds": 0.4})
+    job = begun["job"]["id"]
+    assert page.post(f"/jobs/{job}/cancel", status=200)["state"] == "cancelled"
+    page.work()
+    assert page.get(f"/songs/{begun['song']['id']}")["tree"][0]["state"] == "cancelled"
+    assert page.post(f"/jobs/{job}/resume", status=200)["state"] == "queued"
+    monkeypatch.setattr("orchestrion.web.worker.TOLD_EVERY_SECONDS", 0.0)
+    real = page.studio.jobs.progress
+    monkeypatch.setattr(page.studio.jobs, "progress", lambda *told: page.studio.jobs.cancel(job) and real(*told))
+    page.work()
+    assert page.get(f"/jobs/{job}")["state"] == "cancelled" and page.get(f"/jobs/{job}")["done"] > 0
+    monkeypatch.setattr(page.studio.jobs, "progress", real)
+    page.post(f"/jobs/{job}/resume", status=200)
+    page.work()
+    assert page.get(f"/songs/{begun['song']['id']}")["tree"][0]["levels"] == [0, 1]
+    page.post(f"/jobs/{job}/cancel", status=409)
+    assert page.get("/jobs")["jobs"][0]["id"] == job
+
+
+def test_names_that_the_model_does_not_know_are_refused_at_once(page):
+    assert "Biks" in page.post("/songs", {"artist": "Biks"}, status=409)["error"]
+    assert "no genre" in page.post("/songs", {"genres": ["polka"]}, status=409)["error"]
+    assert "no model" in page.post("/songs", {"model": "maxi"}, status=409)["error"]
+    assert page.get("/songs")["total"] == 0
+
+
+def test_the_queue_is_not_endless(page, monkeypatch):
+    monkeypatch.setattr("orchestrion.web.jobs.MOST_WAITING", 2)
+    for _ in range(2):
+        page.post("/songs", {})
+    assert "2 jobs are waiting" in page.post("/songs", {}, status=429)["error"]
+    assert page.get("/songs")["total"] == 2
+
+
+def test_what_the_worker_cannot_make_is_told_in_plain_words(page):
+    begun = page.post("/songs", {"seconds": 0.0001})
+    page.work()
+    job = page.get(f"/jobs/{begun['job']['id']}")
+    assert job["state"] == "failed" and "less than one code" in job["problem"] and job["hint"]
+
+
+def test_the_map_of_labels_and_songs(page):
+    assert page.get("/map") == {"state": "missing", "model": "ditty", "points": [], "job": None}
+    songs = [page.song(title=f"Song {number}", seed=number) for number in range(2)]
+    job = page.post("/map", status=202)
+    assert page.post("/map", status=202)["id"] == job["id"] and page.get("/map")["state"] == "making"
+    page.work()
+    drawn = page.get("/map")
+    assert drawn["state"] == "ready"
+    names = {(point["kind"], point["name"]) for point in drawn["points"]}
+    assert names == {
+        *(("artist", name) for name in ("Ada Byron", "Bix")),
+        *(("genre", name) for name in ("folk", "jazz", "waltz")),
+        *(("song", song["title"]) for song in songs),
+    }
+    assert all(-1 <= point[axis] <= 1 for point in drawn["points"] for axis in "xy")
+
+
+def test_the_description_of_the_service_can_be_read(page):
+    described = page.get("/openapi.json")
+    names = [route["operationId"] for path in described["paths"].values() for route in path.values()]
+    assert len(names) == len(set(names)) and "compose" in names
+    assert json.dumps(described)
+    for path, routes in described["paths"].items():
+        for method, route in routes.items():
+            assert route.get("description") or route.get("summary"), (method, path)
+            assert "Problem" in json.dumps(route["responses"]["422"]), (method, path)
+
+
+def test_a_broken_song_does_not_hide_the_others(page, tmp_path):
+    song = page.song(title="Whole")
+    broken = tmp_path / "library" / "broken"
+    broken.mkdir()
+    (broken / "song.json").write_text("{")
+    (problem,) = page.studio.index.rebuild()
+    assert "broken" in problem and [one["id"] for one in page.get("/songs")["songs"]] == [song["id"]]
+    assert Path(broken / "song.json").exists()
