@@ -92,6 +92,7 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen()  # from now on who calls waits until the page is there
     except OSError as error:
         bound.close()
         raise UserError(

@@ -1,0 +1,87 @@
+import asyncio
+import json
+
+import pytest
+from studio_world import quick_world, world
+
+from orchestrion.web import events
+from orchestrion.web.events import Hub
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library") as made:
+        made.worker.introduce()
+        yield made
+
+
+def parsed(told: str) -> tuple[str, dict]:
+    name, data = told.strip().split("\n")
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def heard(page, act, *, until) -> list[tuple[str, dict]]:
+    """What a page hears while `act` happens in a thread, until an event that it waits for."""
+
+    async def listen() -> list[tuple[str, dict]]:
+        hub: Hub = page.app.state.hub
+        looking = asyncio.create_task(hub.run())
+        found = []
+        acting = None
+        stream = hub.listen()
+        async for told in stream:
+            found.append(parsed(told))
+            if acting is None:
+                acting = asyncio.create_task(asyncio.to_thread(act))
+            if until(*found[-1]):
+                break
+        await stream.aclose()
+        looking.cancel()
+        await acting
+        return found
+
+    return asyncio.run(asyncio.wait_for(listen(), 60))
+
+
+def test_a_page_hears_how_a_song_is_made(page):
+    def act() -> None:
+        page.studio.compose(events.schemas.ComposeIn(seconds=0.4, title="Heard"))
+        while page.worker.work():
+            pass
+
+    found = heard(page, act, until=lambda name, data: name == "song" and data["tree"][0]["state"] == "done")
+    assert found[0][0] == "status" and found[0][1]["model"]["state"] == "ready"
+    assert {name for name, _ in found} == {"status", "job", "song"}
+    assert found[-1][1]["title"] == "Heard" and found[-1][1]["heard"]["level"] == 0
+    assert page.get("/songs", q="heard")["songs"][0]["heard"] is not None, "the index follows"
+
+
+def test_several_pages_hear_the_same_and_what_waits_is_told_first(page):
+    page.post("/songs", {"seconds": 0.4})
+
+    async def listen() -> list[list[tuple[str, dict]]]:
+        hub: Hub = page.app.state.hub
+        streams = [hub.listen() for _ in range(3)]
+        found = [[parsed(await anext(stream)) for _ in range(2)] for stream in streams]
+        for stream in streams:
+            await stream.aclose()
+        return found
+
+    one, two, three = asyncio.run(listen())
+    assert one == two == three and [name for name, _ in one] == ["status", "job"]
+    assert one[1][1]["state"] == "queued"
+
+
+def test_a_page_that_does_not_listen_is_let_go(page, monkeypatch):
+    monkeypatch.setattr(events, "_MOST_BEHIND", 3)
+
+    async def listen() -> int:
+        hub: Hub = page.app.state.hub
+        stream = hub.listen()
+        await anext(stream)
+        for number in range(10):
+            hub.tell(f"event: x\ndata: {number}\n\n")
+        return len([told async for told in stream])
+
+    assert asyncio.run(listen()) < 4
