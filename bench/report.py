@@ -21,6 +21,7 @@ SECTIONS = {
     "codec_speed": "The codec's speed",
     "upsampling": "Parallel upsampling",
     "compose": "Composing",
+    "studio": "The Studio",
     "codec_ablation": "What each part of the codec's training is worth",
     "published": "The published models beside their peers",
     "full_size": "A full-size published model",

@@ -85,3 +85,15 @@ def test_a_page_that_does_not_listen_is_let_go(page, monkeypatch):
         return len([told async for told in stream])
 
     assert asyncio.run(listen()) < 4
+
+
+def test_what_one_page_changes_the_others_hear(page):
+    song = page.song(title="Shared")
+    page.studio.changes()
+
+    def act() -> None:
+        page.studio.describe(song["id"], events.schemas.SongChanges(title="Renamed"))
+        page.studio.delete(song["id"])
+
+    found = heard(page, act, until=lambda name, data: name == "gone")
+    assert found[-1] == ("gone", {"id": song["id"]})

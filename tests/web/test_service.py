@@ -120,10 +120,12 @@ def test_a_song_grows_as_a_tree(page):
     assert branched["start"] == 0.2 and branched["stop"] == pytest.approx(0.7) and branched["artist"] is None
     codes = [SongFolder.open(page.studio.places.take(song["id"], one["id"])).codes()[1] for one in (child, branched)]
     assert codes[0][:, :10].equal(codes[1][:, :10]) and not codes[0].equal(codes[1])
-    repaint = page.post(path_of(song, second, "/repaint"), {"start_seconds": 0.1, "stop_seconds": 0.2, "draft": False})
+    repaint = page.post(
+        path_of(song, second, "/repaint"), {"start_seconds": 0.1, "stop_seconds": 0.2, "draft": False, "nobody": True}
+    )
     page.work()
     painted = takes_of(page.get(f"/songs/{song['id']}"))[repaint["job"]["takes"][0]]
-    assert painted["span"] == {"start": 0.1, "stop": 0.2} and painted["levels"] == [0, 1]
+    assert painted["artist"] is None and painted["span"] == {"start": 0.1, "stop": 0.2} and painted["levels"] == [0, 1]
     old, new = (SongFolder.open(page.studio.places.take(song["id"], one["id"])).codes()[1] for one in (second, painted))
     assert new[:, :5].equal(old[:, :5]) and new[:, 10:].equal(old[:, 10:])
 

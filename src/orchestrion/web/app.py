@@ -114,8 +114,7 @@ def create_app(
     app.include_router(_songs(studio))
     app.include_router(_takes(studio))
     app.include_router(_work(studio))
-    if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True))
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
     app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=BODY_BYTES, upload_bytes=UPLOAD_BYTES)
     _explain(app)
     return app
@@ -166,7 +165,7 @@ def _about(studio: Studio, status: Callable[[], schemas.Status], hub: Hub) -> AP
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
     async def get_events() -> StreamingResponse:
-        """All that happens, as server-sent events: `job`, `song` and `status`, each with the whole object as JSON."""
+        """All that happens, as server-sent events: `job`, `song`, `gone` and `status`, each a whole object."""
         return StreamingResponse(hub.listen(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     return router

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrion.web import schemas
 from orchestrion.web.jobs import Job
-from orchestrion.web.studio import NotFound, Studio
+from orchestrion.web.studio import Studio
 
 LOOK_SECONDS = 0.15
 KEEP_ALIVE_SECONDS = 15.0
@@ -18,7 +18,7 @@ _MOST_BEHIND = 1000
 class Hub:
     """Looks at the jobs once for all pages, and passes on what has changed.
 
-    Events carry whole objects: `job`, `song` (fetch it again), `status`. A lost one does no harm.
+    Events carry whole objects: `job`, `song`, `gone` (a song's id), `status`. A lost one does no harm.
     """
 
     def __init__(self, studio: Studio, status: Callable[[], schemas.Status]) -> None:
@@ -72,16 +72,15 @@ class Hub:
 
     def _changes(self) -> list[str]:
         jobs, latest = self.studio.jobs.changed_since(self._seen)
-        if latest == self._seen:
-            return []
-        self._seen = latest
-        events = [event("job", shown_job(job)) for job in jobs]
         for job in jobs:
             if job.song and self._is_news(job):
                 self.studio.refreshed(job.song)
-                with contextlib.suppress(NotFound):
-                    events.append(event("song", self.studio.shown(self.studio.song(job.song))))
-        events.append(event("status", self.status()))
+        events = [event("job", shown_job(job)) for job in jobs]
+        for song in self.studio.changes():
+            events.append(event("gone" if isinstance(song, schemas.Gone) else "song", song))
+        if latest != self._seen:
+            self._seen = latest
+            events.append(event("status", self.status()))
         return events
 
     def _is_news(self, job: Job) -> bool:

@@ -193,30 +193,31 @@ class ComposeIn(Told):
     prime: PrimeIn | None = None
 
 
-class ContinueIn(Told):
-    """More of a take, from its end or from `from_seconds`. What is left out stays as it is."""
+class Steered(Told):
+    """Takes that are made from another. What is left out stays as it is there; `nobody` is of no artist at all."""
 
-    seconds: _Seconds
-    from_seconds: _Moment | None = None
     takes: _Takes = 1
     artist: _Name | None = None
     genres: Annotated[list[_Name], Field(max_length=5)] | None = None
     mix: Mix | None = None
     nobody: bool = False
-    """Of no artist in particular, as an artist left out stays."""
     lyrics: _Lyrics | None = None
     seed: _Seed | None = None
     draft: bool = True
 
 
-class RepaintIn(Told):
+class ContinueIn(Steered):
+    """More of a take, from its end or from `from_seconds`."""
+
+    seconds: _Seconds
+    from_seconds: _Moment | None = None
+
+
+class RepaintIn(Steered):
     """A stretch of a take made anew."""
 
     start_seconds: _Moment
     stop_seconds: _Moment
-    takes: _Takes = 1
-    seed: _Seed | None = None
-    draft: bool = True
 
 
 class SongChanges(Told):
@@ -238,6 +239,12 @@ class Upload(BaseModel):
     seconds: float | None
     problem: str
     job: str
+
+
+class Gone(BaseModel):
+    """A song that is in the bin now."""
+
+    id: str
 
 
 class PeaksOut(BaseModel):

@@ -16,6 +16,7 @@ from orchestrion.files import explained, read_json, write_json
 from orchestrion.library.index import Index, Wanted, card_of
 from orchestrion.library.tree import (
     SONG,
+    Act,
     LibrarySong,
     Mix,
     Span,
@@ -51,6 +52,7 @@ class Studio:
         self.jobs = Jobs(places.jobs)
         self.index = Index(places.library, places.index)
         self._lock = threading.RLock()
+        self._changed: dict[str, None] = {}
 
     def close(self) -> None:
         self.jobs.close()
@@ -79,6 +81,18 @@ class Studio:
             can_undo=song.can_undo,
             can_redo=song.can_redo,
         )
+
+    def changes(self) -> list[schemas.SongOut | schemas.Gone]:
+        """The songs that were changed here since this was asked last, as they are now."""
+        with self._lock:
+            names, self._changed = list(self._changed), {}
+        found: list[schemas.SongOut | schemas.Gone] = []
+        for name in names:
+            try:
+                found.append(self.shown(self.song(name)))
+            except NotFound:
+                found.append(schemas.Gone(id=name))
+        return found
 
     def take(self, song: str, take: str) -> Take:
         try:
@@ -149,29 +163,12 @@ class Studio:
         """More of a take, which stays as it is."""
         with self._lock:
             kept, source = self.song(song), self._audible(song, take)
-            mix = asked.mix or (source.mix if asked.artist is None and not asked.nobody else None)
-            artist = mix.first if mix else asked.artist or (None if asked.nobody else source.artist)
-            genres = source.genres if asked.genres is None else tuple(asked.genres)
-            self._check_names(source.model, artist, genres, mix)
             start = source.stop if asked.from_seconds is None else asked.from_seconds
             if not 0 < start <= source.stop:
                 raise Conflict(f"this take ends at {source.stop:.2f} s", "go on from a point inside it")
             if start + asked.seconds > schemas.LONGEST_SECONDS:
                 raise Conflict("the song would be too long", f"at most {schemas.LONGEST_SECONDS:.0f} s are made")
-            takes = _takes(
-                asked.takes,
-                first=len(kept.takes) + 1,
-                parent=take,
-                act="continue",
-                start=start,
-                stop=start + asked.seconds,
-                artist=artist,
-                genres=genres,
-                mix=mix,
-                lyrics=source.lyrics if asked.lyrics is None else asked.lyrics,
-                seed=_seed(asked.seed),
-                model=source.model,
-            )
+            takes = self._steered(kept, source, asked, act="continue", start=start, stop=start + asked.seconds)
             origin = From(song=song, take=take, act="continue", start=start)
             return self._begin(kept, takes, asked.seconds, draft=asked.draft, source=origin)
 
@@ -182,21 +179,7 @@ class Studio:
             if not asked.start_seconds < asked.stop_seconds or asked.start_seconds >= source.stop:
                 raise Conflict(f"there is no such part in {source.stop:.2f} s", "give a start and a later end inside")
             span = Span(start=asked.start_seconds, stop=min(asked.stop_seconds, source.stop))
-            takes = _takes(
-                asked.takes,
-                first=len(kept.takes) + 1,
-                parent=take,
-                act="repaint",
-                start=span.start,
-                stop=source.stop,
-                artist=source.artist,
-                genres=source.genres,
-                mix=source.mix,
-                lyrics=source.lyrics,
-                seed=_seed(asked.seed),
-                model=source.model,
-                span=span,
-            )
+            takes = self._steered(kept, source, asked, act="repaint", start=span.start, stop=source.stop, span=span)
             origin = From(song=song, take=take, act="repaint", start=span.start, stop=span.stop)
             return self._begin(kept, takes, source.stop, draft=asked.draft, source=origin)
 
@@ -239,7 +222,7 @@ class Studio:
             place = self.places.deleted(song)
             with explained(place, "move the song to"):
                 self.places.song(song).rename(place)
-            self.index.remove(song)
+            self._removed(song)
 
     def restore(self, song: str) -> LibrarySong:
         """Out of the bin."""
@@ -250,16 +233,16 @@ class Studio:
             with explained(self.places.song(song), "move the song to"):
                 place.rename(self.places.song(song))
             kept = self.song(song)
-            self.index.put(kept)
+            self._put(kept)
             return kept
 
     def refreshed(self, song: str) -> None:
         """To be told where takes of a song were made: what can be heard of it has changed."""
         with self._lock:
             try:
-                self.index.put(self.song(song))
+                self._put(self.song(song))
             except NotFound:
-                self.index.remove(song)
+                self._removed(song)
 
     # Files in and out
 
@@ -302,7 +285,7 @@ class Studio:
                     song = song.model_copy(update={"id": new_id(song.title)})
                     write_song(place, song)
                 place.rename(self.places.song(song.id))
-                self.index.put(song)
+                self._put(song)
                 return song
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -359,6 +342,29 @@ class Studio:
         songs = tuple((card["id"], card["heard"]["take"], card["title"]) for card in cards if card["heard"])
         return self.jobs.add("map", plain(DrawMap(model=self.model, songs=songs)))
 
+    def _steered(
+        self, song: LibrarySong, source: Take, asked: schemas.Steered, *, act: Act, **where: Any
+    ) -> list[Take]:
+        """Takes made from another, with what is changed on the way."""
+        stays = asked.artist is None and not asked.nobody
+        mix = asked.mix or (source.mix if stays else None)
+        artist = mix.first if mix else source.artist if stays else asked.artist
+        genres = source.genres if asked.genres is None else tuple(asked.genres)
+        self._check_names(source.model, artist, genres, mix)
+        return _takes(
+            asked.takes,
+            first=len(song.takes) + 1,
+            parent=source.id,
+            act=act,
+            artist=artist,
+            genres=genres,
+            mix=mix,
+            lyrics=source.lyrics if asked.lyrics is None else asked.lyrics,
+            seed=_seed(asked.seed),
+            model=source.model,
+            **where,
+        )
+
     def _begin(
         self,
         song: LibrarySong,
@@ -391,7 +397,7 @@ class Studio:
             grown = song.with_takes(takes)
             job = self.jobs.add(first.act, plain(work), song=song.id, takes=work.takes)
             write_song(self.places.song(song.id), grown)
-            self.index.put(grown)
+            self._put(grown)
         return grown, job
 
     def _change(self, song: str, change: Callable[[LibrarySong], LibrarySong]) -> LibrarySong:
@@ -403,8 +409,16 @@ class Studio:
             except UserError as error:
                 raise Conflict(error.problem, error.hint) from error
             write_song(self.places.song(song), changed)
-            self.index.put(changed)
+            self._put(changed)
             return changed
+
+    def _put(self, song: LibrarySong) -> None:
+        self.index.put(song)
+        self._changed[song.id] = None
+
+    def _removed(self, song: str) -> None:
+        self.index.remove(song)
+        self._changed[song] = None
 
     def _audible(self, song: str, take: str) -> Take:
         """A take that others can be made from."""
