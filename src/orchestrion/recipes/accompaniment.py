@@ -19,6 +19,8 @@ _TICKS_PER_SECOND = 2 * _TICKS
 _DRUM_CHANNEL = 9
 _SUSTAIN = 64
 _GAIN = 0.5
+_DRY = ("-R", "0", "-C", "0")
+_ONLY_THIS_SOUNDFONT = ("-o", "synth.default-soundfont=", "-o", "synth.dynamic-sample-loading=1")  # and what is played
 _SECONDS_ALLOWED = 600
 _BLOCK = 1 << 17  # samples that go through a room at once
 
@@ -41,7 +43,7 @@ def play(
     with tempfile.TemporaryDirectory(prefix="orchestrion-") as place:
         midi, sound = Path(place) / "parts.mid", Path(place) / "parts.wav"
         _midi(parts, moments, transpose).save(midi)
-        command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", str(_GAIN), "-r", str(sample_rate)]
+        command = ["fluidsynth", "-ni", "-q", *_DRY, *_ONLY_THIS_SOUNDFONT, "-g", str(_GAIN), "-r", str(sample_rate)]
         options = ["-F", str(sound), "-T", "wav", str(soundfont), str(midi)]
         try:
             done = subprocess.run([*command, *options], capture_output=True, check=False, timeout=_SECONDS_ALLOWED)
