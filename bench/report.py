@@ -21,6 +21,7 @@ SECTIONS = {
     "codec_speed": "The codec's speed",
     "upsampling": "Parallel upsampling",
     "compose": "Composing",
+    "lieder": "Singing from scores",
     "codec_ablation": "What each part of the codec's training is worth",
     "published": "The published models beside their peers",
     "full_size": "A full-size published model",

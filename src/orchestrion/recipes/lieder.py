@@ -97,7 +97,13 @@ def render(
     """
     check_writable(folder)
     songs: list[Song] = []
-    yield from _plan(songs, scores, hours, seed, language)
+    for step in plan(scores, seed, language):
+        if isinstance(step, Song):
+            songs.append(step)
+        else:
+            yield step
+        if hours is not None and sum(song.seconds for song in songs) >= 3600 * hours:
+            break
     if not songs:
         raise UserError(f"none of the scores in {scores} can be sung", "give MusicXML of songs with lyrics")
     waiting = [song for song in songs if not (folder / song.target).exists()]
@@ -106,7 +112,7 @@ def render(
     done = total - sum(song.seconds for song in waiting)
     failed: set[str] = set()
     yield Rendered("singing", done, total)
-    for song, problem in _perform_all(waiting, folder, soundfont, workers):
+    for song, problem in render_songs(waiting, folder, soundfont, workers=workers):
         done += song.seconds
         if problem is not None:
             failed.add(song.target)
@@ -117,23 +123,21 @@ def render(
     write_manifest(folder / "manifest.jsonl", tracks)
 
 
-def _plan(songs: list[Song], scores: Path, hours: float | None, seed: int, language: str | None) -> Iterator[Rendered]:
-    """Add the songs to be sung to `songs`."""
-    limit = float("inf") if hours is None else 3600 * hours
+def plan(scores: Path, seed: int, language: str | None = None) -> Iterator["Song | Rendered"]:
+    """The songs in `scores` in an order that `seed` decides, each followed by what was read; each once.
+
+    Scores that cannot be sung are in the reports only. Raises UserError where there is no score at all.
+    """
     sources = {hashlib.blake2b(data + str(seed).encode()).hexdigest(): (name, data) for name, data in _scores(scores)}
     if not sources:
         raise UserError(f"there is no score in {scores}", f"known are {', '.join(SUFFIXES)}")
-    seconds = 0.0
     for at, (key, (name, data)) in enumerate(sorted(sources.items()), 1):
         problem = None
         try:
-            songs.append(plan_song(data, name, key, language))
-            seconds += songs[-1].seconds
+            yield plan_song(data, name, key, language)
         except UserError as error:
             problem = str(error)
         yield Rendered("reading scores", float(at), float(len(sources)), problem)
-        if seconds >= limit:
-            return
 
 
 def plan_song(data: bytes, name: str, key: str, language: str | None = None) -> Song:
@@ -230,9 +234,10 @@ def _language(score: Score) -> str:
     return str(_identifier().classify("".join(parts))[0])
 
 
-def _perform_all(
-    songs: Sequence[Song], folder: Path, soundfont: Path, workers: int
+def render_songs(
+    songs: Sequence[Song], folder: Path, soundfont: Path, *, workers: int
 ) -> Iterator[tuple[Song, str | None]]:
+    """Write the files of each song, in as many processes as `workers`; says of each why it cannot be sung, if so."""
     if workers <= 1:
         for song in songs:
             yield song, _perform(song, folder, soundfont)
