@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from orchestrion.errors import UserError
 from orchestrion.recipes.lieder import Song, plan, render_songs, sing_song
-from orchestrion.recipes.singing import FRAME_SECONDS, SAMPLE_RATE, Sung
+from orchestrion.recipes.singing import Sung
+from orchestrion.recipes.speech_sounds import FRAME_SECONDS, SAMPLE_RATE
 from orchestrion.recipes.tools import find_soundfont
 from peers.figures import Figure
 from report import add_output_options, machine, publish, table

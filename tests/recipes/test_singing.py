@@ -8,18 +8,17 @@ import pytest
 from orchestrion.errors import UserError
 from orchestrion.recipes import espeak
 from orchestrion.recipes.espeak import check_espeak, speak
-from orchestrion.recipes.score import Syllable
+from orchestrion.recipes.musicxml import Syllable
 
 pytest.importorskip("pyworld", reason="the extra sing is not installed")
 from orchestrion.recipes.singing import (
-    FRAME_SECONDS,
     LEAD_SECONDS,
-    SAMPLE_RATE,
     SINGERS,
     Sung,
     SungNote,
     sing,
 )
+from orchestrion.recipes.speech_sounds import FRAME_SECONDS, SAMPLE_RATE
 
 try:
     check_espeak()

@@ -24,7 +24,8 @@ from orchestrion.files import check_space, check_writable, explained
 from orchestrion.recipes.accompaniment import Room, in_room, play
 from orchestrion.recipes.espeak import VOICES
 from orchestrion.recipes.score import Score, read_score
-from orchestrion.recipes.singing import LEAD_SECONDS, SAMPLE_RATE, SINGERS, Singer, Sung, SungNote, sing
+from orchestrion.recipes.singing import LEAD_SECONDS, SINGERS, Singer, Sung, SungNote, sing
+from orchestrion.recipes.speech_sounds import SAMPLE_RATE
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import SUFFIX, TimedLine, TimedLyrics, TimedWord
 

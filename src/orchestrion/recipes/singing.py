@@ -7,30 +7,24 @@ before the note. What is known of the making is given back: the time of every sp
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import pyworld
 from numpy.typing import NDArray
 
-from orchestrion.recipes.espeak import Spoken, speak
-from orchestrion.recipes.score import Syllable
+from orchestrion.recipes.espeak import speak
+from orchestrion.recipes.musicxml import Syllable
+from orchestrion.recipes.speech_sounds import FRAME_SECONDS, QUIET, SAMPLE_RATE, Sound, analyse, split_syllables
 from orchestrion.text.timed import TimedNote, TimedPhoneme, TimedSyllable, TimedWord
 
-SAMPLE_RATE = 22_050  # eSpeak's
-FRAME_SECONDS = 0.005
 LEAD_SECONDS = 0.3  # consonants come before their note: nobody may start to sing earlier than this
 
 _FRAMES = 1 / FRAME_SECONDS  # a second
-_VOWELS = set("aeiouyøœɶɐɑɒæəɘɛɜɝɞɤɨɪɔɵʉʊʌʏɯɚ")
-_SYLLABIC = "\u0329"
-_VOICELESS = ("p", "t", "k", "f", "s", "ʃ", "ç", "x", "h", "θ", "ʔ", "c", "ɕ", "χ", "q")
 _NEUTRAL = "a"  # spoken, it lends its vowel to syllables that have none of their own
 _JOINED_SECONDS = 0.5  # notes closer than this are one phrase
 _ONSET_SECONDS = 0.16  # the most that consonants take before a note
 _ONSET_SHARE, _CODA_SHARE = 0.45, 0.35  # of the note's length, likewise
 _RELEASE_FRAMES, _ATTACK_FRAMES = 10, 4
-_QUIET = -30.0  # log power of nothing
 _NOT_WORDS = re.compile(r"[^\w'’\-]|[\d_]")
 
 
@@ -123,32 +117,9 @@ def _spoken_text(text: str) -> str:
     return _NOT_WORDS.sub("", text).strip("-'’").lower()
 
 
-@dataclass(frozen=True)
-class _Sound:
-    """A speech sound: frames `start` to `end` of the analysis of a word."""
-
-    name: str
-    log_power: NDArray[np.float64]  # frame bin
-    aperiodicity: NDArray[np.float64]  # frame bin
-    start: float
-    end: float
-
-    @property
-    def is_vowel(self) -> bool:
-        return _SYLLABIC in self.name or any(letter in _VOWELS for letter in self.name)
-
-    @property
-    def is_voiced(self) -> bool:
-        return bool(self.name) and not self.name.startswith(_VOICELESS)
-
-    @property
-    def length(self) -> float:
-        return self.end - self.start
-
-
 def _pronounced(
     notes: Sequence[SungNote], words: list[list[int]], language: str, singer: Singer
-) -> dict[int, list[_Sound]]:
+) -> dict[int, list[Sound]]:
     """The sounds of the syllable that begins on each note.
 
     A word whose spoken form has as many vowels as syllables is cut between them. Of any other the
@@ -158,91 +129,20 @@ def _pronounced(
     wholes = ["".join(texts[at] for at in word) for word in words]
     wanted = dict.fromkeys([*wholes, *texts.values(), _NEUTRAL])
     spoken = speak([text for text in wanted if text], language)
-    analysed: dict[str, list[_Sound]] = {}
+    analysed: dict[str, list[Sound]] = {}
 
-    def sounds(text: str) -> list[_Sound]:
+    def sounds(text: str) -> list[Sound]:
         if text not in analysed:
-            analysed[text] = _analysis(spoken[text], singer) if text else []
+            analysed[text] = analyse(spoken[text], singer.formants, singer.breath) if text else []
         return analysed[text]
 
     neutral = [sound for sound in sounds(_NEUTRAL) if sound.is_vowel]
-    found: dict[int, list[_Sound]] = {}
+    found: dict[int, list[Sound]] = {}
     for word, whole in zip(words, wholes, strict=True):
-        parts = _syllables(sounds(whole), len(word)) or [sounds(texts[at]) for at in word]
+        parts = split_syllables(sounds(whole), len(word)) or [sounds(texts[at]) for at in word]
         for at, part in zip(word, parts, strict=True):
             found[at] = part if any(sound.is_vowel for sound in part) else part + neutral[:1]
     return found
-
-
-def _syllables(sounds: list[_Sound], number: int) -> list[list[_Sound]] | None:
-    """`sounds` cut into so many syllables with a vowel each; None if there are more or fewer vowels.
-
-    Of one or two consonants between vowels the last begins the next syllable, of more the last two do.
-    """
-    vowels = [at for at, sound in enumerate(sounds) if sound.is_vowel]
-    if len(vowels) != number:
-        return None
-    between = [(after, after - before - 1) for before, after in pairwise(vowels)]
-    cuts = [0, *(after - min(consonants, 1 if consonants <= 2 else 2) for after, consonants in between), len(sounds)]
-    return [sounds[start:stop] for start, stop in pairwise(cuts)]
-
-
-def _analysis(spoken: Spoken, singer: Singer) -> list[_Sound]:
-    """The sounds of a word, with envelopes as WORLD finds them (dio, cheaptrick, d4c)."""
-    rate = spoken.sample_rate
-    assert rate == SAMPLE_RATE, rate
-    audio = np.pad(spoken.samples, (0, max(0, rate // 20 - len(spoken.samples))))
-    audio = audio + 1e-5 * np.random.default_rng(0).standard_normal(len(audio))  # WORLD fails at true silence
-    period = 1000 * FRAME_SECONDS
-    coarse, times = pyworld.dio(audio, rate, f0_floor=71.0, f0_ceil=200.0, frame_period=period)
-    pitch = pyworld.stonemask(audio, coarse, times, rate)
-    stops = [start for _, start in spoken.sounds[1:]] + [len(audio)]
-    spans = [
-        (name, start * _FRAMES / rate, stop * _FRAMES / rate)
-        for (name, start), stop in zip(spoken.sounds, stops, strict=True)
-        if name and stop > start
-    ]
-    voiced = _filled(pitch, [span for span in spans if not span[0].startswith(_VOICELESS)])
-    power = np.log(_moved_formants(pyworld.cheaptrick(audio, voiced, times, rate), singer.formants))
-    noise = np.clip(pyworld.d4c(audio, voiced, times, rate) + singer.breath, 0.001, 0.999)
-    found = [_Sound(name, power, noise, start, stop) for name, start, stop in spans]
-    return [part for sound in found for part in (_without_closure(sound) if sound.is_vowel else [sound])]
-
-
-def _filled(pitch: NDArray[np.float64], voiced: list[tuple[str, float, float]]) -> NDArray[np.float64]:
-    """The pitch, known throughout the sounds that have a voice and nowhere else."""
-    known = np.flatnonzero(pitch > 0)
-    if not len(known):
-        return np.zeros_like(pitch)
-    middle = float(np.median(pitch[known]))
-    everywhere = np.clip(np.interp(np.arange(len(pitch)), known, pitch[known]), 0.8 * middle, 1.25 * middle)
-    filled = np.zeros_like(pitch)
-    for _, start, stop in voiced:
-        filled[int(start) : int(stop) + 1] = everywhere[int(start) : int(stop) + 1]
-    return filled
-
-
-def _moved_formants(power: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """Envelopes stretched along the frequency axis: above 1 a shorter vocal tract."""
-    bins = power.shape[1]
-    source = np.arange(bins) / factor
-    low = np.minimum(source.astype(int), bins - 2)
-    weight = np.minimum(source - low, 1.0)
-    log = np.log(power)
-    moved: NDArray[np.float64] = np.exp(log[:, low] * (1 - weight) + log[:, low + 1] * weight)
-    return moved
-
-
-def _without_closure(vowel: _Sound) -> list[_Sound]:
-    """A vowel, and the silence before a plosive that eSpeak counts as its end as a sound without a name."""
-    loudness = vowel.log_power.max(1)
-    first = int(vowel.start)
-    peak = loudness[first : max(first + 1, int(vowel.end))].max(initial=_QUIET)
-    end = vowel.end
-    while end - 1 > vowel.start + 2 and loudness[min(int(end) - 1, len(loudness) - 1)] < peak - 4:
-        end -= 1
-    held = replace(vowel, end=end)
-    return [held, replace(vowel, name="", start=end)] if vowel.end - end > 2 else [held]
 
 
 @dataclass(frozen=True)
@@ -250,7 +150,7 @@ class _Span:
     """Sounds to be sung from `start` to `end`, in frames; `note` is where their syllable begins."""
 
     note: int
-    sounds: list[_Sound]
+    sounds: list[Sound]
     start: float
     end: float
 
@@ -274,7 +174,7 @@ class _Span:
         return self.onset_scale * sum(sound.length for sound in self.sounds[: self.first_vowel])
 
 
-def _spans(notes: Sequence[SungNote], syllables: dict[int, list[_Sound]]) -> Iterator[_Span]:
+def _spans(notes: Sequence[SungNote], syllables: dict[int, list[Sound]]) -> Iterator[_Span]:
     """What is sung on which notes; a syllable that goes on after a rest goes on with its vowel."""
     span: _Span | None = None
     for at, note in enumerate(notes):
@@ -321,7 +221,7 @@ class _Phrase:
         self._first = int(spans[0].start - LEAD_SECONDS * _FRAMES)
         frames = int(spans[-1].end) - self._first + _RELEASE_FRAMES
         shape = (frames, spans[0].sounds[0].log_power.shape[1])
-        self._log_power = np.full(shape, _QUIET)
+        self._log_power = np.full(shape, QUIET)
         self._noise = np.full(shape, 0.999)
         self._voiced = np.zeros(frames, bool)
         self._placed: list[_Placed] = []
@@ -333,7 +233,7 @@ class _Phrase:
         self._fade()
         hertz = np.where(self._voiced, 440 * 2 ** ((self._pitch(rng) - 69) / 12), 0.0)
         self._sound_at(hertz)
-        power = np.exp(np.clip(self._log_power, _QUIET, 20))
+        power = np.exp(np.clip(self._log_power, QUIET, 20))
         audio = pyworld.synthesize(hertz, power, self._noise, SAMPLE_RATE, 1000 * FRAME_SECONDS)
         return self._first, audio, self._placed
 
@@ -361,7 +261,7 @@ class _Phrase:
         for sound in others:
             now = self._put(span, sound, now, sound.length * room / length)
 
-    def _put(self, span: _Span, sound: _Sound, start: float, length: float) -> float:
+    def _put(self, span: _Span, sound: Sound, start: float, length: float) -> float:
         """Lay a sound from `start` on, stretched to `length`; gives where it ends."""
         first, stop = max(0, round(start - self._first)), round(start + length - self._first)
         stop = min(stop, len(self._voiced))
@@ -378,7 +278,7 @@ class _Phrase:
         return start + length
 
     def _fade(self) -> None:
-        heard = np.flatnonzero(self._log_power.max(1) > _QUIET)
+        heard = np.flatnonzero(self._log_power.max(1) > QUIET)
         if len(heard):
             first, last = heard[0], heard[-1] + 1
             start, stop = self._log_power[first:last][:_ATTACK_FRAMES], self._log_power[first:last][-_RELEASE_FRAMES:]
@@ -426,7 +326,7 @@ class _Phrase:
         self._log_power[rows, : len(columns)] = np.where(inside, np.maximum(part, floor), part)
 
 
-def _held(sound: _Sound, frames: int) -> NDArray[np.float64]:
+def _held(sound: Sound, frames: int) -> NDArray[np.float64]:
     """Where in a vowel each frame comes from: its ends keep their speed, the middle is stretched."""
     head, tail = min(0.35 * sound.length, frames * 0.3), min(0.25 * sound.length, frames * 0.3)
     middle = max(frames - head - tail, 1.0)
@@ -435,7 +335,7 @@ def _held(sound: _Sound, frames: int) -> NDArray[np.float64]:
     return np.where(at < head, sound.start + at, np.where(at > frames - tail, sound.end - (frames - at), inside))
 
 
-def _stretched(sound: _Sound, frames: int) -> NDArray[np.float64]:
+def _stretched(sound: Sound, frames: int) -> NDArray[np.float64]:
     return sound.start + (np.arange(frames) + 0.5) / frames * sound.length
 
 
