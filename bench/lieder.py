@@ -1,6 +1,6 @@
 """How fast songs are sung, and how well in tune: writes a section into docs/benchmarks.md.
 
-    python bench/lieder.py SCORES [--songs 50] [--render 8] [--seed 0]
+    python bench/lieder.py SCORES [--songs 50] [--seconds 30] [--render 8] [--seed 0]
 
 SCORES is what `orchestrion data lieder --scores` takes. `--songs` of them, drawn by chance, are sung without their
 accompaniment, and Praat's autocorrelation (praat-parselmouth, which is under the GPL and no part of this project)
@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,14 @@ class Heard:
     @property
     def in_tune(self) -> float:
         return float((np.abs(self.cents) < IN_TUNE_CENTS).mean())
+
+
+def beginning(song: Song, seconds: float) -> Song:
+    """What is sung until so many seconds after the singer's first note."""
+    voice = song.score.voice
+    stop = song.when(voice.notes[0].start) + seconds
+    notes = tuple(note for note in voice.notes if song.when(note.start) < stop)
+    return replace(song, score=replace(song.score, voice=replace(voice, notes=notes)))
 
 
 def heard(song: Song) -> Heard:
@@ -101,7 +109,7 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     songs = list(planned(given.scores, given.songs, given.seed))
     if not songs:
         raise UserError(f"there is no song in {given.scores}", "check the path")
-    found = [heard(song) for song in songs]
+    found = [heard(beginning(song, given.seconds)) for song in songs]
     cents = np.concatenate([each.cents for each in found])
     shares = [each.in_tune for each in found]
     used, taken = seconds_per_second(songs[: given.render])
@@ -109,6 +117,7 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     rows: list[list[object]] = [
         ["songs", len(songs)],
         ["minutes of music", f"{sum(song.seconds for song in songs) / 60:.0f}"],
+        ["of them heard", f"{sum(len(each.cents) for each in found) * FRAME_SECONDS / 60:.0f} with voice and note"],
         ["languages", ", ".join(sorted({song.language for song in songs}))],
         ["voiced frames within 50 cents of the score", f"{(np.abs(cents) < IN_TUNE_CENTS).mean():.1%}"],
         ["the same of the median song, and of the worst", f"{statistics.median(shares):.1%}, {min(shares):.1%}"],
@@ -137,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scores", type=Path, metavar="SCORES")
     parser.add_argument("--songs", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Of each, from the first sung note.")
     parser.add_argument("--render", type=int, default=8, help="How many of them are made into files.")
     parser.add_argument("--seed", type=int, default=0)
     add_output_options(parser)

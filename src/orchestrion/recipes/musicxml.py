@@ -3,6 +3,7 @@
 import io
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from fractions import Fraction
 from xml.etree import ElementTree
@@ -44,11 +45,20 @@ def _unpacked(data: bytes, name: str) -> bytes:
             if archive.getinfo(path).file_size > _MAX_BYTES:
                 raise UserError(f"{name} unpacks to more than {_MAX_BYTES // 1_000_000} MB", "check what the file is")
             return archive.read(path)
-    except (zipfile.BadZipFile, KeyError, StopIteration, OSError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        StopIteration,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
+    ) as error:
         raise UserError(f"{name} is damaged: it cannot be unpacked", "get the file again") from error
 
 
 def programs(root: Element) -> list[int]:
+    """The General MIDI instrument of each part, from 0; ValueError for what is no number."""
     found = {
         part.get("id"): int(part.findtext("midi-instrument/midi-program") or "1") - 1
         for part in root.findall("part-list/score-part")
@@ -71,6 +81,8 @@ class WrittenNote:
 
 @dataclass
 class Measure:
+    """A measure of a part; times in quarters from its start."""
+
     length: Fraction = Fraction(0)
     notes: list[WrittenNote] = field(default_factory=list)
     tempi: list[tuple[Fraction, float]] = field(default_factory=list)
@@ -81,6 +93,7 @@ class Measure:
 
 
 def read_measures(part: Element) -> list[Measure]:
+    """The measures of a part; ValueError, KeyError or ArithmeticError for one that cannot be read."""
     reader = _PartReader()
     return [reader.measure(measure) for measure in part.findall("measure")]
 

@@ -82,13 +82,13 @@ def read_score(data: bytes, name: str, verse: int = 0) -> Score:
     root = read_root(data, name)
     try:
         parts = [read_measures(part) for part in root.findall("part")]
-    except (ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
+        instruments = programs(root)
+    except (ValueError, KeyError, ArithmeticError) as error:
         raise UserError(f"{name} is damaged: it has a measure that cannot be read", "export it again") from error
     if not any(measure.notes for part in parts for measure in part):
         raise UserError(f"{name} has no notes", "check what the file is")
     sung = max(range(len(parts)), key=lambda at: sum(len(note.lyrics) for bar in parts[at] for note in bar.notes))
     voice = _singer(parts[sung])
-    instruments = programs(root)
     played = _Playing(parts, name)
     chosen = _verse(voice, verse, repeated=played.repeated, name=name)
     return Score(
