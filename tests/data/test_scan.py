@@ -57,6 +57,8 @@ def test_lyrics_lie_beside_the_song_and_timed_ones_win(tmp_path):
     assert describe(song).lyrics == tmp_path / "song.txt"
     (tmp_path / "song.lrc").write_text("[00:00.00] la")
     assert describe(song).lyrics == tmp_path / "song.lrc"
+    (tmp_path / "song.lyrics.json").write_text("{}")
+    assert describe(song).lyrics == tmp_path / "song.lyrics.json"
 
 
 def test_every_script_hidden_files_and_loops(tmp_path):

@@ -87,6 +87,59 @@ def game_music(dest: Path, sets: tuple[str, ...], force: bool) -> None:
     click.echo(output)
 
 
+@data.command()
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="MusicXML with lyrics: a file, a folder, or a .zip or .tar archive, such as a checkout of OpenScore Lieder.",
+)
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How much to sing.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which songs are sung, and how.")
+@click.option("--language", help='That of all songs, such as "de".  [default: as the words look]')
+@click.option("--soundfont", type=click.Path(path_type=Path), help="What plays the piano.  [default: Debian's]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that sing.  [default: one per processor]")
+@click.option("--force", is_flag=True, help="Replace the manifest if there is one; what is sung already is kept.")
+def lieder(
+    dest: Path,
+    scores: Path,
+    hours: float | None,
+    seed: int,
+    language: str | None,
+    soundfont: Path | None,
+    workers: int | None,
+    force: bool,
+) -> None:
+    """Sing songs from scores into DEST, with the time of every syllable."""
+    import os
+
+    from orchestrion.data.manifest import read_manifest  # heavy: keep `--help` instant
+    from orchestrion.errors import UserError
+    from orchestrion.files import refuse_overwrite
+    from orchestrion.recipes.espeak import VOICES
+    from orchestrion.recipes.tools import find_soundfont
+
+    output = dest / "manifest.jsonl"
+    refuse_overwrite(output, force)
+    if language is not None and language not in VOICES:
+        raise UserError(f"nobody can sing in {language!r}", f"known are {', '.join(VOICES)}")
+    soundfont = find_soundfont(soundfont)
+    from orchestrion.recipes.lieder import render  # needs what was just looked for
+
+    workers = workers or os.cpu_count() or 1
+    left_out = 0
+    with _progress() as progress:
+        task = progress.add_task("starting")
+        for step in render(dest, scores, soundfont, hours=hours, seed=seed, language=language, workers=workers):
+            progress.update(task, description=step.act, completed=round(step.done), total=round(step.total))
+            if step.problem is not None:
+                left_out += 1
+                progress.console.print(f"left out: {step.problem}", markup=False, highlight=False, soft_wrap=True)
+    _summary(read_manifest(output), left_out)
+    click.echo(output)
+
+
 def _progress() -> "Progress":
     """A progress bar on standard error."""
     from rich.console import Console

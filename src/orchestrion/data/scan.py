@@ -12,8 +12,9 @@ from tinytag import TinyTag, TinyTagException
 from orchestrion.audio import io
 from orchestrion.data.manifest import MAX_GENRES, Track, content_hash
 from orchestrion.errors import UserError
+from orchestrion.text import timed
 
-LYRICS_SUFFIXES = (".lrc", ".txt")  # timed lyrics are preferred where both are there
+LYRICS_SUFFIXES = (timed.SUFFIX, ".lrc", ".txt")  # what says more is preferred where several are there
 
 _THREADS = 4  # reading and hashing wait for the disk
 _NOTHING_SAID = {"", "unknown", "unknown artist", "unknown title", "<unknown>", "none", "untitled", "n/a"}
