@@ -108,6 +108,7 @@ def compose(
     top_p: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
     passes: tuple[int, ...] | None,
+    adapter: Path | None,
     device: str,
     dtype: str,
     weights: "WeightsOption",
@@ -141,7 +142,9 @@ def compose(
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
         check_output(path, force=force)
-    jukebox = open_jukebox(model, device=device, dtype=dtype, weights=weights, compiled=compiled, threads=threads)
+    jukebox = open_jukebox(
+        model, adapter=adapter, device=device, dtype=dtype, weights=weights, compiled=compiled, threads=threads
+    )
     drawn = sampling(jukebox.info.sampling, temperature=temperature, top_k=top_k, top_p=top_p, hop=hop, passes=passes)
     requests = asked.changed(sampling=drawn).takes(takes)
     if play:
