@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrion.cli.options import PATH
+from orchestrion.cli.options import PATH, json_option, show_result
 from orchestrion.config import Settings
 
 if TYPE_CHECKING:
@@ -137,6 +137,48 @@ def prior(
         else PriorRecipe(config, store, level, codec_, place)
     )
     _run(recipe, config.training, folder, folder / "prior.safetensors")
+
+
+@train.command("plan")
+@click.argument("config")
+@click.option("--devices", "num_devices", default=1, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option("--device", default="h100", show_default=True, help="Which: h100, h200, a100, v100, cpu, …")
+@click.option(
+    "--artists", default=1000, show_default=True, type=click.IntRange(min=1), help="Names a prior is to know."
+)
+@click.option("--genres", default=100, show_default=True, type=click.IntRange(min=1), help="Likewise.")
+@click.option("--codebook-size", default=2048, show_default=True, help="Codes of a level, for the file of a prior.")
+@click.option(
+    "--utilisation",
+    default=0.35,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the device's products a second that is reached.",
+)
+@json_option
+def plan_(
+    config: str,
+    num_devices: int,
+    device: str,
+    artists: int,
+    genres: int,
+    codebook_size: int,
+    utilisation: float,
+    as_json: bool,
+) -> None:
+    """What a training takes: weights, memory by part, arithmetic, hours, and what to change if it does not fit.
+
+    CONFIG is a preset (mini, mini-sequential, 1b_lyrics, 5b, 5b_lyrics) or a file of settings as --config takes it.
+    """
+    from orchestrion.cli.planning import planned, shown, trainings
+    from orchestrion.plan import DEVICES, plan
+
+    found = planned(DEVICES, device)
+    plans = {
+        name: plan(cost, training, found, num_devices, utilisation=utilisation)
+        for name, (cost, training) in trainings(config, artists, genres, codebook_size).items()
+    }
+    show_result(shown(config, device, plans), "text", as_json=as_json)
 
 
 @train.command()

@@ -41,6 +41,12 @@ class TrainingConfig(Settings):
     validate_every: int = Field(default=250, ge=1)
     save_every: int = Field(default=250, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several devices share the work: each has the whole model, or a part of every weight."""
+    accumulate: int = Field(default=1, ge=1)
+    """In so many parts, one after another, each device takes its items of a batch."""
+    recompute: bool = False
+    """Keep only what goes into each block of a prior and compute the rest again for the gradient."""
 
 
 class AdversarialConfig(Settings):
