@@ -233,8 +233,8 @@ def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtyp
     if info.sha256.get(name) != file_sha256(path):
         raise UserError(f"{path} is not the file that {DESCRIPTION} describes", "it is damaged: get the model again")
     wanted = module.state_dict()
-    tensors = _read_tensors(path, wanted.keys() if partly else None)
-    _check_names_and_shapes(path, tensors, wanted)
+    tensors = read_tensors(path, wanted.keys() if partly else None)
+    check_names_and_shapes(path, tensors, wanted)
     for key, tensor in tensors.items():
         if tensor.is_floating_point():
             if not tensor.isfinite().all():
@@ -246,7 +246,7 @@ def _load(folder: Path, name: str, info: ModelInfo, module: M, dtype: torch.dtyp
     return module.eval()
 
 
-def _read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """The tensors in a file, or those of them that are among `names`."""
     try:
         with safe_open(path, "pt") as file:
@@ -255,7 +255,7 @@ def _read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str,
         raise UserError(f"{path} is damaged or not a safetensors file", "get the model again") from error
 
 
-def _check_names_and_shapes(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def check_names_and_shapes(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     """Raise a UserError that names what is missing, too much or misshapen."""
     problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     problems += [f"{name} is not part of this model" for name in found.keys() - wanted.keys()]

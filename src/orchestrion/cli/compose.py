@@ -119,6 +119,7 @@ def compose(
     guidance: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
     passes: tuple[int, ...] | None,
+    adapter: Path | None,
     device: str,
     dtype: str,
     weights: "WeightsOption",

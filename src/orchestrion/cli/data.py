@@ -27,16 +27,24 @@ def data() -> None:
 @click.option("--force", is_flag=True, help="Replace the manifest if there is one.")
 def scan(folder: Path, output: Path | None, force: bool) -> None:
     """List the music in FOLDER, with its tags, in a manifest to train on."""
-    from orchestrion.data.manifest import Track, write_manifest  # heavy: keep `--help` instant
-    from orchestrion.data.scan import audio_files
-    from orchestrion.data.scan import scan as describe_all
-    from orchestrion.errors import UserError
-    from orchestrion.files import check_writable, refuse_overwrite
+    from orchestrion.data.manifest import write_manifest  # heavy: keep `--help` instant
+    from orchestrion.files import refuse_overwrite
 
     output = folder / "manifest.jsonl" if output is None else output
     refuse_overwrite(output, force)
+    tracks, left_out = scanned(folder)
+    write_manifest(output, tracks)
+    _summary(tracks, left_out)
+    click.echo(output)
+
+
+def scanned(folder: Path) -> "tuple[list[Track], int]":
+    """The tracks in a folder, and how many files were left out; UserError if none can be read."""
+    from orchestrion.data.scan import audio_files
+    from orchestrion.data.scan import scan as describe_all
+    from orchestrion.errors import UserError
+
     paths = audio_files(folder)
-    check_writable(output.parent)
     tracks: list[Track] = []
     left_out = 0
     with _progress() as progress:
@@ -50,9 +58,7 @@ def scan(folder: Path, output: Path | None, force: bool) -> None:
                 progress.console.print(f"left out: {seen.problem}", markup=False, highlight=False, soft_wrap=True)
     if not tracks:
         raise UserError(f"none of the {left_out} audio files in {folder} can be read", "check them one by one")
-    write_manifest(output, tracks)
-    _summary(tracks, left_out)
-    click.echo(output)
+    return tracks, left_out
 
 
 @data.command("game-music")

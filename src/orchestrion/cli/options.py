@@ -52,6 +52,9 @@ def engine_options(command: F) -> F:
         show_default=True,
         help="cpu, cuda, mps, …; auto takes an accelerator if there is one.",
     )(command)
+    command = click.option("--adapter", type=PATH, help="Folder of what the model learned besides: `train finetune`.")(
+        command
+    )
     command = click.option(
         "--dtype",
         type=click.Choice(DTYPES),
@@ -142,6 +145,7 @@ def sampling(
 def open_jukebox(
     model: str | Path,
     *,
+    adapter: Path | None = None,
     device: str,
     dtype: str,
     weights: "WeightsOption",
@@ -157,6 +161,7 @@ def open_jukebox(
         torch.set_num_threads(threads)
     return Jukebox.from_pretrained(
         model,
+        adapter=adapter,
         device=None if device == "auto" else device,
         dtype=getattr(torch, dtype),
         weights=None if weights == "as-is" else weights,

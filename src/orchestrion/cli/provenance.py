@@ -55,6 +55,7 @@ def verify(file: Path, as_json: bool) -> None:
 @click.option("-o", "--output", type=PATH, help="Keep what is made here.  [default: it is compared and dropped]")
 @click.option("--source", type=PATH, help="The song that FILE was made from, or the file that it was primed with.")
 @click.option("--model", help="Name or folder of the model.  [default: the one that made the file]")
+@click.option("--adapter", type=PATH, help="Folder of the adapter that the file was made with, if there was one.")
 @click.option("--device", help="[default: as then]")
 @force_option
 @json_option
@@ -64,6 +65,7 @@ def replay(
     output: Path | None,
     source: Path | None,
     model: str | None,
+    adapter: Path | None,
     device: str | None,
     force: bool,
     as_json: bool,
@@ -83,7 +85,7 @@ def replay(
         check_output(output, force=force)
     request = _request(there.made, file, source)
     codes = _source_codes(request, file, source)
-    jukebox = _open(there.made, there.record, model, device)
+    jukebox = _open(there.made, there.record, model, adapter, device)
     made, _ = watch(jukebox.again(request, codes), quiet=quiet)
     song = provenance.again(there.made, jukebox, made)
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +168,9 @@ def _source_codes(request: "Request", file: Path, source: Path | None) -> Any:
     return find(place).codes()
 
 
-def _open(made: "Made", record: "Record | None", model: str | None, device: str | None) -> "Jukebox":
+def _open(
+    made: "Made", record: "Record | None", model: str | None, adapter: Path | None, device: str | None
+) -> "Jukebox":
     """The model, held and computed as then as far as the record tells."""
     import torch
 
@@ -174,14 +178,19 @@ def _open(made: "Made", record: "Record | None", model: str | None, device: str 
     from orchestrion.jukebox import Jukebox
 
     folder, then = zoo.locate(model or made.model.name), record.engine if record else None
+    if made.model.adapter and adapter is None:
+        raise UserError(
+            f"the file was made with the adapter {made.model.adapter.name!r}", "give its folder with --adapter"
+        )
     if then is None:
-        return Jukebox(folder, name=made.model.name, device=device)
+        return Jukebox(folder, name=made.model.name, adapter=adapter, device=device)
     if then.dtype not in DTYPES:
         raise UserError(f"weights cannot be held as {then.dtype!r}", f"known are {', '.join(DTYPES)}: mend the record")
     torch.set_num_threads(then.threads)
     return Jukebox(
         folder,
         name=made.model.name,
+        adapter=adapter,
         device=device or then.device,
         dtype=getattr(torch, then.dtype),
         weights=then.weights,

@@ -252,11 +252,13 @@ def _beside(song: Path, ending: str) -> Path:
 
 
 def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) -> tuple["Jukebox", Any]:
-    """The model that made the song, or another; and the sampling given, or None to keep the song's."""
+    """The model that made the song with its adapter, or another; the sampling given, or None to keep the song's."""
     from orchestrion.config import read_settings
     from orchestrion.generate.request import Request
 
-    engine = {name: settings.pop(name) for name in ("device", "dtype", "weights", "compiled", "threads")}
+    engine = {name: settings.pop(name) for name in ("adapter", "device", "dtype", "weights", "compiled", "threads")}
+    if model is None and engine["adapter"] is None and kept.info.model.adapter:
+        engine["adapter"] = Path(kept.info.model.adapter.name)
     jukebox = open_jukebox(model or kept.info.model.name, **engine)
     if all(value is None for value in settings.values()):
         return jukebox, None

@@ -1,21 +1,24 @@
 """`orchestrion train` and `orchestrion encode`: from a folder of music to a model."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrion.cli.options import PATH
+from orchestrion.cli.options import PATH, json_option, show_result
 from orchestrion.config import Settings
 
 if TYPE_CHECKING:
     import torch
 
     from orchestrion.config.training import ModelTrainingConfig
+    from orchestrion.data.encoded import CodeStore
+    from orchestrion.data.manifest import Track
     from orchestrion.data.tracks import TrackStore
+    from orchestrion.train.finetune import Base
     from orchestrion.train.loop import Progress, Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -136,6 +139,149 @@ def prior(
     _run(recipe, config.training, folder, folder / "prior.safetensors")
 
 
+@train.command("plan")
+@click.argument("config")
+@click.option("--devices", "num_devices", default=1, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option("--device", default="h100", show_default=True, help="Which: h100, h200, a100, v100, cpu, …")
+@click.option(
+    "--artists", default=1000, show_default=True, type=click.IntRange(min=1), help="Names a prior is to know."
+)
+@click.option("--genres", default=100, show_default=True, type=click.IntRange(min=1), help="Likewise.")
+@click.option("--codebook-size", default=2048, show_default=True, help="Codes of a level, for the file of a prior.")
+@click.option(
+    "--utilisation",
+    default=0.35,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the device's products a second that is reached.",
+)
+@json_option
+def plan_(
+    config: str,
+    num_devices: int,
+    device: str,
+    artists: int,
+    genres: int,
+    codebook_size: int,
+    utilisation: float,
+    as_json: bool,
+) -> None:
+    """What a training takes: weights, memory by part, arithmetic, hours, and what to change if it does not fit.
+
+    CONFIG is a preset (mini, mini-sequential, 1b_lyrics, 5b, 5b_lyrics) or a file of settings as --config takes it.
+    """
+    from orchestrion.cli.planning import planned, shown, trainings
+    from orchestrion.plan import DEVICES, plan
+
+    found = planned(DEVICES, device)
+    plans = {
+        name: plan(cost, training, found, num_devices, utilisation=utilisation)
+        for name, (cost, training) in trainings(config, artists, genres, codebook_size).items()
+    }
+    show_result(shown(config, device, plans), "text", as_json=as_json)
+
+
+@train.command()
+@click.argument("model")
+@click.option("--data", required=True, type=PATH, help="Folder of music, or a manifest of it.")
+@click.option("--artist", help="Who made all of it.  [default: as its tags say]")
+@click.option("--level", "levels", multiple=True, type=int, help="Level to learn; may be given again.  [default: all]")
+@click.option("--whole", is_flag=True, help="Train all weights and write a whole model, not an adapter.")
+@click.option("--name", help="What the result is called.  [default: that of the folder of the run]")
+@click.option("--licence", default="not stated", show_default=True, help="Of what is written.")
+@click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them.")
+@click.option("--steps", type=click.IntRange(min=1), help="Train each level for this many steps instead.")
+@click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+def finetune(
+    model: str,
+    data: Path,
+    artist: str | None,
+    levels: tuple[int, ...],
+    whole: bool,
+    name: str | None,
+    licence: str,
+    config_file: Path | None,
+    steps: int | None,
+    folder: Path,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Let MODEL learn from music of your own, in names that it need not know.
+
+    Writes an adapter, a few megabytes that `compose --adapter` loads beside MODEL; with --whole a whole model. The
+    same command again goes on after a stop.
+    """
+    from orchestrion import presets
+    from orchestrion.checkpoints import zoo
+    from orchestrion.checkpoints.folder import model_sha256
+    from orchestrion.config.training import FinetuneConfig
+    from orchestrion.errors import UserError
+    from orchestrion.train.finetune import Base, FinetuneRecipe, write_finetuned
+    from orchestrion.train.run import begin_run
+
+    place = _place(device, threads)
+    base = Base.open(zoo.locate(model))
+    unknown = set(levels) - set(base.levels)
+    if unknown:
+        known = ", ".join(map(str, base.levels)) or "none"
+        raise UserError(f"{model} has no prior for level {min(unknown)}", f"levels with one: {known}")
+    config = _config(FinetuneConfig, config_file, presets.finetune_whole if whole else presets.finetune)
+    if whole and config.adapter is not None:
+        config = config.model_copy(update={"adapter": None})
+    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
+    runs = {level: folder / f"level_{level}" for level in sorted(levels or base.levels, reverse=True)}
+    result = folder / ("adapter" if config.adapter else "model")
+    for level, run in runs.items():
+        training = _settled(config.training, steps, place, run)
+        own = config.model_copy(update={"training": training})
+        told = {"codes": store.data_hash, "level": level, "model": model_sha256(base.folder)}
+        begin_run(run, "finetune", own, told)
+        recipe = FinetuneRecipe(base, own, store, level, place)
+        recipe.measure_before(run / "before.json")
+        _run(recipe, training, run)
+    write_finetuned(base, config, store, runs, result, name=name or folder.name, licence=licence)
+    click.echo(result)
+
+
+def _own_codes(
+    base: "Base",
+    data: Path,
+    artist: str | None,
+    folder: Path,
+    variations: int,
+    artist_balance: float,
+    place: "torch.device",
+) -> "CodeStore":
+    """Someone's music as the codes of a model, prepared in `folder`, and its names after the model's."""
+    from orchestrion.checkpoints.folder import CODEC, load_codec
+    from orchestrion.cli.data import scanned
+    from orchestrion.data.encoded import CodeStore
+    from orchestrion.data.manifest import read_manifest
+    from orchestrion.train.encode import encode_tracks
+    from orchestrion.train.finetune import grown_names, with_held_out
+
+    tracks = scanned(data)[0] if data.is_dir() else read_manifest(data)
+    if artist is not None:
+        tracks = [track.model_copy(update={"artist": artist}) for track in tracks]
+    tracks = with_held_out(tracks)
+    names = grown_names(base.info.vocabulary, tracks)
+    codec = base.info.codec
+    audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels)
+    with _bar("encoding") as update:
+        for encoded in encode_tracks(
+            load_codec(base.folder, base.info).to(place),
+            base.info.sha256[CODEC],
+            audio,
+            folder / "codes",
+            variations=variations,
+            varied_levels=(base.info.grid.top,),
+        ):
+            update(encoded.done, encoded.total, "")
+    return CodeStore(folder / "codes", names, artist_balance=artist_balance)
+
+
 @click.command()
 @click.argument("manifest", type=PATH)
 @click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec is used.")
@@ -241,14 +387,20 @@ def prepared(
     manifest: Path, cache: Path | None, sample_rate: int, channels: int, artist_balance: float = 0.5
 ) -> "TrackStore":
     """The decoded audio of the manifest's tracks, decoded now where it is not yet."""
+    from orchestrion.data.manifest import read_manifest
+
+    folder = cache or manifest.parent / f"{manifest.stem}-audio-{sample_rate}-{channels}"
+    return _decoded(read_manifest(manifest), folder, sample_rate, channels, artist_balance)
+
+
+def _decoded(
+    tracks: "Sequence[Track]", folder: Path, sample_rate: int, channels: int, artist_balance: float = 0.5
+) -> "TrackStore":
     import os
 
-    from orchestrion.data.manifest import read_manifest
     from orchestrion.data.prepare import prepare
     from orchestrion.data.tracks import TrackStore
 
-    tracks = read_manifest(manifest)
-    folder = cache or manifest.parent / f"{manifest.stem}-audio-{sample_rate}-{channels}"
     with _bar("decoding") as update:
         for progress in prepare(tracks, folder, sample_rate, channels, workers=os.cpu_count() or 1):
             update(progress.done, progress.total, "")
@@ -257,7 +409,7 @@ def prepared(
     return TrackStore(folder, artist_balance=artist_balance)
 
 
-def _run(recipe: "Recipe", training: Any, folder: Path, result: Path) -> None:
+def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = None) -> None:
     from orchestrion.train.loop import train as run_loop
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
@@ -270,7 +422,8 @@ def _run(recipe: "Recipe", training: Any, folder: Path, result: Path) -> None:
     if not finished:
         click.echo("stopped and saved: run the same command to go on", err=True)
         raise click.exceptions.Exit(STOPPED)
-    click.echo(result)
+    if result is not None:
+        click.echo(result)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class Quantizer(nn.Module):
         """The code of each vector."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def encode(self, vectors: Float[Tensor, "batch width frame"]) -> Int[Tensor, "batch frame"]:
         return self.nearest(rows_of(vectors)).reshape(vectors.shape[0], vectors.shape[2])
 

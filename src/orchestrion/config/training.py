@@ -41,6 +41,12 @@ class TrainingConfig(Settings):
     validate_every: int = Field(default=250, ge=1)
     save_every: int = Field(default=250, ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several devices share the work: each has the whole model, or a part of every weight."""
+    accumulate: int = Field(default=1, ge=1)
+    """In so many parts, one after another, each device takes its items of a batch."""
+    recompute: bool = False
+    """Keep only what goes into each block of a prior and compute the rest again for the gradient."""
 
 
 class AdversarialConfig(Settings):
@@ -103,3 +109,32 @@ class ModelTrainingConfig(Settings):
 
     codec: CodecTrainingConfig
     priors: tuple[PriorTrainingConfig, ...]
+
+
+class AdapterConfig(Settings):
+    """A low-rank update of each matrix of a prior: `alpha / rank · up @ down` (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+class FinetuneConfig(Settings):
+    """All that decides how a trained model goes on learning, but for the model and the music.
+
+    With an `adapter` only that is learned and the rows of new names; without one, all weights of its priors.
+    """
+
+    training: TrainingConfig
+    adapter: AdapterConfig | None = AdapterConfig()
+    first_embedding: Literal["nearest", "mean"] = "nearest"
+    """Where the row of a new name begins: at that of the known name under which the prior finds the new music the least
+    surprising, or at the mean of all known names."""
+    variations: int = Field(default=4, ge=0)
+    """How often training tracks are encoded besides at other speeds, at the top level."""
+    label_dropout: float = Field(default=0.1, ge=0, le=1)
+    artist_balance: float = Field(default=0.5, ge=0, le=1)
+    validation_windows: int = Field(default=64, ge=1)

@@ -151,8 +151,9 @@ class CodeStore:
     def data_hash(self) -> str:
         """A hash of what is learned from: the codec, the content and the labels."""
         seen = sorted(
-            (shard.track.content_hash, shard.variation, shard.track.artist or "", shard.track.genres)
+            (shard.track.content_hash, shard.variation, shard.track.artist or "", shard.track.genres, *told)
             for shard in self.shards
+            for told in [() if shard.track.held_out is None else (shard.track.held_out,)]
         )
         return hashlib.blake2b(json.dumps([self.codec_hash, seen]).encode(), digest_size=8).hexdigest()
 
@@ -195,17 +196,31 @@ class CodeStore:
 
         A rest shorter than a window is left out; `max_windows` keeps so many, evenly spread.
         """
-        chunks = self._validation_chunks(level, context_frames, max_windows)
+        yield from self.batches_of(
+            self.indices("validation"), batch_size, level, context_frames, max_windows=max_windows
+        )
+
+    def batches_of(
+        self,
+        indices: Sequence[int],
+        batch_size: int,
+        level: int,
+        context_frames: int,
+        *,
+        max_windows: int | None = None,
+    ) -> Iterator[CodeBatch]:
+        """As `validation_batches`, of the tracks at these places in `shards`."""
+        chunks = self._spread(indices, level, context_frames, max_windows)
         for start in range(0, len(chunks), batch_size):
             yield self._cut(chunks[start : start + batch_size], level, context_frames)
 
     def validation_tracks(self, level: int, context_frames: int, *, max_windows: int | None = None) -> list[int]:
         """The place in `shards` of the track that each window of `validation_batches` is cut from."""
-        return [chunk.track for chunk in self._validation_chunks(level, context_frames, max_windows)]
+        chunks = self._spread(self.indices("validation"), level, context_frames, max_windows)
+        return [chunk.track for chunk in chunks]
 
-    def _validation_chunks(self, level: int, context_frames: int, max_windows: int | None) -> list[Chunk]:
+    def _spread(self, indices: Sequence[int], level: int, context_frames: int, max_windows: int | None) -> list[Chunk]:
         self._ratio_fits(level, context_frames)
-        indices = self.indices("validation")
         lengths = [self._length(self.shards[index], level, context_frames) for index in indices]
         limit = sum(lengths) if max_windows is None else max_windows
         return [Chunk(indices[chunk.track], chunk.start) for chunk in spread(lengths, context_frames, limit)]

@@ -25,7 +25,8 @@ class Track(Settings):
     """One piece of recorded music and what is known of it; None is unknown.
 
     `artist` and `genres` are the labels a prior learns; `credit` names the makers in their own words.
-    `content_hash` is of the file's bytes. Paths are absolute here and relative to the manifest in its file,
+    `content_hash` is of the file's bytes. `held_out` says on which side of the split a track is, whatever its content
+    says. Paths are absolute here and relative to the manifest in its file,
     where possible.
     """
 
@@ -41,13 +42,16 @@ class Track(Settings):
     lyrics: Path | None = None
     source: str | None = None
     credit: str | None = None
+    held_out: bool | None = None
 
 
 def split(track: Track) -> Split:
-    """Whether a track is learned from or kept for validation: a function of its content alone.
+    """Whether a track is learned from or kept for validation: unless it says so, a function of its content alone.
 
     The same recording is on the same side under any name, in any folder and beside any other tracks.
     """
+    if track.held_out is not None:
+        return "validation" if track.held_out else "train"
     return "validation" if int(track.content_hash, 16) % VALIDATION_SHARE == 0 else "train"
 
 

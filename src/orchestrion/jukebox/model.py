@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orchestrion.audio import io, waveform
 from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.checkpoints.folder import (
     CODEC,
     ModelInfo,
@@ -34,7 +35,7 @@ from orchestrion.generate.told import Told
 from orchestrion.jukebox import asked, making, origins
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
-from orchestrion.library.provenance import Engine, SongModel
+from orchestrion.library.provenance import Engine, SongAdapter, SongModel
 from orchestrion.nn.compiled import CompiledSteps, check_compiler
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.prior.masked import AnyPrior
@@ -51,6 +52,7 @@ class Jukebox:
     On a processor, levels of a small model are made side by side; else one after another, one in memory at a time.
 
     `device` is where the work is done, by default the accelerator if there is one; `dtype` is how weights are held;
+    `adapter` is the folder of what the model learned besides (`train finetune`);
     `weights` holds those of priors in fewer bits while they draw (`nn.fast`): "auto" as the model says, where the
     machine can; None leaves them as they are. With `compiled`, codes are drawn by compiled steps
     (`nn.compiled`): seconds more before the first code, less for each; None does so on CUDA alone. `most_songs` bounds
@@ -62,6 +64,7 @@ class Jukebox:
         folder: Path | str,
         *,
         name: str = "",
+        adapter: Path | str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
         weights: Weights | Literal["auto"] | None = "auto",
@@ -69,7 +72,9 @@ class Jukebox:
         most_songs: int | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self.info: ModelInfo = read_model(self.folder)
+        self._as_written = read_model(self.folder)
+        self.adapter = None if adapter is None else Adapter(Path(adapter))
+        self.info: ModelInfo = self.adapter.grown(self.folder, self._as_written) if self.adapter else self._as_written
         self.name = name or self.info.name
         self.dtype = dtype
         self.device = _device(device)
@@ -86,6 +91,7 @@ class Jukebox:
     def from_pretrained(
         name: str | Path,
         *,
+        adapter: Path | str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
         weights: Weights | Literal["auto"] | None = "auto",
@@ -96,6 +102,7 @@ class Jukebox:
         return Jukebox(
             zoo.locate(name),
             name=str(name),
+            adapter=adapter,
             device=device,
             dtype=dtype,
             weights=weights,
@@ -466,7 +473,10 @@ class Jukebox:
 
     @contextmanager
     def _prior(self, level: int, num_layers: int | None = None) -> Iterator[AnyPrior]:
-        prior = load_prior(self.folder, self.info, level, self.dtype, num_layers).to(self.device)
+        prior = load_prior(self.folder, self._as_written, level, self.dtype, num_layers)
+        if self.adapter:
+            self.adapter.fit(prior, level)
+        prior = prior.to(self.device)
         drawing = quantized(prior, self.weights, many_rows=prior.config.masked) if self.weights else prior
         if self.compiled and isinstance(prior, Prior):
             drawing.tokens.transformer.steps = CompiledSteps(prior.tokens.transformer, self.weights)
@@ -502,7 +512,12 @@ class Jukebox:
         return SongInfo(
             orchestrion=__version__,
             model=SongModel(
-                name=self.name, sha256=model_sha256(self.folder), codec_sha256=self.info.sha256.get(CODEC, "")
+                name=self.name,
+                sha256=model_sha256(self.folder),
+                codec_sha256=self.info.sha256.get(CODEC, ""),
+                adapter=SongAdapter(name=str(self.adapter.folder), sha256=self.adapter.sha256)
+                if self.adapter
+                else None,
             ),
             request=plain(request),
             sample_rate=plan.grid.sample_rate,

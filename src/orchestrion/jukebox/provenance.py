@@ -17,7 +17,7 @@ from orchestrion.jukebox.model import Jukebox
 from orchestrion.jukebox.song import Song
 from orchestrion.library import signing
 from orchestrion.library.folder import SongFolder, beside, codes_sha256
-from orchestrion.library.provenance import Made, Record, read_made, read_record, sidecar
+from orchestrion.library.provenance import Made, Record, SongModel, read_made, read_record, sidecar
 from orchestrion.version import __version__
 
 
@@ -141,6 +141,8 @@ def _model(made: Made) -> Finding:
     broken = damaged(folder)
     if broken:
         return Finding("model", False, f"{', '.join(broken)} of {name!r} here is missing or damaged")
+    if made.model.adapter:
+        return Finding("model", None, f"{name!r} is here; its adapter {made.model.adapter.name!r} was not looked for")
     return Finding("model", True, f"{name!r} here is the one that made the file")
 
 
@@ -153,12 +155,18 @@ def _circumstances(there: Known, song: Song) -> list[str]:
         found.append(
             f"the model is another: {made.model.sha256[:12]}… made the file, {song.info.model.sha256[:12]}… is here"
         )
+    elif not made.model.same_weights(song.info.model):
+        found.append(f"the adapter is another: {_named(made.model)} made the file, {_named(song.info.model)} is here")
     if made.orchestrion != __version__:
         found.append(f"orchestrion {made.orchestrion} made the file, this is {__version__}")
     if then and now:
         before, after = plain(then), plain(now)
         found += [f"{name} was {before[name]}, is {after[name]}" for name in before if before[name] != after[name]]
     return found
+
+
+def _named(model: SongModel) -> str:
+    return f"{model.adapter.name} ({model.adapter.sha256[:12]}…)" if model.adapter else "none"
 
 
 def _codes(there: Known, song: Song) -> list[str]:

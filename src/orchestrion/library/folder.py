@@ -57,7 +57,10 @@ class SongInfo(Settings):
         request = dict(self.request)
         if request.get("prime"):
             request["prime"] = {**request["prime"], "path": Path(request["prime"]["path"]).name}
-        model = self.model.model_copy(update={"name": Path(self.model.name).name})
+        adapter = self.model.adapter
+        if adapter:
+            adapter = adapter.model_copy(update={"name": Path(adapter.name).name})
+        model = self.model.model_copy(update={"name": Path(self.model.name).name, "adapter": adapter})
         return Made(orchestrion=self.orchestrion, model=model, request=request, level=level)
 
 
@@ -153,7 +156,7 @@ def claim(path: Path, info: SongInfo, *, replace: bool) -> Claim:
     song = SongFolder.open(path)
     asked, there = info.request, song.info.request
     differing = [name for name in asked if asked[name] != there.get(name)]
-    if song.info.model.sha256 != info.model.sha256:
+    if not song.info.model.same_weights(info.model):
         differing.append("model")
     if not differing:
         return Claim(path, song.info, song=song)

@@ -21,15 +21,29 @@ TRAINED_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithm
 """What IPTC calls media made by a trained model (NewsCodes, digital source type)."""
 
 
+class SongAdapter(Settings):
+    """What a model had learned besides: the name of the adapter's folder and the hash of its description."""
+
+    name: str
+    sha256: str
+
+
 class SongModel(Settings):
     """The model of a song: the name it was opened by, the hash of its description, that of its codec.
 
-    Whoever has the same codec can read the codes; to go on in the same way takes the same description.
+    Whoever has the same codec can read the codes; to go on in the same way takes the same description, and the same
+    `adapter` where there was one.
     """
 
     name: str
     sha256: str
     codec_sha256: str
+    adapter: SongAdapter | None = None
+
+    def same_weights(self, other: "SongModel") -> bool:
+        """Whether both draw by the same weights, whatever they are called."""
+        mine, theirs = self.adapter, other.adapter
+        return (self.sha256, mine and mine.sha256) == (other.sha256, theirs and theirs.sha256)
 
 
 class Engine(Settings):

@@ -1,5 +1,6 @@
 """Named configurations, as functions."""
 
+from orchestrion.presets.finetune import finetune, finetune_whole
 from orchestrion.presets.mini import mini, mini_sequential
 from orchestrion.presets.published import codec as published_codec
 from orchestrion.presets.published import top_1b_lyrics as published_1b_lyrics
@@ -8,6 +9,8 @@ from orchestrion.presets.published import top_5b_lyrics as published_5b_lyrics
 from orchestrion.presets.published import upsampler as published_upsampler
 
 __all__ = [
+    "finetune",
+    "finetune_whole",
     "mini",
     "mini_sequential",
     "published_1b_lyrics",

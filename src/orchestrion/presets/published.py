@@ -10,6 +10,7 @@ from orchestrion.config.prior import (
     TimingConfig,
     TransformerConfig,
 )
+from orchestrion.config.training import OptimizerConfig, TrainingConfig
 
 
 def codec() -> CodecConfig:
@@ -50,6 +51,26 @@ def codec_level(
     stage = StageConfig(stride=2, kernel=4, width=width, dilations=dilations, residual_width=residual_width or width)
     ending = stage.model_copy(update={"project": True})
     return LevelConfig(stages=tuple(part for down in downs for part in (*(stage,) * (down - 1), ending)))
+
+
+def codec_training() -> TrainingConfig:
+    """How the VQ-VAE was trained (paper, appendix B); clips of 393,216 samples."""
+    return _training(steps=384_618, batch_size=256, learning_rate=3e-4)
+
+
+def top_training() -> TrainingConfig:
+    """How the top prior of 5 billion weights was trained (paper, appendix B)."""
+    return _training(steps=310_500, batch_size=512, learning_rate=1.5e-4)
+
+
+def upsampler_training() -> TrainingConfig:
+    """How the upsamplers were trained (paper, appendix B)."""
+    return _training(steps=265_000, batch_size=192, learning_rate=3e-4)
+
+
+def _training(steps: int, batch_size: int, learning_rate: float) -> TrainingConfig:
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=1000, decay_share=0.0)
+    return TrainingConfig(steps=steps, batch_size=batch_size, precision="bfloat16", optimizer=optimizer)
 
 
 def top_5b() -> PriorConfig:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 
 from orchestrion.recipes.espeak import speak
 from orchestrion.recipes.musicxml import Syllable
 from orchestrion.recipes.speech_sounds import FRAME_SECONDS, QUIET, SAMPLE_RATE, Sound, analyse, split_syllables
+from orchestrion.recipes.vocoder import pyworld
 from orchestrion.text.timed import TimedNote, TimedPhoneme, TimedSyllable, TimedWord
 
 LEAD_SECONDS = 0.3  # consonants come before their note: nobody may start to sing earlier than this

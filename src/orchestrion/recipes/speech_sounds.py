@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 
 from orchestrion.recipes.espeak import Spoken
+from orchestrion.recipes.vocoder import pyworld
 
 SAMPLE_RATE = 22_050  # eSpeak's
 FRAME_SECONDS = 0.005

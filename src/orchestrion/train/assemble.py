@@ -123,7 +123,7 @@ def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Tra
         "",
         "## What it learned from",
         "",
-        *_track_lines(tracks, variations),
+        *track_lines(tracks, variations),
     ]
     return "\n".join(lines) + "\n"
 
@@ -141,7 +141,7 @@ def _level_rows(info: ModelInfo) -> Iterable[str]:
         yield f"{rate} {single:.2f} | {bits:.2f} | {unlabelled:.2f} | {single - bits:.2f} |"
 
 
-def _track_lines(tracks: Sequence[Track], variations: int) -> Iterable[str]:
+def track_lines(tracks: Sequence[Track], variations: int = 0) -> Iterable[str]:
     by_artist: dict[str, list[Track]] = defaultdict(list)
     for track in tracks:
         by_artist[track.artist or "unknown"].append(track)

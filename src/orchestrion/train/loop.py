@@ -25,6 +25,7 @@ from orchestrion.train.checks import nonfinite
 from orchestrion.train.ema import AveragedWeights
 from orchestrion.train.log import RunLog
 from orchestrion.train.optim import Optimizer
+from orchestrion.train.state import learned_state, load_learned
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ def _save(folder: Path, step: int, recipe: Recipe, optimizer: Optimizer, average
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             for name, tensors in (
-                ("model", recipe.model.state_dict()),
+                ("model", learned_state(recipe.model)),
                 ("average", average.weights),
                 ("optimizer", optimizer.tensors()),
                 ("recipe", recipe.tensors()),
@@ -227,7 +228,7 @@ def _resume(folder: Path, recipe: Recipe, optimizer: Optimizer, average: Average
         return 0
     state = read_json(current / "checkpoint.json", "checkpoint")
     try:
-        recipe.model.load_state_dict(load_file(current / "model.safetensors"))
+        load_learned(recipe.model, load_file(current / "model.safetensors"))
         for name, value in load_file(current / "average.safetensors").items():
             average.weights[name].copy_(value)
         optimizer.load(load_file(current / "optimizer.safetensors"))

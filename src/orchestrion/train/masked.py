@@ -12,7 +12,7 @@ from orchestrion.config.training import PriorTrainingConfig
 from orchestrion.data.encoded import CodeStore
 from orchestrion.errors import UserError
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import MaskedPrior, hide, hide_evenly
+from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly
 from orchestrion.prior.model import Prior, PriorLoss
 from orchestrion.train.assemble import run_description, trained_prior
 from orchestrion.train.prior import PriorRecipe
@@ -35,8 +35,10 @@ class MaskedRecipe(PriorRecipe):
         codec: Codec,
         device: torch.device,
         teacher: Prior | None = None,
+        *,
+        prior: AnyPrior | None = None,
     ) -> None:
-        super().__init__(config, store, level, codec, device)
+        super().__init__(config, store, level, codec, device, prior=prior)
         self.teacher = teacher
         if teacher is not None:
             self._learn_from(teacher)

@@ -57,10 +57,20 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> P
 
 
 class PriorRecipe:
-    """Trains the prior of one level on windows of codes; `codec` lends its codebooks and makes sounds of draws."""
+    """Trains the prior of one level on windows of codes; `codec` lends its codebooks and makes sounds of draws.
+
+    Begins with a fresh prior, or goes on with `prior`.
+    """
 
     def __init__(
-        self, config: PriorTrainingConfig, store: CodeStore, level: int, codec: Codec, device: torch.device
+        self,
+        config: PriorTrainingConfig,
+        store: CodeStore,
+        level: int,
+        codec: Codec,
+        device: torch.device,
+        *,
+        prior: AnyPrior | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -68,8 +78,8 @@ class PriorRecipe:
         self.codec = codec.to(device)
         self.device = device
         rng = Generator().manual_seed(config.training.seed)
-        self.prior = self._make(prior_config(config, store, level), rng)
-        if config.codebook_embedding:
+        self.prior = self._make(prior_config(config, store, level), rng) if prior is None else prior
+        if config.codebook_embedding and prior is None:
             self._embed_codebooks(rng)
         self.prior.to(device)
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
@@ -110,7 +120,7 @@ class PriorRecipe:
 
     def matrices(self) -> list[nn.Parameter]:
         blocks = self.prior.tokens.transformer
-        return [weight for weight in blocks.parameters() if weight.ndim == 2]
+        return [weight for weight in blocks.parameters() if weight.ndim == 2 and weight.requires_grad]
 
     def tensors(self) -> dict[str, Tensor]:
         return {}
@@ -216,12 +226,12 @@ class PriorRecipe:
                 "vocabulary": self.store.vocabulary.to_json(),
                 "codec_hash": self.store.codec_hash,
                 "data_hash": self.store.data_hash,
-                "figures": self._figures(),
+                "figures": self.figures(),
                 "sha256": sha256,
             },
         )
 
-    def _figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Bits per code on many held-out windows, beside what single codes would take."""
         self.held_out = self._windows(_FINAL_WINDOWS)
         with torch.no_grad():

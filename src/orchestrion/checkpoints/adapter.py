@@ -1,0 +1,126 @@
+"""An adapter on disk: what a model learned besides, to be loaded beside it (docs/formats.md)."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from safetensors.torch import save_file
+from torch import Tensor
+
+from orchestrion.checkpoints.folder import ModelInfo, check_names_and_shapes, model_sha256, read_tensors
+from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config.training import AdapterConfig
+from orchestrion.errors import UserError
+from orchestrion.files import file_sha256, read_json, replacing, write_json
+from orchestrion.prior.adapt import adapt, grow, learned, settle
+from orchestrion.prior.masked import AnyPrior
+from orchestrion.text.vocab import Vocabulary
+
+ADAPTER_FORMAT = "orchestrion.adapter"
+FORMAT_VERSION = 1
+DESCRIPTION, WEIGHTS = "adapter.json", "adapter.safetensors"
+
+
+class AdapterInfo(Settings):
+    """What `adapter.json` holds.
+
+    `model` is the name of the model that it belongs to and `model_sha256` the hash of its description. `levels` are
+    those that learned; `vocabulary` has the model's names, then the new ones. `about` is free.
+    """
+
+    format: str = ADAPTER_FORMAT
+    version: int = FORMAT_VERSION
+    name: str
+    model: str
+    model_sha256: str
+    levels: tuple[int, ...] = Field(min_length=1)
+    vocabulary: Vocabulary
+    update: AdapterConfig
+    about: dict[str, Any] = Field(default_factory=dict)
+    sha256: str
+
+
+def grown_vocabulary(known: Vocabulary, artists: tuple[str, ...], genres: tuple[str, ...]) -> Vocabulary:
+    """The names of a model with new ones after them."""
+    return Vocabulary(artists=known.artists + artists, genres=known.genres + genres)
+
+
+def write_adapter(folder: Path, info: AdapterInfo, tensors: dict[int, dict[str, Tensor]]) -> None:
+    """Write what was learned at each level, the description last; its `sha256` is taken from what is written."""
+    named = {
+        f"level_{level}.{name}": tensor.detach().cpu().contiguous().clone()
+        for level, own in tensors.items()
+        for name, tensor in own.items()
+    }
+    for name, tensor in named.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{name} of the adapter is not finite", "train it anew at a lower learning rate")
+    with replacing(folder / WEIGHTS) as part:
+        save_file(named, part)
+    write_json(folder / DESCRIPTION, plain(info.model_copy(update={"sha256": file_sha256(folder / WEIGHTS)})))
+
+
+class Adapter:
+    """An adapter, opened; its weights are read when a prior is fitted with them."""
+
+    def __init__(self, folder: Path) -> None:
+        """UserError for a folder without an adapter, or one of a later format."""
+        path = folder / DESCRIPTION
+        if not path.is_file():
+            raise UserError(f"there is no adapter in {folder}", f"an adapter is a folder with {DESCRIPTION}")
+        data = read_json(path, "description of an adapter")
+        if not isinstance(data, dict) or data.get("format") != ADAPTER_FORMAT:
+            raise UserError(f"{path} does not describe an adapter", "give the folder of an adapter")
+        if data.get("version") != FORMAT_VERSION:
+            raise UserError(
+                f"{folder} is an adapter of format {data.get('version')} and this program reads {FORMAT_VERSION}",
+                "use a version of orchestrion that knows it",
+            )
+        self.folder = folder
+        self.info = read_settings(AdapterInfo, data, str(path))
+        self.sha256 = file_sha256(path)
+
+    def grown(self, folder: Path, info: ModelInfo) -> ModelInfo:
+        """The description of the model in `folder` with the adapter's names; UserError for another model."""
+        if self.info.model_sha256 != model_sha256(folder):
+            raise UserError(
+                f"{self.folder} belongs to the model {self.info.model!r}, and {folder} is another",
+                "take the model that it was trained beside",
+            )
+        names = self.info.vocabulary
+        priors = tuple(
+            prior
+            and prior.model_copy(
+                update={
+                    "labels": prior.labels
+                    and prior.labels.model_copy(
+                        update={"num_artists": names.num_artists, "num_genres": names.num_genres}
+                    )
+                }
+            )
+            for prior in info.priors
+        )
+        return info.model_copy(update={"vocabulary": names, "priors": priors})
+
+    def fit(self, prior: AnyPrior, level: int) -> None:
+        """Make the model's prior of `level` what it learned to be."""
+        path = self.folder / WEIGHTS
+        if not path.is_file() or file_sha256(path) != self.info.sha256:
+            raise UserError(f"{path} is missing or not the file that {DESCRIPTION} describes", "get the adapter again")
+        prefix = f"level_{level}."
+        found = read_tensors(path)
+        tensors = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+        if prior.labels is not None:
+            width = prior.config.transformer.width
+            new = [tensors.get(f"labels.{kind}.added") for kind in ("artist", "genre")]
+            none = next(prior.parameters()).new_zeros(0, width)
+            grow(prior, *(none if rows is None else rows for rows in new))
+        if level in self.info.levels:
+            adapt(prior, self.info.update)
+        wanted = learned(prior)
+        check_names_and_shapes(path, tensors, wanted)
+        prior.load_state_dict({name: tensors[name].to(wanted[name]) for name in wanted}, strict=False)
+        settle(prior)
+        for parameter in prior.parameters():
+            parameter.requires_grad_(False)
+        prior.eval()

@@ -1,0 +1,92 @@
+"""A plan adds up, says what to change where it does not fit, and can be had from the command line."""
+
+import json
+
+import pytest
+import torch
+
+import tiny
+from orchestrion import presets
+from orchestrion.cli.main import main
+from orchestrion.config.training import OptimizerConfig, TrainingConfig
+from orchestrion.errors import UserError
+from orchestrion.plan import DEVICES, plan, prior_cost
+from orchestrion.prior.model import Prior
+from orchestrion.train.ema import AveragedWeights
+from orchestrion.train.optim import Optimizer
+
+
+def training(**settings: object) -> TrainingConfig:
+    return TrainingConfig(**({"steps": 10, "batch_size": 64, "precision": "bfloat16"} | settings))
+
+
+TOP = prior_cost(presets.published_5b())
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_state_that_lasts_is_what_the_optimizer_and_the_average_hold(kind):
+    prior = Prior(tiny.prior_config(1), torch.Generator().manual_seed(0))
+    config = training(optimizer=OptimizerConfig(kind=kind), batch_size=2, precision="float32")
+    matrices = [weight for weight in prior.tokens.transformer.parameters() if weight.ndim == 2]
+    optimizer = Optimizer(prior, config.optimizer, 10, matrices)
+    for parameter in prior.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    held = plan(prior_cost(tiny.prior_config(1)), config, DEVICES["cpu"], 1).memory
+    grown = sum(parameter.grad.nbytes for parameter in prior.parameters())
+    optimizer.step(0)
+    state = sum(tensor.nbytes for name, tensor in optimizer.tensors().items() if not name.endswith(".step"))
+    average = sum(tensor.nbytes for tensor in AveragedWeights(prior, 0.9).weights.values())
+    weights = sum(parameter.nbytes for parameter in prior.parameters())
+    assert (held.weights, held.average, held.gradients, held.optimizer) == (weights, average, grown, state)
+
+
+def test_devices_share_weights_under_fsdp_and_items_under_both():
+    one, two = (plan(TOP, training(), DEVICES["h100"], devices) for devices in (1, 2))
+    assert two.memory.weights == one.memory.weights and two.memory.activations == pytest.approx(
+        one.memory.activations / 2
+    )
+    assert two.hours == pytest.approx(one.hours / 2) and two.flops == one.flops
+    sharded = plan(TOP, training(parallel="fsdp"), DEVICES["h100"], 64)
+    assert sharded.memory.optimizer == pytest.approx(one.memory.optimizer / 64)
+
+
+def test_what_does_not_fit_is_told_what_makes_it_fit():
+    found = plan(TOP, training(), DEVICES["h100"], 8)
+    assert not found.fits and "fsdp" in found.advice[0]
+    changed = training(parallel="fsdp", accumulate=8, recompute="training.recompute = true" in " ".join(found.advice))
+    assert plan(TOP, changed, DEVICES["h100"], 8).fits
+    assert not plan(TOP, changed, DEVICES["h100"], 8).advice
+    alone = plan(TOP, training(batch_size=1), DEVICES["t4"], 1)
+    assert "smaller model" in alone.advice[-1]
+
+
+def test_recomputing_trades_memory_for_arithmetic():
+    less, more = (plan(TOP, training(recompute=one), DEVICES["h200"], 1) for one in (True, False))
+    assert less.memory.activations < more.memory.activations / 3
+    assert more.flops < less.flops < 1.34 * more.flops
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(UserError, match="multiple of 24"):
+        plan(TOP, training(accumulate=3), DEVICES["h100"], 8)
+
+
+def test_the_command_plans_presets_and_files(capsys, tmp_path):
+    assert main(["train", "plan", "mini", "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["trainings"]
+    assert list(found) == ["codec", "prior of level 0", "prior of level 1"]
+    assert all(one["fits"] for one in found.values())
+    assert main(["train", "plan", "5b", "--devices", "64"]) == 0
+    text = capsys.readouterr().out
+    assert "top prior: 5,060.5 million weights, on 64 × h100" in text
+    assert "it does not fit; change:" in text and "fsdp" in text
+    config = tmp_path / "prior.toml"
+    config.write_text(
+        'context_frames = 64\n[transformer]\nwidth = 64\nnum_heads = 2\npatterns = ["full"]\n'
+        '[training]\nsteps = 5\nbatch_size = 4\nprecision = "float32"\n'
+    )
+    assert main(["train", "plan", str(config), "--device", "cpu"]) == 0
+    assert "0.4 million weights" in capsys.readouterr().out
+    for words, hint in ((["5b_lyric"], "did you mean 5b_lyrics"), (["mini", "--device", "tpu"], "known: h200")):
+        assert main(["train", "plan", *words]) == 2
+        assert hint in capsys.readouterr().err
