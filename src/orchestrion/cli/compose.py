@@ -153,6 +153,7 @@ def compose(
         prime=None if prime is None else Prime(path=str(prime), start_seconds=prime_start, seconds=prime_seconds),
     )
     engine: dict[str, Any] = {
+        "adapter": adapter,
         "device": device,
         "dtype": dtype,
         "weights": weights,
