@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Get Events
-         * @description All that happens, as server-sent events: `job`, `song` and `status`, each with the whole object as JSON.
+         * @description All that happens, as server-sent events: `job`, `song`, `gone` and `status`, each a whole object.
          */
         get: operations["get_events"];
         put?: never;
@@ -678,7 +678,7 @@ export interface components {
         };
         /**
          * ContinueIn
-         * @description More of a take, from its end or from `from_seconds`. What is left out stays as it is.
+         * @description More of a take, from its end or from `from_seconds`.
          */
         ContinueIn: {
             /** Artist */
@@ -939,11 +939,23 @@ export interface components {
          * @description A stretch of a take made anew.
          */
         RepaintIn: {
+            /** Artist */
+            artist?: string | null;
             /**
              * Draft
              * @default true
              */
             draft?: boolean;
+            /** Genres */
+            genres?: string[] | null;
+            /** Lyrics */
+            lyrics?: string | null;
+            mix?: components["schemas"]["Mix"] | null;
+            /**
+             * Nobody
+             * @default false
+             */
+            nobody?: boolean;
             /** Seed */
             seed?: number | null;
             /** Start Seconds */
