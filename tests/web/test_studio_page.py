@@ -22,7 +22,7 @@ AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" 
 WIDTHS = {"desktop": (1280, 900), "phone": (375, 812)}
 LYRICS = "The harbour light is low tonight\nand every ship is sleeping"
 PICTURES = os.environ.get("ORCHESTRION_PICTURES")
-"""A folder for screenshots, which docs/images has from here."""
+"""A folder for screenshots, which docs/pictures has from here."""
 PATIENCE_MILLISECONDS = 90_000
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
@@ -118,6 +118,7 @@ class Visit:
     def picture(self, name: str) -> None:
         """Take a screenshot, where somebody wants them: for the documentation."""
         if PICTURES:
+            self.page.evaluate("scrollTo(0, 0)")
             self.page.screenshot(path=Path(PICTURES) / f"studio-{name}.png")
 
     def accessible(self) -> None:
@@ -179,6 +180,7 @@ def test_a_song_is_composed_chosen_continued_branched_undone_repainted_and_found
     visit.has_takes(4)
     visit.button("Redo").click()
     visit.has_takes(5)
+    page.locator("li.heard[data-take]").get_by_text("Take 5").wait_for()
 
     visit.button("Repaint").first.click()
     page.get_by_label("From second").fill("0.5")
