@@ -1,0 +1,283 @@
+"""The page in a browser, against the service as it runs, with the model that ships."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from orchestrion.library.provenance import read_made
+
+CHROMIUM = shutil.which("chromium")
+AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+WIDTHS = {"desktop": (1280, 900), "phone": (375, 812)}
+LYRICS = "The harbour light is low tonight\nand every ship is sleeping"
+PICTURES = os.environ.get("ORCHESTRION_PICTURES")
+"""A folder for screenshots, which docs/pictures has from here."""
+PATIENCE_MILLISECONDS = 90_000
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Studio that runs, on a library of its own."""
+    library = tmp_path_factory.mktemp("library")
+    options = ["studio", "--port", "0", "--no-browser", "--library", str(library), "--threads", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrion", *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, line
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as tools:
+        opened = tools.chromium.launch(executable_path=CHROMIUM)
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """Someone at the page, and what must not happen: errors in the console, requests to elsewhere, failed ones."""
+
+    def __init__(self, page: Any, address: str, width: str = "desktop") -> None:
+        self.page, self.address, self.width = page, address, width
+        self.wrong: list[str] = []
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.on("console", lambda told: told.type in ("error", "warning") and self.wrong.append(told.text))
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("response", lambda answer: answer.status >= 400 and self.wrong.append(f"{answer.status} {answer.url}"))
+        page.on("request", self._see)
+
+    def _see(self, request: Any) -> None:
+        if not request.url.startswith((self.address, f"blob:{self.address}", "data:")):
+            self.wrong.append(f"asked {request.url}")
+
+    def button(self, name: str, *, exact: bool = True) -> Any:
+        return self.page.get_by_role("button", name=name, exact=exact)
+
+    def go(self, name: str) -> None:
+        self.page.get_by_role("link", name=name, exact=True).click()
+
+    def compose(self, seconds: float, takes: int, *, seed: int, length: str = "Seconds", **fields: str) -> None:
+        for name, value in {**fields, length: str(seconds), "Takes": str(takes)}.items():
+            self.page.get_by_label(name, exact=True).fill(value)
+        self.page.get_by_label("Seed", exact=True).fill(str(seed))
+        self.button("Compose" if takes == 1 else f"Compose {takes} takes").click()
+
+    def heard(self, take: int) -> None:
+        """Wait until a take can be heard."""
+        waiting, chosen = (
+            f"button:enabled[aria-label$='hoose: take {take}']",
+            f"button[aria-label='Chosen: take {take}']",
+        )
+        self.page.locator(f"{waiting}, {chosen}").wait_for()
+
+    def moves_on(self) -> None:
+        """Wait until the moment that is played moves on."""
+        clock = self.page.get_by_test_id("time")
+        self.expect(clock).not_to_have_text(clock.inner_text())
+
+    def has_takes(self, count: int) -> None:
+        self.expect(self.page.locator("svg g.take")).to_have_count(count)
+
+    def expect(self, locator: Any) -> Any:
+        playwright.expect.set_options(timeout=PATIENCE_MILLISECONDS)
+        return playwright.expect(locator)
+
+    def download(self, name: str, folder: Path) -> Path:
+        self.page.get_by_text("Download", exact=True).click()
+        with self.page.expect_download() as began:
+            self.page.get_by_role("link", name=name, exact=True).click()
+        self.page.get_by_text("Download", exact=True).click()
+        path = folder / began.value.suggested_filename
+        began.value.save_as(path)
+        return path
+
+    def picture(self, name: str) -> None:
+        """Take a screenshot, where somebody wants them: for the documentation."""
+        if PICTURES:
+            self.page.evaluate("scrollTo(0, 0)")
+            self.page.screenshot(path=Path(PICTURES) / f"studio-{name}.png")
+
+    def accessible(self) -> None:
+        """No serious violation of what axe checks."""
+        if not AXE.is_file():
+            pytest.skip("needs axe-core: run `npm ci` in web/")
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("axe.run().then(found => found.violations)")
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert not serious, json.dumps([(each["id"], each["nodes"][0]["html"]) for each in serious], indent=1)
+
+
+@pytest.fixture(params=WIDTHS)
+def visit(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Visit]:
+    width, height = WIDTHS[request.param]
+    with contextlib.closing(browser.new_context(viewport={"width": width, "height": height})) as context:
+        found = Visit(context.new_page(), address, request.param)
+        found.page.goto(address)
+        yield found
+        assert not found.wrong
+
+
+def fits(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_a_song_is_composed_chosen_continued_branched_undone_repainted_and_found(visit: Visit, tmp_path: Path) -> None:
+    page = visit.page
+    visit.compose(2, 3, seed=7, Title="Harbour light", Artist="Mattias Westlund", Genres="orchestral", Lyrics=LYRICS)
+    for take in (1, 2, 3):
+        visit.heard(take)
+    visit.has_takes(3)
+    assert fits(page)
+
+    visit.button("Play").first.click()
+    visit.moves_on()
+    page.keyboard.press("2")
+    page.locator("li.heard[data-take]").get_by_text("Take 2").wait_for()
+    visit.moves_on()
+    visit.button("Choose: take 2").click()
+    visit.button("Chosen: take 2").wait_for()
+
+    page.get_by_label("For seconds").fill("1")
+    page.get_by_label("Takes", exact=True).fill("1")
+    visit.button("Continue").last.click()
+    visit.heard(4)
+    visit.has_takes(4)
+
+    page.get_by_label("Go on from second").fill("1.5")
+    page.get_by_label("Go on from second").press("Tab")
+    page.get_by_text("Change artist, genres, lyrics").click()
+    page.get_by_label("Artist").fill("Ryan Reilly")
+    visit.button("Branch here").click()
+    visit.heard(5)
+    page.get_by_text("Ryan Reilly · orchestral").wait_for()
+    visit.has_takes(5)
+
+    visit.button("Undo").click()
+    visit.has_takes(4)
+    visit.button("Redo").click()
+    visit.has_takes(5)
+    page.locator("li.heard[data-take]").get_by_text("Take 5").wait_for()
+
+    visit.button("Repaint").first.click()
+    page.get_by_label("From second").fill("0.5")
+    page.get_by_label("To second").fill("1.5")
+    page.get_by_label("To second").press("Tab")
+    page.get_by_label("Takes", exact=True).fill("1")
+    visit.button("Repaint").last.click()
+    visit.heard(6)
+    visit.has_takes(6)
+    assert fits(page)
+
+    visit.button("Refine take 6").click()
+    visit.button("Refined").wait_for()
+    visit.accessible()
+    visit.picture(f"song-{visit.width}")
+
+    for name, suffix in (("FLAC", ".flac"), ("MP3", ".mp3"), ("WAV", ".wav")):
+        path = visit.download(name, tmp_path)
+        made = read_made(path)
+        assert path.suffix == suffix and made is not None
+        assert made.request["origin"]["act"] == "repaint" and made.request["artist"] == "Ryan Reilly"
+        assert soundfile.info(path).duration == pytest.approx(2.5, abs=0.2)
+
+    page.get_by_text("What made it").click()
+    page.get_by_text("repaint of").wait_for()
+    visit.button("Star").click()
+    visit.go("Library")
+    page.get_by_label("Search").fill("sleeping ship")
+    page.get_by_role("link", name="Harbour light").first.wait_for()
+    visit.accessible()
+    visit.picture(f"library-{visit.width}")
+    page.get_by_label("Search").fill("xylophone")
+    page.get_by_text("No song has that.").wait_for()
+
+
+def test_the_map_leads_to_composing(visit: Visit) -> None:
+    page = visit.page
+    visit.go("Map")
+    visit.button("Ryan Reilly, artist").press("Enter")
+    page.get_by_role("heading", name="Ryan Reilly").wait_for()
+    page.get_by_label("Mix with").select_option("Tyler Johnson")
+    page.get_by_label("How much of Tyler Johnson").fill("0.3")
+    assert fits(page)
+    visit.accessible()
+    visit.picture(f"map-{visit.width}")
+    visit.button("Compose here").click()
+    assert page.get_by_label("Artist").input_value() == "Ryan Reilly"
+    page.get_by_text("Mixed with Tyler Johnson").wait_for()
+    visit.accessible()
+    visit.compose(1, 1, seed=3)
+    visit.heard(1)
+    page.get_by_text("What made it").click()
+    page.get_by_text("Tyler Johnson, 30 %").wait_for()
+
+
+def test_a_song_begins_with_someones_own_sound(visit: Visit, tmp_path: Path) -> None:
+    page, rate = visit.page, 22_050
+    soundfile.write(tmp_path / "hum.wav", 0.3 * np.sin(np.arange(3 * rate) * 2 * np.pi * 220 / rate), rate)
+    page.get_by_label("File of your own sound").set_input_files(tmp_path / "hum.wav")
+    page.get_by_text("hum.wav").wait_for()
+    page.get_by_label("to seconds").fill("1.5")
+    page.get_by_label("to seconds").press("Tab")
+    assert fits(page)
+    visit.compose(1, 1, seed=5, length="More seconds", Title="Hummed")
+    visit.heard(1)
+    assert "0:02.5" in page.get_by_test_id("time").inner_text()
+    assert fits(page)
+
+
+def test_what_is_wrong_is_said_in_words(browser: Any, address: str) -> None:
+    with contextlib.closing(browser.new_context()) as context:
+        visit = Visit(context.new_page(), address)
+        visit.page.goto(address)
+        visit.button("Play").first.wait_for(state="detached")
+        visit.page.locator("#artists option").first.wait_for(state="attached")
+        visit.compose(1, 1, seed=1, Artist="Nobody Known")
+        visit.page.get_by_role("alert").get_by_text("no artist called", exact=False).wait_for()
+        visit.page.goto(f"{address}#/song/no-such-song")
+        visit.page.get_by_role("heading", name="This song is not here").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_can_be_used_by_everyone(browser: Any, address: str, scheme: str) -> None:
+    with contextlib.closing(browser.new_context(color_scheme=scheme)) as context:
+        visit = Visit(context.new_page(), address)
+        for place in ("compose", "library", "map"):
+            visit.page.goto(f"{address}#/{place}")
+            visit.page.get_by_role("heading", level=1).wait_for()
+            visit.accessible()
+            visit.picture(f"{place}-{scheme}")
+        visit.page.locator("h1").click()
+        visit.page.keyboard.press("?")
+        visit.page.get_by_role("dialog").get_by_text("Play or pause").wait_for()
+        visit.accessible()
+        visit.page.keyboard.press("Escape")
+        visit.button("Colours: as the system").click()
+        visit.button("Colours: light").click()
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
+        visit.accessible()
+        assert not visit.wrong

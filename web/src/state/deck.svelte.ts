@@ -1,0 +1,221 @@
+/** What can be heard: a file of audio. `key` tells files apart; `seconds` is known before the file is there. */
+export interface Sound {
+  key: string;
+  url: string;
+  seconds: number;
+  title: string;
+  about: string;
+  href: string;
+}
+
+interface Voice {
+  sound: Sound;
+  media: HTMLAudioElement;
+  gain: GainNode | null;
+}
+
+const FADE_SECONDS = 0.03;
+const CLOSE_ENOUGH_SECONDS = 0.012;
+
+/**
+ * The one player of the page. Changing from one sound to another keeps the moment and leaves no gap: the new one is
+ * brought to the same moment unheard, then both are faded into one another.
+ */
+class Deck {
+  sound = $state.raw<Sound | null>(null);
+  playing = $state(false);
+  time = $state(0);
+  problem = $state("");
+
+  #context: AudioContext | null = null;
+  #voice: Voice | null = null;
+  #change = 0;
+  #keeps = false;
+  #frame = 0;
+
+  get seconds(): number {
+    return this.sound?.seconds ?? 0;
+  }
+
+  /** Make `sound` the one that is heard, from where the last one is if `keep`, else from its beginning. */
+  async load(sound: Sound, keep = true): Promise<void> {
+    if (this.sound?.key === sound.key && this.#voice) return;
+    const change = ++this.#change;
+    const before = this.#voice;
+    this.#keeps = keep;
+    if (!keep) before?.media.pause();
+    const time = keep ? Math.min(this.time, Math.max(0, sound.seconds - 0.05)) : 0;
+    const heard = this.playing;
+    this.sound = sound;
+    this.time = time;
+    this.problem = "";
+    const voice = this.#open(sound);
+    try {
+      await this.#ready(voice, time);
+      if (heard && before) await this.#catchUp(voice, keep ? before : null);
+    } catch {
+      if (change === this.#change) this.#failed(voice);
+      return;
+    }
+    if (change !== this.#change) return this.#close(voice);
+    this.#voice = voice;
+    if (before) this.#handOver(before, voice);
+    if (heard && !before) await this.play();
+  }
+
+  async play(): Promise<void> {
+    const voice = this.#voice;
+    if (!voice) {
+      this.playing = this.sound !== null;
+      return;
+    }
+    if (voice.media.ended || this.time >= this.seconds - 0.03) this.seek(0);
+    this.#wire(voice);
+    await this.#context?.resume();
+    voice.gain?.gain.setValueAtTime(1, 0);
+    try {
+      await voice.media.play();
+      this.playing = true;
+      this.#follow();
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === "AbortError")) this.#failed(voice);
+    }
+  }
+
+  pause(): void {
+    this.playing = false;
+    this.#voice?.media.pause();
+    cancelAnimationFrame(this.#frame);
+  }
+
+  async toggle(): Promise<void> {
+    if (this.playing) this.pause();
+    else await this.play();
+  }
+
+  seek(time: number): void {
+    this.time = Math.max(0, Math.min(time, this.seconds));
+    if (this.#voice) this.#voice.media.currentTime = this.time;
+  }
+
+  stop(): void {
+    this.pause();
+    this.#change++;
+    if (this.#voice) this.#close(this.#voice);
+    this.#voice = null;
+    this.sound = null;
+    this.time = 0;
+  }
+
+  #open(sound: Sound): Voice {
+    const media = new Audio();
+    media.preload = "auto";
+    media.src = sound.url;
+    const voice: Voice = { sound, media, gain: null };
+    media.addEventListener("ended", () => {
+      if (this.#voice !== voice) return;
+      this.pause();
+      this.time = this.seconds;
+    });
+    return voice;
+  }
+
+  /** Sound goes through a gain of its own, made at the first press: browsers allow no context before. */
+  #wire(voice: Voice): void {
+    if (voice.gain) return;
+    this.#context ??= new AudioContext();
+    voice.gain = this.#context.createGain();
+    this.#context
+      .createMediaElementSource(voice.media)
+      .connect(voice.gain)
+      .connect(this.#context.destination);
+  }
+
+  async #ready(voice: Voice, time: number): Promise<void> {
+    await happened(
+      voice.media,
+      "loadedmetadata",
+      () => voice.media.readyState >= HTMLMediaElement.HAVE_METADATA,
+    );
+    if (time > 0) voice.media.currentTime = time;
+    await happened(
+      voice.media,
+      "canplay",
+      () => !voice.media.seeking && voice.media.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA,
+    );
+  }
+
+  /** Play unheard until the moment of `before` is met as nearly as the browser allows. */
+  async #catchUp(voice: Voice, before: Voice | null): Promise<void> {
+    this.#wire(voice);
+    voice.gain?.gain.setValueAtTime(0, 0);
+    await voice.media.play();
+    let ahead = 0;
+    for (let attempt = 0; before && attempt < 4; attempt++) {
+      const late = before.media.currentTime - voice.media.currentTime;
+      if (Math.abs(late) < CLOSE_ENOUGH_SECONDS) return;
+      ahead += late;
+      voice.media.currentTime = Math.min(
+        before.media.currentTime + Math.max(0, ahead),
+        voice.sound.seconds - 0.05,
+      );
+      await happened(voice.media, "seeked", () => !voice.media.seeking);
+      await new Promise((done) => setTimeout(done, 30));
+    }
+  }
+
+  #handOver(before: Voice, voice: Voice): void {
+    const now = this.#context?.currentTime ?? 0;
+    if (this.playing) {
+      before.gain?.gain.setValueAtTime(1, now);
+      before.gain?.gain.linearRampToValueAtTime(0, now + FADE_SECONDS);
+      voice.gain?.gain.setValueAtTime(0, now);
+      voice.gain?.gain.linearRampToValueAtTime(1, now + FADE_SECONDS);
+    } else {
+      voice.media.pause();
+    }
+    setTimeout(() => this.#close(before), FADE_SECONDS * 1000 + 20);
+  }
+
+  #close(voice: Voice): void {
+    voice.media.pause();
+    voice.media.removeAttribute("src");
+    voice.media.load();
+    voice.gain?.disconnect();
+  }
+
+  #failed(voice: Voice): void {
+    this.#close(voice);
+    this.playing = false;
+    this.problem = "This sound cannot be played: it may have been deleted, or the Studio has stopped.";
+  }
+
+  #follow(): void {
+    cancelAnimationFrame(this.#frame);
+    const step = (): void => {
+      const voice = this.#voice;
+      if (voice && (this.#keeps || voice.sound === this.sound)) this.time = voice.media.currentTime;
+      if (this.playing) this.#frame = requestAnimationFrame(step);
+    };
+    this.#frame = requestAnimationFrame(step);
+  }
+}
+
+function happened(media: HTMLMediaElement, event: string, already: () => boolean): Promise<void> {
+  return new Promise((done, failed) => {
+    if (media.error) return failed(media.error);
+    if (already()) return done();
+    const listen = new AbortController();
+    const { signal } = listen;
+    media.addEventListener("error", () => (listen.abort(), failed(media.error)), { signal });
+    const check = (): void => {
+      if (!already()) return;
+      listen.abort();
+      done();
+    };
+    for (const name of [event, "seeked", "canplay", "canplaythrough"])
+      media.addEventListener(name, check, { signal });
+  });
+}
+
+export const deck = new Deck();

@@ -1,0 +1,97 @@
+import { SvelteMap } from "svelte/reactivity";
+import { api } from "../api/client";
+import type { Begun, Job, Model, Song, Status } from "../api/types";
+
+const AWAY =
+  "The Studio does not answer. Start it again with “orchestrion studio”: this page goes on by itself.";
+
+/** What the service says of itself, live: its models, its jobs, and what has become of songs. */
+class Studio {
+  status = $state.raw<Status | null>(null);
+  models = $state.raw<Model[]>([]);
+  changes = $state(0);
+  #away = $state(false);
+  #caughtUp = false;
+  #jobs = new SvelteMap<string, Job>();
+  #songs = new SvelteMap<string, Song>();
+
+  /** The model that composes unless another is asked for; null while it is not known. */
+  get model(): Model | null {
+    return this.modelCalled(this.status?.model.name ?? "");
+  }
+
+  modelCalled(name: string): Model | null {
+    return this.models.find((one) => one.name === name) ?? null;
+  }
+
+  /** What a person should know before anything can be made; empty if nothing. */
+  get note(): string {
+    const model = this.status?.model;
+    if (this.#away) return AWAY;
+    if (model?.state === "loading")
+      return `The model ${model.name} is being opened. You can ask for music already.`;
+    return model?.state === "failed" ? `The model ${model.name} cannot be used: ${model.problem}` : "";
+  }
+
+  get jobs(): Job[] {
+    return [...this.#jobs.values()].sort((one, other) => one.created - other.created);
+  }
+
+  get active(): Job[] {
+    return this.jobs.filter((job) => job.state === "queued" || job.state === "running");
+  }
+
+  /** The latest that was told of a song, null if nothing was. */
+  song(id: string): Song | null {
+    return this.#songs.get(id) ?? null;
+  }
+
+  /** A song as an answer of the service shows it. */
+  know(song: Song): Song {
+    this.#songs.set(song.id, song);
+    this.changes++;
+    return song;
+  }
+
+  /** What was asked for, as the service took it. */
+  begun({ song, job }: Begun): Begun {
+    this.#jobs.set(job.id, job);
+    this.know(song);
+    return { song, job };
+  }
+
+  forget(song: string): void {
+    this.#songs.delete(song);
+    this.changes++;
+  }
+
+  /** Listen until the returned function is called. */
+  connect(): () => void {
+    const events = new EventSource(api.eventsUrl);
+    const on = <T>(name: string, then: (told: T) => void): void =>
+      events.addEventListener(name, (event) => then(JSON.parse((event as MessageEvent<string>).data) as T));
+    on<Status>("status", (status) => void this.#ready(status));
+    on<Job>("job", (job) => void this.#told(job));
+    on<Song>("song", (song) => this.know(song));
+    on<{ id: string }>("gone", ({ id }) => this.forget(id));
+    events.addEventListener("open", () => (this.#away = false));
+    events.addEventListener("error", () => (this.#away = true));
+    return () => events.close();
+  }
+
+  async #ready(status: Status): Promise<void> {
+    this.status = status;
+    if (!this.model) this.models = await api.models();
+    if (!this.#caughtUp) {
+      this.#caughtUp = true;
+      for (const job of await api.jobs()) if (!this.#jobs.has(job.id)) this.#jobs.set(job.id, job);
+    }
+  }
+
+  async #told(job: Job): Promise<void> {
+    this.#jobs.set(job.id, job);
+    if (job.song && !this.#songs.has(job.song)) this.know(await api.song(job.song));
+  }
+}
+
+export const studio = new Studio();
