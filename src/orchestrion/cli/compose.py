@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import (
@@ -81,6 +82,11 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
     show_default=True,
     help="Stop at this level: a draft for `upsample`.",
 )
+@click.option(
+    "--batch",
+    type=PATH,
+    help="Make each song that this file of JSON lines asks for; -o is then a folder.  [default: named like the file]",
+)
 @click.option("--play", is_flag=True, help="Play the song while it is made.")
 @sampling_options
 @engine_options
@@ -102,6 +108,7 @@ def compose(
     prime_start: float,
     prime_seconds: float | None,
     finest_level: int,
+    batch: Path | None,
     play: bool,
     temperature: tuple[float, ...] | None,
     top_k: tuple[int, ...] | None,
@@ -139,6 +146,22 @@ def compose(
         finest_level=finest_level,
         prime=None if prime is None else Prime(path=str(prime), start_seconds=prime_start, seconds=prime_seconds),
     )
+    if batch is not None:
+        from orchestrion.cli.batch import compose_batch, read_batch
+
+        if play or takes > 1:
+            raise UserError("a batch is neither played nor made in takes", "give each song a line of its own")
+        named = click.get_current_context().get_parameter_source("output") != ParameterSource.DEFAULT
+        songs = read_batch(batch, asked, output if named else batch.with_suffix(""))
+        jukebox = open_jukebox(
+            model, adapter=adapter, device=device, dtype=dtype, weights=weights, compiled=compiled, threads=threads
+        )
+        drawn = sampling(
+            jukebox.info.sampling, temperature=temperature, top_k=top_k, top_p=top_p, hop=hop, passes=passes
+        )
+        songs = {path: one if one.sampling else one.changed(sampling=drawn) for path, one in songs.items()}
+        compose_batch(jukebox, songs, force=force, as_json=as_json, quiet=quiet)
+        return
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
         check_output(path, force=force)

@@ -143,7 +143,9 @@ def memory(cost: Cost, training: TrainingConfig, num_devices: int) -> Memory:
 def _advice(cost: Cost, training: TrainingConfig, made: Plan, utilisation: float) -> Iterator[str]:
     """The least that makes it fit, in the order of what it costs."""
     per_device = training.batch_size // made.num_devices
-    alone: dict[str, object] = {"accumulate": per_device} if made.num_devices * per_device == training.batch_size else {}
+    alone: dict[str, object] = (
+        {"accumulate": per_device} if made.num_devices * per_device == training.batch_size else {}
+    )
     steps: list[tuple[str, dict[str, object]]] = [
         ("training.parallel = 'fsdp' (each device keeps a part of every weight)", {"parallel": "fsdp"}),
         (f"training.accumulate = {per_device} (one item at once)", alone),
