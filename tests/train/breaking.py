@@ -87,6 +87,7 @@ class World:
     ) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a broken run says is not this program's word
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(way.ranks), RANK=str(rank))
+        small.without_pictures()
         join(small.CPU)
         if fault is not None:
             fault()

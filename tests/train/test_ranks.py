@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from orchestrion.data.encoded import CodeStore
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train import checkpoint
+from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.parallel import Part
+from orchestrion.train.prior import PriorRecipe
 
 STEPS, STOP = 6, 3
 CASES = [
@@ -51,7 +54,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patched:
+        for recipe in (CodecRecipe, PriorRecipe):
+            patched.setattr(recipe, "show", lambda self, folder: None)
+        yield trained(tmp_path_factory)
+
+
+def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(tmp_path_factory.mktemp("ranks"))
     jobs = []
     for kind in dict(CASES):

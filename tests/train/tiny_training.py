@@ -130,6 +130,12 @@ def run_masked(
     return train(recipe, config.training, folder, **options)
 
 
+def without_pictures() -> None:
+    """Leave out what takes longest in so small a run, and is looked at by other tests."""
+    for recipe in (CodecRecipe, PriorRecipe):
+        recipe.show = lambda self, folder: None
+
+
 def run_kind(
     kind: str, store: TrackStore, codes: CodeStore, model: Path, folder: Path, steps: int, **options: object
 ) -> bool:

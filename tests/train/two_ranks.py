@@ -54,6 +54,7 @@ def stopper(after: int | None) -> dict[str, Any]:
 
 def main(jobs: Path) -> None:
     torch.set_num_threads(1)
+    small.without_pictures()
     join(torch.device("cpu"))
     for job in json.loads(jobs.read_text()):
         store, codes = TrackStore(Path(job["store"])), CodeStore(Path(job["codes"]))

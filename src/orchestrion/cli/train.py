@@ -71,7 +71,7 @@ def codec(
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
     from orchestrion.train.codec import CodecRecipe, with_scales
-    from orchestrion.train.parallel import first_alone
+    from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run
 
     place = _place(device, threads)
@@ -84,6 +84,7 @@ def codec(
     for sentence in audio_findings(store):
         click.echo(sentence, err=True)
     _run(CodecRecipe(config, store, place), config.training, folder, folder / "model")
+    leave()
 
 
 @train.command()
@@ -115,7 +116,7 @@ def prior(
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
     from orchestrion.train.masked import MaskedRecipe, open_teacher
-    from orchestrion.train.parallel import first_alone
+    from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.prior import PriorRecipe
     from orchestrion.train.run import begin_run, weights_digest
 
@@ -142,6 +143,7 @@ def prior(
         else PriorRecipe(config, store, level, codec_, place)
     )
     _run(recipe, config.training, folder, folder / "prior.safetensors")
+    leave()
 
 
 @train.command("plan")
@@ -225,7 +227,7 @@ def finetune(
     from orchestrion.errors import UserError
     from orchestrion.nn.ranks import rank
     from orchestrion.train.finetune import Base, FinetuneRecipe, write_finetuned
-    from orchestrion.train.parallel import first_alone
+    from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run
 
     place = _place(device, threads)
@@ -253,6 +255,7 @@ def finetune(
     if rank() == 0:
         write_finetuned(base, config, store, runs, result, name=name or folder.name, licence=licence)
         click.echo(result)
+    leave()
 
 
 def _own_codes(
