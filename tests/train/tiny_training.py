@@ -23,6 +23,7 @@ from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.encode import encode_tracks
 from orchestrion.train.loop import train
 from orchestrion.train.masked import MaskedRecipe, open_teacher
+from orchestrion.train.parallel import first_alone
 from orchestrion.train.prior import PriorRecipe
 from orchestrion.train.run import begin_run
 
@@ -92,7 +93,8 @@ def prior_config(level: int, steps: int, **settings: object) -> PriorTrainingCon
 
 
 def run_codec(store: TrackStore, folder: Path, config: CodecTrainingConfig, **options: object) -> bool:
-    begin_run(folder, "codec", config, {"tracks": store.data_hash})
+    with first_alone():
+        begin_run(folder, "codec", config, {"tracks": store.data_hash})
     return train(CodecRecipe(config, store, CPU), config.training, folder, **options)
 
 
@@ -106,7 +108,8 @@ def encoded(store: TrackStore, model: Path, folder: Path, **options: object) -> 
 def run_prior(
     store: CodeStore, model: Path, level: int, folder: Path, config: PriorTrainingConfig, **options: object
 ) -> bool:
-    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": level})
+    with first_alone():
+        begin_run(folder, "prior", config, {"codes": store.data_hash, "level": level})
     recipe = PriorRecipe(config, store, level, load_codec(model, read_model(model)), CPU)
     return train(recipe, config.training, folder, **options)
 
@@ -120,10 +123,33 @@ def masked_config(steps: int, **settings: object) -> PriorTrainingConfig:
 def run_masked(
     store: CodeStore, model: Path, folder: Path, config: PriorTrainingConfig, teacher: Path | None, **options: object
 ) -> bool:
-    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": 0})
+    with first_alone():
+        begin_run(folder, "prior", config, {"codes": store.data_hash, "level": 0})
     taught = None if teacher is None else open_teacher(teacher, 0, store.codec_hash)
     recipe = MaskedRecipe(config, store, 0, load_codec(model, read_model(model)), CPU, taught)
     return train(recipe, config.training, folder, **options)
+
+
+def without_pictures() -> None:
+    """Leave out what takes longest in so small a run, and is looked at by other tests."""
+    for recipe in (CodecRecipe, PriorRecipe):
+        recipe.show = lambda self, folder: None
+
+
+def run_kind(
+    kind: str, store: TrackStore, codes: CodeStore, model: Path, folder: Path, steps: int, **options: object
+) -> bool:
+    """A codec, the top prior or an upsampler; `options` are settings of the training, and `on_progress`."""
+    progress = {"on_progress": options.pop("on_progress")} if "on_progress" in options else {}
+    settings = {"batch_size": 4, **options}
+    if kind == "codec":
+        return run_codec(store, folder, codec_config(steps, **settings), **progress)
+    if kind == "adversarial":
+        return run_codec(store, folder, adversarial_config(steps, start_share=0.5, **settings), **progress)
+    if kind == "masked":
+        return run_masked(codes, model, folder, masked_config(steps, **settings), None, **progress)
+    level = {"top": 1, "upsampler": 0}[kind]
+    return run_prior(codes, model, level, folder, prior_config(level, steps, **settings), **progress)
 
 
 if __name__ == "__main__":  # run by the tests that kill it

@@ -1,6 +1,7 @@
 """`orchestrion train` and `orchestrion encode`: from a folder of music to a model."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,7 @@ def codec(
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
     from orchestrion.train.codec import CodecRecipe, with_scales
+    from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run
 
     place = _place(device, threads)
@@ -77,10 +79,12 @@ def codec(
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     config = with_scales(config, store)
-    begin_run(folder, "codec", config, {"tracks": store.data_hash})
+    with first_alone():
+        begin_run(folder, "codec", config, {"tracks": store.data_hash})
     for sentence in audio_findings(store):
         click.echo(sentence, err=True)
     _run(CodecRecipe(config, store, place), config.training, folder, folder / "model")
+    leave()
 
 
 @train.command()
@@ -112,6 +116,7 @@ def prior(
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
     from orchestrion.train.masked import MaskedRecipe, open_teacher
+    from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.prior import PriorRecipe
     from orchestrion.train.run import begin_run, weights_digest
 
@@ -129,7 +134,8 @@ def prior(
         raise UserError("only a masked prior has a teacher", "leave it out, or set transformer.patterns to 'all'")
     taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
     data = {"codes": store.data_hash, "level": level} | ({"teacher": weights_digest(taught)} if taught else {})
-    begin_run(folder, "prior", config, data)
+    with first_alone():
+        begin_run(folder, "prior", config, data)
     codec_ = load_codec(model, info)
     recipe = (
         MaskedRecipe(config, store, level, codec_, place, taught)
@@ -137,6 +143,7 @@ def prior(
         else PriorRecipe(config, store, level, codec_, place)
     )
     _run(recipe, config.training, folder, folder / "prior.safetensors")
+    leave()
 
 
 @train.command("plan")
@@ -218,7 +225,9 @@ def finetune(
     from orchestrion.checkpoints.folder import model_sha256
     from orchestrion.config.training import FinetuneConfig
     from orchestrion.errors import UserError
+    from orchestrion.nn.ranks import rank
     from orchestrion.train.finetune import Base, FinetuneRecipe, write_finetuned
+    from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run
 
     place = _place(device, threads)
@@ -237,12 +246,16 @@ def finetune(
         training = _settled(config.training, steps, place, run)
         own = config.model_copy(update={"training": training})
         told = {"codes": store.data_hash, "level": level, "model": model_sha256(base.folder)}
-        begin_run(run, "finetune", own, told)
+        with first_alone():
+            begin_run(run, "finetune", own, told)
         recipe = FinetuneRecipe(base, own, store, level, place)
-        recipe.measure_before(run / "before.json")
+        with first_alone():
+            recipe.measure_before(run / "before.json")
         _run(recipe, training, run)
-    write_finetuned(base, config, store, runs, result, name=name or folder.name, licence=licence)
-    click.echo(result)
+    if rank() == 0:
+        write_finetuned(base, config, store, runs, result, name=name or folder.name, licence=licence)
+        click.echo(result)
+    leave()
 
 
 def _own_codes(
@@ -261,6 +274,7 @@ def _own_codes(
     from orchestrion.data.manifest import read_manifest
     from orchestrion.train.encode import encode_tracks
     from orchestrion.train.finetune import grown_names, with_held_out
+    from orchestrion.train.parallel import first_alone
 
     tracks = scanned(data)[0] if data.is_dir() else read_manifest(data)
     if artist is not None:
@@ -269,7 +283,7 @@ def _own_codes(
     names = grown_names(base.info.vocabulary, tracks)
     codec = base.info.codec
     audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels)
-    with _bar("encoding") as update:
+    with first_alone(), _bar("encoding") as update:
         for encoded in encode_tracks(
             load_codec(base.folder, base.info).to(place),
             base.info.sha256[CODEC],
@@ -342,18 +356,24 @@ def encode(
 
 
 def _place(device: str, threads: int | None) -> "torch.device":
+    """The device of this process, which meets the others that `torchrun` started."""
     import torch
 
     from orchestrion.errors import UserError
+    from orchestrion.train.parallel import join, launched
 
     if threads:
         torch.set_num_threads(threads)
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if launched() and name == "cuda":
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(name)
     try:
         place = torch.device(name)
         torch.zeros(1, device=place)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"the device {device!r} cannot be used here", "try --device cpu") from error
+    join(place)
     return place
 
 
@@ -396,12 +416,11 @@ def prepared(
 def _decoded(
     tracks: "Sequence[Track]", folder: Path, sample_rate: int, channels: int, artist_balance: float = 0.5
 ) -> "TrackStore":
-    import os
-
     from orchestrion.data.prepare import prepare
     from orchestrion.data.tracks import TrackStore
+    from orchestrion.train.parallel import first_alone
 
-    with _bar("decoding") as update:
+    with first_alone(), _bar("decoding") as update:
         for progress in prepare(tracks, folder, sample_rate, channels, workers=os.cpu_count() or 1):
             update(progress.done, progress.total, "")
             if progress.problem:
@@ -410,9 +429,10 @@ def _decoded(
 
 
 def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = None) -> None:
+    from orchestrion.nn.ranks import rank
     from orchestrion.train.loop import train as run_loop
 
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(message)s", level=logging.INFO if rank() == 0 else logging.WARNING)
     with _bar("training") as update:
 
         def show(progress: "Progress") -> None:
@@ -420,9 +440,10 @@ def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = No
 
         finished = run_loop(recipe, training, folder, on_progress=show)
     if not finished:
-        click.echo("stopped and saved: run the same command to go on", err=True)
+        if rank() == 0:
+            click.echo("stopped and saved: run the same command to go on", err=True)
         raise click.exceptions.Exit(STOPPED)
-    if result is not None:
+    if result is not None and rank() == 0:
         click.echo(result)
 
 
@@ -448,6 +469,7 @@ def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
+        disable=int(os.environ.get("RANK", "0")) > 0,  # one bar for all that torchrun started
     ) as progress:
         task = progress.add_task(what, total=None, note="")
 

@@ -9,10 +9,13 @@ from torch import Generator, Tensor, nn
 from orchestrion.codec.quantizer import Quantizer, rows_of, spread_of
 from orchestrion.config import CodebookConfig
 from orchestrion.nn.pieces import rows_at_once
+from orchestrion.nn.ranks import all_rows, num_ranks, summed
 
 
 class Codebook(Quantizer):
     """Entries learned by an exponential moving average, with random revival of unused ones.
+
+    Ranks that train together count all of their vectors, and draw the same revived entries.
 
     See van den Oord et al. 2017 (arXiv 1711.00937), appendix A.1, and the Jukebox paper, section 3.1.
     """
@@ -20,7 +23,6 @@ class Codebook(Quantizer):
     entries: Float[Tensor, "code width"]
     sums: Float[Tensor, "code width"]
     counts: Float[Tensor, " code"]
-    filled: Tensor
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__(config)
@@ -57,8 +59,8 @@ class Codebook(Quantizer):
         """
         config = self.config
         rows, chosen = rows_of(vectors).to(self.sums.dtype), codes.flatten()
-        sums = torch.zeros_like(self.sums).index_add_(0, chosen, rows)
-        counts = torch.bincount(chosen, minlength=config.size).to(self.counts.dtype)
+        sums = summed(torch.zeros_like(self.sums).index_add_(0, chosen, rows))
+        counts = summed(torch.bincount(chosen, minlength=config.size).to(self.counts.dtype))
         self.sums.mul_(config.decay).add_(sums, alpha=1 - config.decay)
         self.counts.mul_(config.decay).add_(counts, alpha=1 - config.decay)
         mean = self.counts.mean()
@@ -78,7 +80,6 @@ class MappedCodebook(Quantizer):
     """
 
     fixed: Float[Tensor, "code width"]
-    filled: Tensor
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__(config)
@@ -122,9 +123,10 @@ def _first_least(numbers: Float[Tensor, "row column"]) -> Int[Tensor, " row"]:
 
 
 def _drawn(rows: Float[Tensor, "vector width"], num: int, rng: Generator) -> Float[Tensor, "drawn width"]:
-    """`num` random rows; where there are too few, they come again with a little noise."""
-    if len(rows) < num:
-        copies = -(-num // len(rows))
-        noise = torch.randn(copies * len(rows), rows.shape[1], generator=rng).to(rows)
-        rows = rows.repeat(copies, 1) + 0.01 / rows.shape[1] ** 0.5 * noise
-    return rows[torch.randperm(len(rows), generator=rng)[:num].to(rows.device)]
+    """`num` random rows of those of all ranks; where there are too few, they come again with a little noise."""
+    total = len(rows) * num_ranks()
+    copies = -(-num // total)
+    noise = torch.randn(copies * total, rows.shape[1], generator=rng).to(rows) if copies > 1 else None
+    chosen = torch.randperm(copies * total, generator=rng)[:num].to(rows.device)
+    drawn = all_rows(rows, chosen % total)
+    return drawn if noise is None else drawn + 0.01 / rows.shape[1] ** 0.5 * noise[chosen]

@@ -1,6 +1,6 @@
 """The hierarchical VQ-VAE: every level encodes the waveform by itself."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +22,13 @@ WINDOW_SECONDS = 10.0
 """How much audio `stream` yields at once where nothing else is asked for."""
 
 
+class Choice(NamedTuple):
+    """Vectors of a level, without a gradient, and the codes that were chosen for them."""
+
+    vectors: Float[Tensor, "batch width frame"]
+    codes: Int[Tensor, "batch frame"]
+
+
 class LevelOutput(NamedTuple):
     """What one level makes of a training batch; `loss` is that of the reconstruction and that of the quantizer."""
 
@@ -31,7 +38,9 @@ class LevelOutput(NamedTuple):
     reconstruction: ReconstructionLoss
     quantizer_loss: Float[Tensor, ""]
     commitment: Float[Tensor, ""]
-    revived: int
+    vectors: Float[Tensor, "batch width frame"]
+    """What was quantized, without a gradient."""
+    revived: int = 0
 
 
 def quantizer(config: CodebookConfig) -> Quantizer:
@@ -183,30 +192,58 @@ class Codec(nn.Module):
         """One training step of every level: its loss, and in training mode its codebook brought up to date.
 
         Quantizes with the codebook as it is, then moves it. `rng` draws the first and the revived entries and is
-        needed in training mode only.
+        needed in training mode only. `fill`, `outputs` and `move` do the same for a batch that comes in parts.
         """
-        moving = rng if self.training else None
-        assert self.training == (moving is not None), "training needs a generator"
+        if not self.training:
+            return self.outputs(audio)
+        assert rng is not None, "training needs a generator"
         outputs = []
         for level in range(self.grid.num_levels):
             part = self._level(level)
-            vectors = part.encoder(audio).float()
-            if moving is not None:
-                part.codebook.fill(vectors, moving)
-            with torch.autocast(audio.device.type, enabled=False):
-                quantized = part.codebook(vectors)
-            restored = part.decoder(quantized.vectors).float()
-            with torch.autocast(audio.device.type, enabled=False):
-                reconstruction = reconstruction_loss(audio, restored, self.config.loss, self.config.sample_rate)
-            weights = self.config.loss
-            quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction
-            loss = reconstruction.total + quantizer_loss
-            revived = 0
-            if moving is not None:
-                revived = part.codebook.update(vectors.detach(), quantized.codes, moving)
-            outputs.append(
-                LevelOutput(
-                    restored, quantized.codes, loss, reconstruction, quantizer_loss, quantized.commitment, revived
-                )
-            )
+            self._fill(part, audio, rng)
+            output = self._output(part, audio)
+            revived = part.codebook.update(output.vectors, output.codes, rng)
+            outputs.append(output._replace(revived=revived))
         return outputs
+
+    def fill(self, audio: Float[Tensor, "batch channel sample"], rng: Generator) -> None:
+        """Begin every codebook where the data is, once; later calls change nothing."""
+        for level in range(self.grid.num_levels):
+            self._fill(self._level(level), audio, rng)
+
+    @torch.no_grad()
+    def _fill(self, part: CodecLevel, audio: Tensor, rng: Generator) -> None:
+        if not part.codebook.filled:
+            part.codebook.fill(part.encoder(audio).float(), rng)
+
+    def move(self, parts: Sequence[list[Choice]], rng: Generator) -> list[int]:
+        """Move every codebook after what each level chose for all parts of a batch; returns how many were revived."""
+        revived = []
+        for level in range(self.grid.num_levels):
+            vectors = torch.cat([levels[level].vectors for levels in parts])
+            codes = torch.cat([levels[level].codes for levels in parts])
+            revived.append(self._level(level).codebook.update(vectors, codes, rng))
+        return revived
+
+    def outputs(self, audio: Float[Tensor, "batch channel sample"]) -> list[LevelOutput]:
+        """What every level makes of the audio, with the codebooks as they are."""
+        return [self._output(self._level(level), audio) for level in range(self.grid.num_levels)]
+
+    def _output(self, part: CodecLevel, audio: Tensor) -> LevelOutput:
+        weights = self.config.loss
+        vectors = part.encoder(audio).float()
+        with torch.autocast(audio.device.type, enabled=False):
+            quantized = part.codebook(vectors)
+        restored = part.decoder(quantized.vectors).float()
+        with torch.autocast(audio.device.type, enabled=False):
+            reconstruction = reconstruction_loss(audio, restored, weights, self.config.sample_rate)
+        quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction
+        return LevelOutput(
+            audio=restored,
+            codes=quantized.codes,
+            loss=reconstruction.total + quantizer_loss,
+            reconstruction=reconstruction,
+            quantizer_loss=quantizer_loss,
+            commitment=quantized.commitment,
+            vectors=vectors.detach(),
+        )

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config import CodebookConfig
+from orchestrion.nn.ranks import num_ranks, summed
 
 
 class Quantized(NamedTuple):
@@ -27,6 +28,8 @@ class Quantizer(nn.Module):
 
     A kind of quantizer says what its entries are (`table`) and which is chosen (`nearest`).
     """
+
+    filled: Tensor
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__()
@@ -76,10 +79,11 @@ def rows_of(vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "vecto
 def spread_of(
     rows: Float[Tensor, "vector width"],
 ) -> tuple[Float64[Tensor, " width"], Float64[Tensor, "width width"]]:
-    """The mean of vectors, and the lower triangle that makes numbers of their covariance from white noise."""
+    """The mean of the vectors of all ranks, and the lower triangle that makes their covariance from white noise."""
     exact = rows.double()
-    mean = exact.mean(0)
-    covariance = (exact - mean).T @ (exact - mean) / len(exact)
+    total = len(exact) * num_ranks()
+    mean = summed(exact.sum(0)) / total
+    covariance = summed((exact - mean).T @ (exact - mean)) / total
     # A little in every direction, as a small batch may leave some out.
     some = 1e-4 * covariance.trace() / len(mean) + 1e-12
     return mean, torch.linalg.cholesky(covariance + some * torch.eye(len(mean), dtype=mean.dtype, device=mean.device))

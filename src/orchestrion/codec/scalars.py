@@ -19,7 +19,6 @@ class ScalarGrid(Quantizer):
 
     points: Float[Tensor, "code number"]
     places: Int[Tensor, " number"]
-    filled: Tensor
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__(config)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
 from orchestrion.config.codec import CodecConfig, Window
@@ -25,6 +25,10 @@ class OptimizerConfig(Settings):
     warmup_steps: int = Field(default=100, ge=0)
     decay_share: float = Field(default=1.0, ge=0, le=1)
     clip_norm: float = Field(default=1.0, gt=0)
+
+
+HOW_SHARED = ("parallel", "accumulate", "recompute")
+"""Settings of a training that change how it is computed, not what is learned."""
 
 
 class TrainingConfig(Settings):
@@ -80,6 +84,14 @@ class CodecTrainingConfig(Settings):
     validation_clips: int = Field(default=10, ge=1)
     validation_seconds: float = Field(default=5.0, gt=0)
     adversarial: AdversarialConfig | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "CodecTrainingConfig":
+        if self.adversarial and self.training.accumulate > 1:
+            raise ValueError("an adversary sees whole batches: set training.accumulate to 1")
+        if self.codec.codebook.kind != "nearest" and self.training.parallel == "fsdp":
+            raise ValueError("codebooks that are learned by gradient are not sharded: set training.parallel to 'ddp'")
+        return self
 
 
 class PriorTrainingConfig(Settings):

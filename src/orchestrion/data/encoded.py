@@ -170,22 +170,24 @@ class CodeStore:
         *,
         seed: int,
         label_dropout: float = 0.0,
+        first: int = 0,
     ) -> CodeBatch:
-        """Training windows of one step, a function of `seed` and `step`.
+        """Training windows of one step, a function of `seed` and `step`, from item `first` on.
 
         Windows start where a frame of the level above starts. The artist and the genres of a window each
         become unknown with the chance `label_dropout`.
         """
         draw = self._draw(level, context_frames)
         ratio = self._ratio(level)
-        chunks = [draw.chunk(context_frames, seed, step, item, ratio=ratio) for item in range(batch_size)]
+        items = range(first, first + batch_size)
+        chunks = [draw.chunk(context_frames, seed, step, item, ratio=ratio) for item in items]
         batch = self._cut(chunks, level, context_frames)
         unknown = torch.tensor(self.vocabulary.genre_ids(()))
-        for item in range(batch_size):
+        for row, item in enumerate(items):
             if chance(seed, step, item, _ARTIST_DROPPED) < label_dropout:
-                batch.artist[item] = self.vocabulary.artist_id(None)
+                batch.artist[row] = self.vocabulary.artist_id(None)
             if chance(seed, step, item, _GENRES_DROPPED) < label_dropout:
-                batch.genres[item] = unknown
+                batch.genres[row] = unknown
         return batch
 
     def validation_batches(

@@ -83,9 +83,13 @@ class TrackStore:
             drawn = self._draw.chunk(num_samples, seed, step, item, attempt)
         return drawn
 
-    def batch(self, step: int, batch_size: int, num_samples: int, seed: int) -> Float[Tensor, "batch channel sample"]:
-        """Training audio of one step, a function of `seed` and `step`; short tracks end in silence."""
-        return self._cut([self.chunk(seed, step, item, num_samples) for item in range(batch_size)], num_samples)
+    def batch(
+        self, step: int, batch_size: int, num_samples: int, seed: int, first: int = 0
+    ) -> Float[Tensor, "batch channel sample"]:
+        """Training audio of one step, a function of `seed` and `step`, from item `first` on; short tracks end in
+        silence."""
+        items = range(first, first + batch_size)
+        return self._cut([self.chunk(seed, step, item, num_samples) for item in items], num_samples)
 
     def validation_batches(
         self, batch_size: int, num_samples: int, *, max_chunks: int = 64

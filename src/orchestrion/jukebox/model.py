@@ -511,19 +511,23 @@ class Jukebox:
     def _about(self, request: Request, plan: Plan) -> SongInfo:
         return SongInfo(
             orchestrion=__version__,
-            model=SongModel(
-                name=self.name,
-                sha256=model_sha256(self.folder),
-                codec_sha256=self.info.sha256.get(CODEC, ""),
-                adapter=SongAdapter(name=str(self.adapter.folder), sha256=self.adapter.sha256)
-                if self.adapter
-                else None,
-            ),
+            model=self.song_model,
             request=plain(request),
             sample_rate=plan.grid.sample_rate,
             hop_lengths=plan.grid.hop_lengths,
             num_samples=plan.num_samples,
             engine=self._engine(),
+        )
+
+    @property
+    def song_model(self) -> SongModel:
+        """What a song's record says of the model."""
+        adapter = SongAdapter(name=str(self.adapter.folder), sha256=self.adapter.sha256) if self.adapter else None
+        return SongModel(
+            name=self.name,
+            sha256=model_sha256(self.folder),
+            codec_sha256=self.info.sha256.get(CODEC, ""),
+            adapter=adapter,
         )
 
     def _engine(self) -> Engine:

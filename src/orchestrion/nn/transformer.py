@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Angles, Attention
 from orchestrion.nn.cache import Cache, LayerCache
+from orchestrion.nn.chance import kept_channels
 from orchestrion.nn.embed import Rotary
 from orchestrion.nn.linear import Linear
 from orchestrion.nn.norm import UnitRms
@@ -63,6 +65,28 @@ class Block(nn.Module):
         self.mlp = Mlp(config)
         self.scale = config.residual_scale
         self.dropout = config.dropout
+        self.recompute = False
+        """Keep only what comes in for the backward pass, and compute the rest again there (Chen et al. 2016)."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch token width"],
+        angles: Angles,
+        memory: Float[Tensor, "batch character memory"] | None = None,
+        rng: Generator | None = None,
+    ) -> Float[Tensor, "batch token width"]:
+        """A whole sequence from its first token on."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self.join(x, self.attention(self.attention_norm(x), angles, memory), rng)
+        before = None if rng is None else rng.get_state()
+
+        def again(x: Tensor, memory: Tensor | None) -> Tensor:
+            if rng is not None and before is not None:
+                rng.set_state(before)
+            return self.join(x, self.attention(self.attention_norm(x), angles, memory), rng)
+
+        out: Tensor = checkpoint(again, x, memory, use_reentrant=False, preserve_rng_state=False)
+        return out
 
     def join(self, x: Tensor, attended: Tensor, rng: Generator | None = None) -> Tensor:
         """The block's output, where `attended` came out of its attention."""
@@ -94,8 +118,7 @@ class Block(nn.Module):
     def _thin(self, update: Tensor, rng: Generator | None) -> Tensor:
         if rng is None or not self.dropout or not self.training:
             return update
-        kept = update.new_empty(update.shape[0], 1, update.shape[2]).bernoulli_(1 - self.dropout, generator=rng)
-        return update * (kept / (1 - self.dropout))
+        return update * (kept_channels(update, 1 - self.dropout, rng) / (1 - self.dropout))
 
 
 @runtime_checkable
@@ -135,7 +158,7 @@ class Transformer(nn.Module):
         """The whole sequence; blocks drop channels only in training mode and where an `rng` is given."""
         angles = self._angles(0, x)
         for block in self._blocks():
-            x = block.join(x, block.attention(block.attention_norm(x), angles, memory), rng)
+            x = block(x, angles, memory, rng)
         out: Tensor = self.final_norm(x)
         return out
 

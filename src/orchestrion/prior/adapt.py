@@ -61,7 +61,7 @@ def adapt(prior: ConditionedModel, config: AdapterConfig, rng: Generator | None 
     if prior.labels is not None:
         for table in (prior.labels.artist, prior.labels.genre):
             if isinstance(table, GrownTable):
-                table.added.requires_grad_(True)
+                table.added.requires_grad_(len(table.added) > 0)
     for parent in list(prior.tokens.transformer.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Linear):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from orchestrion.codec.discriminator import Discriminator, feature_distance, fooling_loss, telling_loss, told_apart
 from orchestrion.codec.model import LevelOutput
 from orchestrion.config.training import AdversarialConfig
+from orchestrion.nn.ranks import num_ranks, summed
 from orchestrion.train.optim import Optimizer
 
 
@@ -26,9 +27,9 @@ class Adversary:
         self.optimizer = Optimizer(self.levels, config.optimizer, max(1, steps - self.first))
 
     def losses(
-        self, step: int, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput]
+        self, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput]
     ) -> tuple[list[Float[Tensor, ""]], dict[str, Tensor | float]]:
-        """Each level's loss, to be used in the place of its own, and numbers for the log; discriminators take a step.
+        """Each level's loss, to be used in the place of its own, and numbers for the log; `follow` takes their step.
 
         A loss is as large as the level's own. Its gradient has beside that of the reconstruction what the
         discriminators, as they were, say of the sound, made `weight` times as long (as Défossez et al. 2022, section
@@ -47,20 +48,23 @@ class Adversary:
                     fooling + self.config.features * features, made_audio, retain_graph=True
                 )
                 (other,) = torch.autograd.grad(output.reconstruction.total, output.audio)
-                balance = self.config.weight * other.norm() / wanted.norm().clamp_min(1e-12)
+                balance = self.config.weight * _length(other) / _length(wanted).clamp_min(1e-12)
                 felt = ((other + balance * wanted) * output.audio).sum()
                 losses.append(output.quantizer_loss + output.reconstruction.total.detach() + felt - felt.detach())
                 own = list(discriminator.parameters())
                 for weight, gradient in zip(own, torch.autograd.grad(telling, own), strict=True):
-                    weight.grad = gradient
+                    weight.grad = summed(gradient) / num_ranks()
             metrics |= {
                 f"level_{level}/telling_loss": telling.detach(),
                 f"level_{level}/fooling_loss": fooling.detach(),
                 f"level_{level}/feature_distance": features.detach(),
                 f"level_{level}/told_apart": told_apart(true, made),
             }
-        self.optimizer.step(step - self.first)
         return losses, metrics
+
+    def follow(self, step: int) -> None:
+        """Let the discriminators take the step that `losses` prepared."""
+        self.optimizer.step(step - self.first)
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, by names."""
@@ -75,3 +79,8 @@ class Adversary:
 
         self.levels.load_state_dict(under("weights."))
         self.optimizer.load(under("optimizer."))
+
+
+def _length(gradient: Tensor) -> Tensor:
+    """That of the gradient on the sounds of all ranks."""
+    return summed(gradient.square().sum()).sqrt()

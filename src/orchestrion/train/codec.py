@@ -11,6 +11,7 @@ from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales
+from orchestrion.codec.model import Choice
 from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.tracks import TrackStore
@@ -18,6 +19,7 @@ from orchestrion.errors import UserError
 from orchestrion.train.adversarial import Adversary
 from orchestrion.train.checks import adversarial_findings, codebook_findings, codec_findings
 from orchestrion.train.loop import StepResult, seed_of
+from orchestrion.train.parallel import Part
 from orchestrion.train.show import compare_spectrograms
 
 Clips = Float[Tensor, "clip channel sample"]
@@ -87,9 +89,16 @@ class CodecRecipe:
             device=self.device,
         )
 
+    entries = ("fill", "outputs")
+
     @property
     def model(self) -> nn.Module:
         return self.codec
+
+    @model.setter
+    def model(self, codec: nn.Module) -> None:
+        assert isinstance(codec, Codec)
+        self.codec = codec
 
     def matrices(self) -> list[nn.Parameter]:
         return []
@@ -101,16 +110,21 @@ class CodecRecipe:
         if self.adversary:
             self.adversary.load(tensors)
 
-    def step(self, step: int) -> StepResult:
-        training = self.config.training
-        audio = self.tracks.batch(
-            step,
-            batch_size=training.batch_size,
-            num_samples=self.chunk_samples,
-            seed=training.seed,
-        ).to(self.device)
-        rng = torch.Generator().manual_seed(seed_of(training.seed, step, stream=1))
-        outputs = self.codec(audio, rng)
+    def _audio(self, step: int, part: Part) -> Clips:
+        audio = self.tracks.batch(step, part.size, self.chunk_samples, seed=self.config.training.seed, first=part.first)
+        return audio.to(self.device)
+
+    def prepare(self, step: int, own: Part) -> None:
+        """Begins the codebooks where the music of the first step is."""
+        self._rng = torch.Generator().manual_seed(seed_of(self.config.training.seed, step, stream=1))
+        self._made: list[list[Choice]] = []
+        if step == 0:
+            self.codec.fill(self._audio(step, own), self._rng)
+
+    def loss(self, step: int, part: Part) -> StepResult:
+        audio = self._audio(step, part)
+        outputs = self.codec.outputs(audio)
+        self._made.append([Choice(output.vectors, output.codes) for output in outputs])
         metrics: dict[str, Tensor | float] = {}
         for level, output in enumerate(outputs):
             metrics |= {
@@ -118,15 +132,21 @@ class CodecRecipe:
                 f"level_{level}/train_waveform": output.reconstruction.waveform.detach(),
                 f"level_{level}/train_spectral": output.reconstruction.spectral.detach(),
                 f"level_{level}/commitment": output.commitment.detach(),
-                f"level_{level}/revived": float(output.revived),
             }
             if self.config.codec.loss.mel:
                 metrics[f"level_{level}/train_mel"] = output.reconstruction.mel.detach()
         losses = [output.loss for output in outputs]
         if self.adversary and step >= self.adversary.first:
-            losses, numbers = self.adversary.losses(step, audio, outputs)
+            losses, numbers = self.adversary.losses(audio, outputs)
             metrics |= numbers
         return StepResult(torch.stack(losses).sum(), metrics)
+
+    def follow(self, step: int) -> dict[str, float]:
+        """Moves the codebooks, and the discriminators where they take part."""
+        revived = self.codec.move(self._made, self._rng)
+        if self.adversary and step >= self.adversary.first:
+            self.adversary.follow(step)
+        return {f"level_{level}/revived": float(num) for level, num in enumerate(revived)}
 
     def validate(self) -> dict[str, float]:
         metrics: dict[str, float] = {}

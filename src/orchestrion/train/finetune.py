@@ -35,6 +35,7 @@ from orchestrion.text.vocab import NO_GENRE, UNKNOWN_ID, Vocabulary
 from orchestrion.train.assemble import track_lines
 from orchestrion.train.loop import StepResult
 from orchestrion.train.masked import MaskedRecipe
+from orchestrion.train.parallel import Part
 from orchestrion.train.prior import PriorRecipe
 
 _LISTENED = 8  # windows of new music by which the nearest known name is found
@@ -197,8 +198,16 @@ class FinetuneRecipe:
         self.inner = kind(settings, store, level, load_codec(base.folder, base.info), device, prior=prior)
 
     @property
+    def entries(self) -> tuple[str, ...]:
+        return self.inner.entries
+
+    @property
     def model(self) -> nn.Module:
         return self.inner.model
+
+    @model.setter
+    def model(self, prior: nn.Module) -> None:
+        self.inner.model = prior
 
     def matrices(self) -> list[nn.Parameter]:
         return self.inner.matrices()
@@ -209,8 +218,14 @@ class FinetuneRecipe:
     def load(self, tensors: dict[str, Tensor]) -> None:
         self.inner.load(tensors)
 
-    def step(self, step: int) -> StepResult:
-        return self.inner.step(step)
+    def prepare(self, step: int, own: Part) -> None:
+        self.inner.prepare(step, own)
+
+    def loss(self, step: int, part: Part) -> StepResult:
+        return self.inner.loss(step, part)
+
+    def follow(self, step: int) -> dict[str, float]:
+        return self.inner.follow(step)
 
     def validate(self) -> dict[str, float]:
         return self.inner.validate()

@@ -1,9 +1,7 @@
 """The training loop: step, average, validate, save, resume. One loop, a recipe for each kind of model."""
 
 import contextlib
-import json
 import logging
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,27 +12,28 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from orchestrion.config.training import TrainingConfig
 from orchestrion.errors import UserError
-from orchestrion.files import explained, read_json, write_json
+from orchestrion.nn.ranks import num_ranks, rank, wait_for_all
+from orchestrion.train import checkpoint
 from orchestrion.train.checks import nonfinite
 from orchestrion.train.ema import AveragedWeights
 from orchestrion.train.log import RunLog
 from orchestrion.train.optim import Optimizer
+from orchestrion.train.parallel import Part, Shared, mean_over_ranks, own_items
 from orchestrion.train.state import learned_state, load_learned
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_FORMAT = 1
+_MOST_SKIPPED = 5  # batches without a number, one after another
+_LOSS, _STOP = "train/loss", "train/stop"
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """The loss to minimise, and numbers for the log."""
+    """The loss to minimise, a mean over items, and numbers for the log."""
 
     loss: Float[Tensor, ""]
     metrics: dict[str, Tensor | float]
@@ -42,10 +41,18 @@ class StepResult:
 
 @runtime_checkable
 class Recipe(Protocol):
-    """What a kind of model adds to the loop. All chance in it follows from the step's number and the seed."""
+    """What a kind of model adds to the loop. All chance in it follows from the step's number and the seed.
+
+    A batch comes in parts, on several processes and one after another: `prepare` for the items of this process, `loss`
+    for each part of them, then `follow`.
+    """
+
+    model: nn.Module
 
     @property
-    def model(self) -> nn.Module: ...
+    def entries(self) -> tuple[str, ...]:
+        """Methods of the model that `prepare` and `loss` call."""
+        ...
 
     def matrices(self) -> list[nn.Parameter]:
         """The weights that Muon may train."""
@@ -59,8 +66,16 @@ class Recipe(Protocol):
         """Take over what `tensors` gave."""
         ...
 
-    def step(self, step: int) -> StepResult:
-        """The loss on the batch of this step."""
+    def prepare(self, step: int, own: Part) -> None:
+        """Whatever has to see all items of this process before the losses."""
+        ...
+
+    def loss(self, step: int, part: Part) -> StepResult:
+        """The loss on a part of the batch of this step, such that its mean over all parts is that on the batch."""
+        ...
+
+    def follow(self, step: int) -> dict[str, float]:
+        """Move what gradients do not, after losses that are numbers; numbers for the log, the same on every rank."""
         ...
 
     def validate(self) -> dict[str, float]:
@@ -128,117 +143,167 @@ def train(
     """Train in `folder` until the configured number of steps; goes on from the last checkpoint there.
 
     A run that was killed and resumed gives the same weights as one left alone. Returns whether it finished: False
-    when a signal asked it to stop (all is saved then).
+    when a signal asked it to stop (all is saved then). Processes that `parallel.join` brought together train one
+    model, each on its items of every batch.
     """
     assert config.precision != "auto", "settle the precision before the run is described"
-    model = recipe.model
-    bfloat16 = config.precision == "bfloat16"
-    matrix_dtype = torch.bfloat16 if bfloat16 else torch.float32
-    optimizer = Optimizer(model, config.optimizer, config.steps, recipe.matrices(), matrix_dtype=matrix_dtype)
-    average = AveragedWeights(model, config.average_decay)
-    first = _resume(folder, recipe, optimizer, average)
-    log = RunLog(folder, first)
+    run = _Run(recipe, config, folder)
+    first = run.resume()
+    run.log = RunLog(folder, first) if rank() == 0 else None
     stop = _Stop()
-    model.train()
+    recipe.model.train()
     recent: dict[str, float] = {}
-    saved = first
-    with stop.on_signals(), contextlib.closing(log):
+    with stop.on_signals(), contextlib.closing(run):
         for step in range(first, config.steps):
-            started = time.perf_counter()
-            result = _one_step(recipe, step, bfloat16=bfloat16)
-            norm = optimizer.step(step)
-            average.update(model, step)
-            recent = {name: float(value) for name, value in result.metrics.items()}
-            recent |= {"train/gradient_norm": norm, "train/seconds_per_step": time.perf_counter() - started}
-            for sentence in nonfinite(recent):
-                log.finding(step, sentence)
-                raise UserError(f"training in {folder} failed at step {step}: {sentence}", "nothing before it is lost")
+            recent, stopping = run.step(step, stop)
             done = step + 1
             last = done == config.steps
             if step % config.log_every == 0 or last:
-                log.numbers(step, recent)
+                run.numbers(step, recent)
             if done % config.validate_every == 0 or last:
-                _validate(recipe, average, folder, log, step, recent)
-            stopping = stop.wanted  # asked once: a signal that comes now waits for the next step to be saved
+                run.validate(step, recent)
             if done % config.save_every == 0 or last or stopping:
-                _save(folder, done, recipe, optimizer, average)
-                saved = done
-            on_progress(Progress(done, config.steps, float(result.loss.detach())))
+                checkpoint.save(folder, done, run.state())
+            on_progress(Progress(done, config.steps, recent[_LOSS]))
             if stopping and not last:
                 return False
-    assert saved == config.steps or first >= config.steps
-    with average.applied_to(model):
-        recipe.export(folder)
+    with run.averaged() as here:
+        if here:
+            recipe.export(folder)
+    wait_for_all()
     return True
 
 
-def _one_step(recipe: Recipe, step: int, *, bfloat16: bool) -> StepResult:
-    device = next(recipe.model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        result = recipe.step(step)
-    result.loss.backward()  # type: ignore[no-untyped-call]
-    return result
+class _Run:
+    """All that a run keeps from step to step."""
 
+    def __init__(self, recipe: Recipe, config: TrainingConfig, folder: Path) -> None:
+        self.recipe, self.config, self.folder = recipe, config, folder
+        self.bfloat16 = config.precision == "bfloat16"
+        self.own = own_items(config)
+        self.shared = Shared(recipe.model, recipe.loss, recipe.entries, config)
+        matrix_dtype = torch.bfloat16 if self.bfloat16 else torch.float32
+        self.optimizer = Optimizer(
+            recipe.model, config.optimizer, config.steps, recipe.matrices(), matrix_dtype=matrix_dtype
+        )
+        self.average = AveragedWeights(recipe.model, config.average_decay)
+        self.device = next(recipe.model.parameters()).device
+        self.log: RunLog | None = None
+        self.skipped = 0
 
-def _validate(
-    recipe: Recipe, average: AveragedWeights, folder: Path, log: RunLog, step: int, recent: dict[str, float]
-) -> None:
-    with average.applied_to(recipe.model), torch.no_grad():
-        metrics = recipe.validate()
-        recipe.show(folder / "samples" / f"step-{step + 1:06d}")
-    log.numbers(step, metrics)
-    logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
-    for sentence in recipe.findings(step, recent | metrics):
-        log.finding(step, sentence)
+    def close(self) -> None:
+        if self.log is not None:
+            self.log.close()
 
+    def numbers(self, step: int, metrics: dict[str, float]) -> None:
+        if self.log is not None:
+            self.log.numbers(step, {name: value for name, value in metrics.items() if name != _LOSS})
 
-def _save(folder: Path, step: int, recipe: Recipe, optimizer: Optimizer, average: AveragedWeights) -> None:
-    """Write `checkpoint/` whole: beside the old one first, which goes when the new one stands."""
-    fresh, current = folder / "checkpoint.new", folder / "checkpoint"
-    old = folder / "checkpoint.old"
-    with explained(folder, "save the checkpoint in"):
+    def step(self, step: int, stop: "_Stop") -> tuple[dict[str, float], bool]:
+        """One step of the optimizer; its numbers, and whether any rank was asked to stop.
+
+        A batch whose loss or gradient is no number changes nothing; after several of them UserError.
+        """
+        started = time.perf_counter()
+        wanted = stop.wanted  # asked once: a signal that comes now waits for the next step to be saved
+        numbers = mean_over_ranks(self._losses(step) | {_STOP: float(wanted)}, self.device)
+        stopping = numbers.pop(_STOP) > 0
+        problems = list(nonfinite(numbers))
+        if problems:
+            self.optimizer.clear()
+        else:
+            numbers["train/gradient_norm"] = self.optimizer.step(step)
+            problems = list(nonfinite(numbers))
+        numbers["train/seconds_per_step"] = time.perf_counter() - started
+        if problems:
+            self._skip(step, problems[0])
+            return numbers, stopping
+        self.skipped = 0
+        numbers |= self.recipe.follow(step)
+        self.average.update(self.recipe.model, step)
+        return numbers, stopping
+
+    def _losses(self, step: int) -> dict[str, Tensor | float]:
+        """Losses and their gradients of this rank's parts; the mean of their numbers."""
+        parts = self.own.cut(self.config.accumulate)
+        found: list[StepResult] = []
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            self.recipe.prepare(step, self.own)
+        for index, part in enumerate(parts):
+            with self.shared.alone(alone=index < len(parts) - 1):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                    result = self.shared.loss(step, part)
+                (result.loss / len(parts)).backward()
+            found.append(StepResult(result.loss.detach(), result.metrics))
+        names = found[0].metrics
+        means = {name: sum(float(one.metrics[name]) for one in found) / len(found) for name in names}
+        return {**means, _LOSS: sum(float(one.loss) for one in found) / len(found)}
+
+    def _skip(self, step: int, problem: str) -> None:
+        self.skipped += 1
+        if self.log is not None:
+            self.log.finding(step, f"{problem}; this batch is left out")
+        if self.skipped >= _MOST_SKIPPED:
+            raise UserError(
+                f"training in {self.folder} failed at step {step}: {problem}",
+                "nothing before the last checkpoint is lost",
+            )
+
+    def validate(self, step: int, recent: dict[str, float]) -> None:
+        """On rank 0, while the others wait."""
+        with self.averaged() as here, torch.no_grad():
+            if here:
+                metrics = self.recipe.validate()
+                self.recipe.show(self.folder / "samples" / f"step-{step + 1:06d}")
+                assert self.log is not None
+                self.log.numbers(step, metrics)
+                logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))
+                for sentence in self.recipe.findings(step, recent | metrics):
+                    self.log.finding(step, sentence)
+        wait_for_all()
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[bool]:
+        """On rank 0 the recipe wears the averaged weights inside the block, whole; says whether this is it."""
+        if not self.shared.sharded:
+            with self.average.applied_to(self.recipe.model):
+                yield rank() == 0
+            return
+        own, whole = self.recipe.model, self.shared.whole(self.average.weights)
         try:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            for name, tensors in (
-                ("model", learned_state(recipe.model)),
-                ("average", average.weights),
-                ("optimizer", optimizer.tensors()),
-                ("recipe", recipe.tensors()),
-            ):
-                if not tensors:
-                    continue
-                save_file({k: v.contiguous() for k, v in tensors.items()}, fresh / f"{name}.safetensors")
-            write_json(fresh / "checkpoint.json", {"format": CHECKPOINT_FORMAT, "step": step})
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise UserError(f"cannot save the checkpoint in {folder}: {error}", "make room there") from error
-        shutil.rmtree(old, ignore_errors=True)
-        if current.exists():
-            current.rename(old)
-        fresh.rename(current)
-        shutil.rmtree(old, ignore_errors=True)
+            if whole is not None:
+                self.recipe.model = whole
+            yield whole is not None
+        finally:
+            self.recipe.model = own
 
+    def state(self) -> checkpoint.State:
+        return {
+            "model": learned_state(self.recipe.model),
+            "average": self.average.weights,
+            "optimizer": self.optimizer.tensors(),
+            "recipe": self.recipe.tensors(),
+        }
 
-def _resume(folder: Path, recipe: Recipe, optimizer: Optimizer, average: AveragedWeights) -> int:
-    """Take over the last checkpoint in `folder`; returns the step to go on with, 0 where there is none."""
-    current = folder / "checkpoint"
-    if not current.exists():
-        current = folder / "checkpoint.old"  # killed between the two renames
-    if not current.exists():
-        return 0
-    state = read_json(current / "checkpoint.json", "checkpoint")
-    try:
-        load_learned(recipe.model, load_file(current / "model.safetensors"))
-        for name, value in load_file(current / "average.safetensors").items():
-            average.weights[name].copy_(value)
-        optimizer.load(load_file(current / "optimizer.safetensors"))
-        if recipe.tensors():
-            recipe.load(load_file(current / "recipe.safetensors"))
-        step = int(state["step"])
-    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"the checkpoint in {current} is damaged or belongs to another configuration",
-            f"move {folder} away to start anew",
-        ) from error
-    logger.info("resuming at step %d", step)
-    return step
+    def resume(self) -> int:
+        """Take over the last checkpoint that is whole; returns the step to go on with, 0 where there is none."""
+        found = checkpoint.restore(self.folder, self.state())
+        if found is None:
+            return 0
+        step, state, problems = found
+        try:
+            load_learned(self.recipe.model, state["model"])
+            for name, value in state["average"].items():
+                self.average.weights[name].copy_(value)
+            self.optimizer.load(state["optimizer"])
+            if self.recipe.tensors():
+                self.recipe.load(state["recipe"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the checkpoint in {self.folder} belongs to another configuration",
+                f"move {self.folder} away to start anew",
+            ) from error
+        for problem in problems:
+            logger.warning("%s: going on from the checkpoint before it, step %d", problem, step)
+        logger.info("resuming at step %d%s", step, f" on {num_ranks()} processes" if num_ranks() > 1 else "")
+        return step

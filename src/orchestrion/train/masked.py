@@ -1,5 +1,6 @@
 """The recipe for a masked prior: fills hidden frames, and may be taught by a prior that goes from frame to frame."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from orchestrion.config.prior import PriorConfig
 from orchestrion.config.training import PriorTrainingConfig
 from orchestrion.data.encoded import CodeStore
 from orchestrion.errors import UserError
+from orchestrion.nn.chance import RowGenerator
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly
 from orchestrion.prior.model import Prior, PriorLoss
@@ -61,16 +63,20 @@ class MaskedRecipe(PriorRecipe):
         teacher.to(self.device).eval()
         self.prior.begin_with(teacher)
 
-    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: Generator) -> PriorLoss:
+    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, MaskedPrior)
-        hidden = hide(len(codes), codes.shape[1], rng).to(codes.device)
+        batch = hide(rng.total, codes.shape[1], rng)
+        hidden = batch[rng.first : rng.first + len(codes)]
         taught = None
         if self.teacher is not None:
             with torch.no_grad():
                 taught = self.teacher(codes, self._told_teacher(self.teacher, conditions))
-        return self.prior.loss(
-            codes, hidden, conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
+        loss = self.prior.loss(
+            codes, hidden.to(codes.device), conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
         )
+        # Parts with more hidden frames weigh more, so that the mean over parts is that over all hidden frames.
+        weight = float(hidden.sum() / batch.sum()) * rng.total / len(codes)
+        return replace(loss, total=weight * loss.total)
 
     def _told_teacher(self, teacher: Prior, conditions: Conditions) -> Conditions:
         """The same for a teacher that knows the same names; nobody in particular for one with names of its own."""

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from orchestrion.train.parallel import like
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that drives singular values towards 1
 _ITERATIONS = 5
@@ -63,4 +66,6 @@ class Muon(torch.optim.Optimizer):
         ahead = gradient.lerp(momentum, group["momentum"])
         scale = 0.2 * max(weight.shape) ** 0.5
         weight.mul_(1 - group["lr"] * group["weight_decay"])
-        weight.add_(orthogonalised(ahead, self.dtype), alpha=-group["lr"] * scale)
+        # A sharded matrix is put together: only as a whole can it be made orthogonal.
+        whole = ahead.full_tensor() if isinstance(ahead, DTensor) else ahead
+        weight.add_(like(orthogonalised(whole, self.dtype), ahead), alpha=-group["lr"] * scale)

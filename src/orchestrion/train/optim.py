@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from orchestrion.config.training import OptimizerConfig
 from orchestrion.train.muon import Muon
@@ -54,15 +55,27 @@ class Optimizer:
             self._parts.append((muon, config.matrix_learning_rate, [names[p] for p in by_muon]))
 
     def step(self, step: int) -> float:
-        """Clip the gradients, apply them and clear them; returns their norm before clipping."""
+        """Clip the gradients, apply them and clear them; returns their norm before clipping.
+
+        Where that is no number, nothing is applied.
+        """
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        if not norm.isfinite():
+            self.clear()
+            return float(norm)
         factor = rate_factor(step, self.steps, self.config)
         for part, rate, _ in self._parts:
             for group in part.param_groups:
                 group["lr"] = rate * factor
             part.step()
-            part.zero_grad(set_to_none=True)
+        self.clear()
         return float(norm)
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for part, _, _ in self._parts:
+            part.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, as named tensors that safetensors can hold."""

@@ -19,11 +19,13 @@ from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
+from orchestrion.nn.chance import RowGenerator, rows_of_batch
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import AnyPrior
+from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.prior.model import Prior, PriorLoss
 from orchestrion.train.checks import prior_findings
 from orchestrion.train.loop import StepResult, seed_of
+from orchestrion.train.parallel import Part
 from orchestrion.train.show import compare_spectrograms
 
 _SHOWN = 2  # songs that are drawn at each validation
@@ -114,9 +116,16 @@ class PriorRecipe:
             with torch.no_grad():
                 table.weight.copy_(scale * (centred @ projection))
 
+    entries = ("loss",)
+
     @property
     def model(self) -> nn.Module:
         return self.prior
+
+    @model.setter
+    def model(self, prior: nn.Module) -> None:
+        assert isinstance(prior, Prior | MaskedPrior)
+        self.prior = prior
 
     def matrices(self) -> list[nn.Parameter]:
         blocks = self.prior.tokens.transformer
@@ -128,17 +137,25 @@ class PriorRecipe:
     def load(self, tensors: dict[str, Tensor]) -> None:
         assert not tensors, "a prior's training has no state of its own"
 
-    def step(self, step: int) -> StepResult:
-        training = self.config.training
+    def prepare(self, step: int, own: Part) -> None:
+        """Nothing has to be seen before the losses."""
+
+    def follow(self, step: int) -> dict[str, float]:
+        """Nothing moves but by gradients."""
+        return {}
+
+    def loss(self, step: int, part: Part) -> StepResult:
+        seed = self.config.training.seed
         batch = self.store.batch(
             step,
-            training.batch_size,
+            part.size,
             self.level,
             self.config.context_frames,
-            seed=training.seed,
+            seed=seed,
             label_dropout=self.config.label_dropout,
+            first=part.first,
         )
-        rng = Generator().manual_seed(seed_of(training.seed, step, stream=2))
+        rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
         loss = self._training_loss(batch.codes.to(self.device), self._conditions(batch), rng)
         self._recent.append(float(loss.bits_per_code))
         return StepResult(loss.total, {"train/bits": loss.bits_per_code})
@@ -146,7 +163,7 @@ class PriorRecipe:
     def _make(self, config: PriorConfig, rng: Generator) -> AnyPrior:
         return Prior(config, rng)
 
-    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: Generator) -> PriorLoss:
+    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, Prior)
         return self.prior.loss(codes, conditions, rng=rng)
 

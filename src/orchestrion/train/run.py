@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config.training import HOW_SHARED
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, read_json, write_json
 from orchestrion.version import __version__
@@ -47,10 +48,12 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
         before = read_json(path, "run description")
         before["config"] = _as_read_now(before.get("config"), config, path)
         for part in ("format", "kind", "config", "data"):
-            now = json.loads(json.dumps(description[part]))
-            if before.get(part) != now:
+            now, then = json.loads(json.dumps(description[part])), before.get(part)
+            if part == "config":
+                now, then = _what(now), _what(then)
+            if then != now:
                 raise UserError(
-                    f"{folder} holds a run with another {part}{_first_difference(before.get(part), now)}",
+                    f"{folder} holds a run with another {part}{_first_difference(then, now)}",
                     "choose another folder, or the settings it was begun with",
                 )
         return
@@ -63,6 +66,14 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
         "python": platform.python_version(),
     }
     write_json(path, description | {"versions": versions})
+
+
+def _what(config: Any) -> Any:
+    """Settings without those of how the work is shared, which may change while a run goes on."""
+    if not isinstance(config, dict) or not isinstance(config.get("training"), dict):
+        return config
+    training = {name: value for name, value in config["training"].items() if name not in HOW_SHARED}
+    return {**config, "training": training}
 
 
 def _as_read_now(before: Any, config: Settings, path: Path) -> Any:

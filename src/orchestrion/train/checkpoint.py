@@ -1,0 +1,185 @@
+"""Checkpoints of a run: whole or absent, checked when they are read, the one before kept (docs/formats.md).
+
+Tensors that are whole on every rank are written by rank 0; sharded ones by all, each its own shards, with
+`torch.distributed.checkpoint` as safetensors. Either is read on any number of ranks.
+"""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_shards
+from torch.distributed.checkpoint.state_dict_saver import save as save_shards
+from torch.distributed.tensor import DTensor
+
+from orchestrion.errors import UserError
+from orchestrion.files import explained, file_sha256, read_json, write_json
+from orchestrion.nn.ranks import num_ranks, rank, wait_for_all
+from orchestrion.train.parallel import like
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_FORMAT = 2
+DESCRIPTION = "checkpoint.json"
+_SHARDS = "shards"
+
+State = dict[str, dict[str, Tensor]]
+"""Named tensors, by what they belong to: model, average, optimizer, recipe."""
+
+
+def save(folder: Path, step: int, state: State) -> None:
+    """Write `checkpoint/` whole: beside the old one first, which then becomes `checkpoint.old/`.
+
+    UserError where it cannot be written; what stood there before stands then.
+    """
+    fresh, current, old = (folder / name for name in ("checkpoint.new", "checkpoint", "checkpoint.old"))
+    with explained(folder, "save the checkpoint in"):
+        try:
+            if rank() == 0:
+                shutil.rmtree(fresh, ignore_errors=True)
+                fresh.mkdir(parents=True)
+            wait_for_all()
+            hashes = _write(fresh, {kind: tensors for kind, tensors in state.items() if tensors})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise UserError(f"cannot save the checkpoint in {folder}: {error}", "make room there") from error
+        if rank() == 0:
+            write_json(
+                fresh / DESCRIPTION,
+                {"format": CHECKPOINT_FORMAT, "step": step, "ranks": num_ranks(), "sha256": hashes},
+            )
+            if (current / DESCRIPTION).exists():
+                shutil.rmtree(old, ignore_errors=True)
+                current.rename(old)
+            shutil.rmtree(current, ignore_errors=True)
+            fresh.rename(current)
+        wait_for_all()
+
+
+def _write(folder: Path, state: State) -> dict[str, str]:
+    """Write all tensors; gives the hash of every file, on rank 0."""
+    if not any(isinstance(tensor, DTensor) for tensors in state.values() for tensor in tensors.values()):
+        if rank() > 0:
+            return {}
+        for kind, tensors in state.items():
+            save_file({k: v.contiguous() for k, v in tensors.items()}, folder / f"{kind}.safetensors")
+        return {f"{kind}.safetensors": file_sha256(folder / f"{kind}.safetensors") for kind in state}
+    flat = {f"{kind}/{name}": tensor for kind, tensors in state.items() for name, tensor in tensors.items()}
+    with _quiet():
+        save_shards(flat, storage_writer=HuggingFaceStorageWriter(str(folder / _SHARDS), save_distributed=True))
+    mine = sorted((folder / _SHARDS).glob(f"shard-{rank() + 1:05d}-*.safetensors"))
+    own = {f"{_SHARDS}/{path.name}": file_sha256(path) for path in mine}
+    found: list[Any] = [None] * num_ranks()
+    dist.all_gather_object(found, own)
+    return {name: sha256 for one in found for name, sha256 in one.items()}
+
+
+def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:
+    """The last checkpoint in `folder` that is as it was written: its step, its tensors, and what was wrong with others.
+
+    `state` shows for each tensor how it is sharded; tensors that it lacks, such as those of an optimizer that has not
+    stepped, follow the parameter in their name. None where there is no checkpoint; UserError where there are some and
+    all are damaged.
+    """
+    problems: list[str] = []
+    for name in ("checkpoint", "checkpoint.old"):
+        current = folder / name
+        if not current.exists():
+            continue
+        problem = _damage(current)
+        if problem is None:
+            try:
+                return (*_read(current, state), problems)
+            except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+                problem = f"{current} cannot be read: {error}"
+        problems.append(problem)
+    if problems:
+        raise UserError(
+            f"the checkpoint in {folder} is damaged or belongs to another configuration ({'; '.join(problems)})",
+            f"move {folder} away to start anew",
+        )
+    return None
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, seen by its hashes; the same on every rank."""
+    found: list[Any] = [None]
+    if rank() == 0:
+        found = [_seen_damage(folder)]
+    if num_ranks() > 1:
+        dist.broadcast_object_list(found, src=0)
+    return None if found[0] is None else str(found[0])
+
+
+def _seen_damage(folder: Path) -> str | None:
+    try:
+        about = read_json(folder / DESCRIPTION, "checkpoint")
+        if about["format"] not in (1, CHECKPOINT_FORMAT):
+            return f"{folder} is of format {about['format']}, which this program does not read"
+        for name, sha256 in about.get("sha256", {}).items():
+            if not (folder / name).is_file():
+                return f"{folder / name} is missing"
+            if file_sha256(folder / name) != sha256:
+                return f"{folder / name} is not what was written"
+        int(about["step"])
+    except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"{folder / DESCRIPTION} cannot be used: {error}"
+    return None
+
+
+def _read(folder: Path, state: State) -> tuple[int, State]:
+    step = int(read_json(folder / DESCRIPTION, "checkpoint")["step"])
+    if (folder / _SHARDS).is_dir():
+        return step, _read_shards(folder / _SHARDS, state)
+    found: State = {kind: {} for kind in state}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors = load_file(path)
+        found[path.stem] = {
+            name: like(tensor, _example(path.stem, name, tensor, state)) for name, tensor in tensors.items()
+        }
+    return step, found
+
+
+def _read_shards(folder: Path, state: State) -> State:
+    """Each rank reads of all shards what it is to hold."""
+    with _quiet():
+        about = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+        flat: dict[str, Any] = {}
+        for key, one in about.items():
+            assert isinstance(one, TensorStorageMetadata), f"{key} is no tensor"
+            kind, _, name = key.partition("/")
+            example = _example(kind, name, torch.empty(one.size, dtype=one.properties.dtype), state)
+            flat[key] = torch.empty_like(example, dtype=one.properties.dtype)
+        load_shards(flat, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=num_ranks() == 1)
+    found: State = {kind: {} for kind in state}
+    for key, tensor in flat.items():
+        kind, _, name = key.partition("/")
+        found.setdefault(kind, {})[name] = tensor
+    return found
+
+
+def _example(kind: str, name: str, tensor: Tensor, state: State) -> Tensor:
+    """A tensor that shows how this one is held: itself in `state`, the parameter in its name, or as it is."""
+    if kind == "optimizer":
+        name = name.partition(".")[2].rpartition(".")[0]
+        own = state["model"].get(name)
+        return tensor if own is None or own.shape != tensor.shape else own
+    return state.get(kind, {}).get(name, tensor)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch says about a checkpoint that one process writes or reads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
