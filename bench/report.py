@@ -22,6 +22,7 @@ SECTIONS = {
     "upsampling": "Parallel upsampling",
     "compose": "Composing",
     "studio": "The Studio",
+    "finetune": "Fine-tuning",
     "lieder": "Singing from scores",
     "codec_ablation": "What each part of the codec's training is worth",
     "published": "The published models beside their peers",

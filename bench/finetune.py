@@ -1,0 +1,125 @@
+"""What fine-tuning is worth: writes a section of docs/benchmarks.md.
+
+    python bench/finetune.py MODEL RUN MANIFEST [--songs 24] [--seconds 15] [--no-page]
+
+RUN is the folder of `orchestrion train finetune MODEL --data MANIFEST`, finished, of music by one artist that MODEL does
+not know. Bits per code of the held-out windows: the model, which is told of nobody, beside the model with its adapter,
+which is told of the artist. Songs by both, as many and with the same seeds, beside the held-out music.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from orchestrion import Jukebox, Request
+from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.adapter import Adapter
+from orchestrion.checkpoints.folder import load_prior, read_model
+from orchestrion.data.encoded import CodeStore
+from orchestrion.data.manifest import read_manifest
+from orchestrion.data.tracks import TrackStore, prepare
+from orchestrion.evaluate.distance import distance, frechet_distance, kernel_distance
+from orchestrion.evaluate.interval import Estimate, bootstrap
+from orchestrion.evaluate.musicnn import embed, open_musicnn
+from orchestrion.evaluate.songs import Piece, Vectors, pieces_of, vectors
+from orchestrion.generate.told import told_of
+from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide_evenly
+from peers.figures import Figure
+from report import add_output_options, machine, publish, table
+
+WINDOWS = 96
+
+
+def bits(prior: AnyPrior, store: CodeStore, level: int, *, named: bool) -> Float[Tensor, " window"]:
+    """Bits per code of each held-out window."""
+    found = []
+    for number, window in enumerate(
+        store.validation_batches(1, level, prior.config.context_frames, max_windows=WINDOWS)
+    ):
+        told = told_of(window) if named else told_of(window).unlabelled()
+        if isinstance(prior, MaskedPrior):
+            loss = prior.loss(window.codes, hide_evenly(1, window.codes.shape[1], number), told)
+        else:
+            loss = prior.loss(window.codes, told)
+        found.append(loss.bits_per_code)
+    return torch.stack(found).double()
+
+
+def over_tracks(values: Float[Tensor, " window"], tracks: list[int]) -> Estimate:
+    """The mean over windows; whole tracks are drawn again."""
+    members = [torch.tensor([at for at, own in enumerate(tracks) if own == track]) for track in sorted(set(tracks))]
+    return bootstrap(len(members), lambda drawn: float(values[torch.cat([members[i] for i in drawn.tolist()])].mean()))
+
+
+def songs(jukebox: Jukebox, artist: str | None, count: int, seconds: float) -> list[Piece]:
+    asked = Request(seconds=seconds, artist=artist, seed=1)
+    made = []
+    for first in range(0, count, 8):
+        requests = asked.changed(seed=1 + first).takes(min(8, count - first))
+        made += [song.audio for song in jukebox.compose_all(requests).finish()]
+    return [Piece(audio, number, artist, None) for number, audio in enumerate(made)]
+
+
+def shown(found: Estimate) -> str:
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--songs", type=int, default=24)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    add_output_options(parser)
+    given = parser.parse_args()
+    folder, adapter = zoo.locate(given.model), Adapter(given.run / "adapter")
+    info = read_model(folder)
+    grown = adapter.grown(folder, info)
+    (artist,) = grown.vocabulary.artists[len(info.vocabulary.artists) :]
+    store = CodeStore(given.run / "codes", grown.vocabulary)
+    rows: list[list[object]] = []
+    figures: list[Figure] = []
+    for level in adapter.info.levels:
+        before, after = load_prior(folder, info, level).eval(), load_prior(folder, info, level).eval()
+        adapter.fit(after, level)
+        frames = info.prior(level).context_frames
+        tracks = list(store.validation_tracks(level, frames, max_windows=WINDOWS))
+        one, other = bits(before, store, level, named=False), bits(after, store, level, named=True)
+        saved = over_tracks(one - other, tracks)
+        rows.append([f"bits per code, level {level}", *(shown(over_tracks(each, tracks)) for each in (one, other))])
+        rows.append([f"saved, level {level}", "", shown(saved)])
+        figures.append(Figure(f"bits saved at level {level}", "finetune", [saved.value], "bits"))
+    codec = info.codec
+    audio = given.run / "bench-audio"
+    for _ in prepare(read_manifest(given.manifest), audio, codec.sample_rate, codec.channels, workers=1):
+        pass
+    samples, network = round(given.seconds * codec.sample_rate), open_musicnn()
+
+    def heard(pieces: list[Piece]) -> Vectors:
+        return vectors(pieces, lambda sound: embed(network, sound, codec.sample_rate))
+
+    real = heard(pieces_of(TrackStore(audio), "validation", samples, given.songs))
+    plain = heard(songs(Jukebox(folder), None, given.songs, given.seconds))
+    tuned = heard(songs(Jukebox(folder, adapter=adapter.folder), artist, given.songs, given.seconds))
+    for name, measure in (("Frechet distance", frechet_distance), ("kernel distance", kernel_distance)):
+        found = [distance(measure, made.described, real.described) for made in (plain, tuned)]
+        rows.append([f"{name} of songs to the held-out music", *(shown(each) for each in found)])
+        figures.append(Figure(f"{name} after fine-tuning", "finetune", [found[1].value], ""))
+    learned = sum(shard.track.seconds for shard in store.shards if not shard.variation and not shard.track.held_out)
+    header = ["", f"`{info.name}`, told of nobody", f"with its adapter, told of {artist}"]
+    text = (
+        f"`{info.name}` learned from {learned / 60:.1f} minutes of {artist}, whom it did not know, as an adapter of "
+        f"rank {adapter.info.update.rank}; levels {', '.join(map(str, adapter.info.levels))}. {given.songs} songs of "
+        f"{given.seconds:g} s each, not picked; intervals are of tracks and songs drawn again.\n\n"
+        f"{table(header, rows)}\n\n{machine()} Script: `bench/finetune.py`."
+    )
+    publish(given, "finetune", text, figures)
+
+
+if __name__ == "__main__":
+    main()
