@@ -22,16 +22,13 @@ from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.priors import pair_chances
+from orchestrion.generate.told import told_of
 from orchestrion.nn.fast import quantized
-from orchestrion.prior import Conditions, Prior
+from orchestrion.prior import Prior
 from peers.figures import timed
 from report import table
 
 DRAFTED = (1, 2, 4)
-
-
-def told(batch: CodeBatch) -> Conditions:
-    return Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
 
 
 def kept(p: Float[Tensor, "*place code"], q: Float[Tensor, "*place code"]) -> float:
@@ -42,7 +39,7 @@ def kept(p: Float[Tensor, "*place code"], q: Float[Tensor, "*place code"]) -> fl
 def seconds(prior: Prior, batch: CodeBatch, new: int, runs: int) -> float:
     """Of one pass over `new` codes in the middle of a window."""
     half = batch.codes.shape[1] // 2
-    state = prior.begin(told(batch), batch.codes.shape[1])
+    state = prior.begin(told_of(batch), batch.codes.shape[1])
     prior.advance(batch.codes[:, :half], state)
     length = state.tokens.cache.length
 
@@ -70,7 +67,7 @@ def main() -> None:
     frames = prior.config.context_frames
     store = CodeStore(given.codes, info.vocabulary)
     batches = list(store.validation_batches(1, given.level, frames, max_windows=given.windows))
-    chances = {"": [prior(batch.codes, told(batch)).softmax(-1) for batch in batches]}
+    chances = {"": [prior(batch.codes, told_of(batch)).softmax(-1) for batch in batches]}
     follows = pair_chances(store, given.level).float()
     chances["pairs of codes"] = [
         torch.cat([follows.mean(0)[None], follows[batch.codes[0, :-1]]])[None] for batch in batches
@@ -80,7 +77,7 @@ def main() -> None:
         draft = copy.deepcopy(prior)
         draft.tokens.transformer.keep_first(first)
         chances[f"the first {first} of {layers} layers"] = [
-            draft(batch.codes, told(batch)).softmax(-1) for batch in batches
+            draft(batch.codes, told_of(batch)).softmax(-1) for batch in batches
         ]
     exact = chances.pop("")
     drawing = quantized(prior, info.weights) if info.weights else prior

@@ -27,9 +27,9 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.distance import frechet
 from orchestrion.evaluate.interval import Estimate, bootstrap, mean
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
-from orchestrion.generate.told import Told
+from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.fast import quantized
-from orchestrion.prior import Conditions, Prior
+from orchestrion.prior import Prior
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.train.assemble import trained_prior
 from peers.figures import Figure, timed
@@ -55,7 +55,7 @@ def fill(
         rows, frames = batch.codes.shape
         coarser = batch.coarser
         assert coarser is not None
-        told = Told(Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples))
+        told = Told(told_of(batch))
         shape = LevelShape(level, frames, hop_length, frames // coarser.shape[1])
         seeds = range(first, first + rows)
         task = LevelTask(prior, frames, shape, told, seeds, sampling, above=finished(coarser))
@@ -70,8 +70,7 @@ def surprise(judge: Prior, batches: list[CodeBatch], made: list[Tensor]) -> Tens
     """Bits per code of each window."""
     found = []
     for batch, codes in zip(batches, made, strict=True):
-        told = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
-        scores = judge(codes, told).log_softmax(-1).gather(-1, codes[..., None])[..., 0]
+        scores = judge(codes, told_of(batch)).log_softmax(-1).gather(-1, codes[..., None])[..., 0]
         found.append(-scores.mean(1) / torch.tensor(2.0).log())
     return torch.cat(found)
 

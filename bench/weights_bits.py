@@ -19,9 +19,10 @@ from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.interval import mean
+from orchestrion.generate.told import told_of
 from orchestrion.nn.fast import Weights, quantized, whole_numbers
 from orchestrion.nn.linear import Linear
-from orchestrion.prior import Conditions, Prior
+from orchestrion.prior import Prior
 from orchestrion.prior.masked import MaskedPrior, hide_evenly
 from peers.figures import Figure
 from report import add_output_options, machine, publish, table
@@ -31,7 +32,7 @@ DRAWS = 10_000
 
 def bits(prior: Prior | MaskedPrior, batch: CodeBatch, window: int) -> float:
     """Bits per code of one window, the one of this number: a masked prior is measured on frames in random order."""
-    conditions = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
+    conditions = told_of(batch)
     if isinstance(prior, MaskedPrior):
         hidden = hide_evenly(1, batch.codes.shape[1], window)
         return float(prior.loss(batch.codes, hidden, conditions).bits_per_code)

@@ -14,3 +14,6 @@ class UserError(Exception):
         super().__init__(f"{problem}: {hint}" if hint else problem)
         self.problem = problem
         self.hint = hint
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
+        return UserError, (self.problem, self.hint)  # so that it comes whole out of another process

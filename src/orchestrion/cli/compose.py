@@ -24,7 +24,7 @@ from orchestrion.cli.options import (
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich import progress
 
     from orchestrion.cli.options import WeightsOption
     from orchestrion.generate.request import Request
@@ -40,9 +40,15 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
     "-o",
     "--output",
     type=PATH,
-    default=Path("song.flac"),
+    help="flac, wav, ogg, mp3, opus; with --batch a folder.  [default: song.flac; songs]",
+)
+@click.option("--batch", type=PATH, help="Make a song for each line of this file of JSON objects; see the docs.")
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    default=8,
     show_default=True,
-    help="flac, wav, ogg, mp3, opus.",
+    help="How many songs of a batch are made at once, if they have the same length.",
 )
 @click.option("--model", default="mini", show_default=True, help="Name or folder of the model; see `models list`.")
 @click.option("--artist", help='In the manner of; see `models show`. Left out, or "unknown": nobody in particular.')
@@ -88,7 +94,9 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
 @json_option
 @quiet_option
 def compose(
-    output: Path,
+    output: Path | None,
+    batch: Path | None,
+    together: int,
     model: str,
     artist: str | None,
     genres: tuple[str, ...],
@@ -106,6 +114,7 @@ def compose(
     temperature: tuple[float, ...] | None,
     top_k: tuple[int, ...] | None,
     top_p: tuple[float, ...] | None,
+    guidance: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
     passes: tuple[int, ...] | None,
     device: str,
@@ -122,6 +131,7 @@ def compose(
     Beside the song stand its picture (.png) and its folder (.song), with the codes that `continue`, `upsample`
     and `decode` need. The same command again goes on with a song that was stopped.
     """
+    from orchestrion.cli.batch import compose_batch
     from orchestrion.files import read_text
     from orchestrion.generate.request import Prime, Request
 
@@ -138,11 +148,43 @@ def compose(
         finest_level=finest_level,
         prime=None if prime is None else Prime(path=str(prime), start_seconds=prime_start, seconds=prime_seconds),
     )
+    engine: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "weights": weights,
+        "compiled": compiled,
+        "threads": threads,
+    }
+    drawing: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "guidance": guidance,
+        "hop": hop,
+        "passes": passes,
+    }
+    if batch is not None:
+        if takes > 1 or play:
+            raise UserError("a batch has neither takes nor is it played", "leave --takes and --play out")
+        compose_batch(
+            batch,
+            output or Path("songs"),
+            asked,
+            model=model,
+            engine=engine,
+            drawing=drawing,
+            most=together,
+            force=force,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    output = output or Path("song.flac")
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
         check_output(path, force=force)
-    jukebox = open_jukebox(model, device=device, dtype=dtype, weights=weights, compiled=compiled, threads=threads)
-    drawn = sampling(jukebox.info.sampling, temperature=temperature, top_k=top_k, top_p=top_p, hop=hop, passes=passes)
+    jukebox = open_jukebox(model, **engine)
+    drawn = sampling(jukebox.info.sampling, **drawing)
     requests = asked.changed(sampling=drawn).takes(takes)
     if play:
         if takes > 1:
@@ -186,7 +228,6 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
 
     Nothing is begun where something is there already.
     """
-    from orchestrion.config import plain
     from orchestrion.files import refuse_overwrite
     from orchestrion.library.folder import beside
 
@@ -201,27 +242,47 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
         click.echo(f"stopped; what is made is kept in {kept}: the same command goes on with it", err=True)
         raise click.exceptions.Exit(STOPPED) from None
     songs = made if isinstance(made, tuple) else (made,)
-    results = []
-    for song, output, picture, folder in zip(songs, outputs, pictures, folders, strict=True):
-        song.save(output)
-        song.draw(picture)
-        results.append(
-            {
-                "audio": str(output),
-                "picture": str(picture),
-                "folder": str(folder),
-                "seconds": song.seconds,
-                "sample_rate": song.sample_rate,
-                "request": plain(song.request),
-                "took_seconds": took,
-            }
-        )
+    results = [{**put(song, output), "took_seconds": took} for song, output in zip(songs, outputs, strict=True)]
     together = {"audio": "\n".join(str(path) for path in outputs), "takes": results}
     show_result(results[0] if len(results) == 1 else together, "audio", as_json=as_json)
 
 
+def put(song: "Song", output: Path) -> dict[str, Any]:
+    """Write a song to `output`, its picture beside it; returns what there is to tell of it."""
+    from orchestrion.config import plain
+
+    picture = output.with_suffix(".png")
+    song.save(output)
+    song.draw(picture)
+    return {
+        "audio": str(output),
+        "picture": str(picture),
+        "folder": str(song.folder),
+        "seconds": song.seconds,
+        "sample_rate": song.sample_rate,
+        "request": plain(song.request),
+    }
+
+
 def watch(composition: "Composition[Progress, Made]", *, quiet: bool) -> tuple[Made, dict[str, float]]:
     """Finish a composition with a bar for each level; returns what was made and the seconds that each part took."""
+    bars: dict[str, progress.TaskID] = {}
+    took: dict[str, float] = {}
+    before = time.perf_counter()
+    with display(quiet=quiet) as shown:
+        for event in composition:
+            part = f"{event.stage} level {event.level}"
+            if part not in bars:
+                bars[part] = shown.add_task(part, total=event.total)
+            shown.update(bars[part], completed=event.done)
+            now = time.perf_counter()
+            took[part] = took.get(part, 0.0) + now - before
+            before = now
+    return composition.finish(), {part: round(seconds, 3) for part, seconds in took.items()}
+
+
+def display(*, quiet: bool) -> "progress.Progress":
+    """Bars on standard error, one for each part of the work."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -233,19 +294,7 @@ def watch(composition: "Composition[Progress, Made]", *, quiet: bool) -> tuple[M
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    bars: dict[str, TaskID] = {}
-    took: dict[str, float] = {}
-    before = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, refresh_per_second=5) as progress:
-        for event in composition:
-            part = f"{event.stage} level {event.level}"
-            if part not in bars:
-                bars[part] = progress.add_task(part, total=event.total)
-            progress.update(bars[part], completed=event.done)
-            now = time.perf_counter()
-            took[part] = took.get(part, 0.0) + now - before
-            before = now
-    return composition.finish(), {part: round(seconds, 3) for part, seconds in took.items()}
+    return Progress(*columns, console=Console(stderr=True), disable=quiet, refresh_per_second=5)
 
 
 def changes(**given: Any) -> dict[str, Any]:

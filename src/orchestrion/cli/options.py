@@ -88,6 +88,11 @@ def sampling_options(command: F) -> F:
     command = click.option("--top-p", type=PerLevel(float), help="Draw from the likeliest codes that hold this share.")(
         command
     )
+    command = click.option(
+        "--guidance",
+        type=PerLevel(float),
+        help="Above 1 exaggerates artist and genre, at twice the work; 1 is as learned.",
+    )(command)
     command = click.option("--passes", type=PerLevel(int), help="In how many passes a masked prior fills a window.")(
         command
     )
@@ -104,6 +109,7 @@ def sampling(
     temperature: tuple[float, ...] | None,
     top_k: tuple[int, ...] | None,
     top_p: tuple[float, ...] | None,
+    guidance: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
     passes: tuple[int, ...] | None,
 ) -> tuple[LevelSampling, ...]:
@@ -113,6 +119,7 @@ def sampling(
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
+        "guidance": guidance,
         "hop_fraction": hop,
         "passes": passes,
     }

@@ -15,6 +15,7 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.evaluate.interval import Estimate, bootstrap, mean
 from orchestrion.evaluate.report import Plot, Section, Table
+from orchestrion.generate.told import told_of
 from orchestrion.prior import Conditions, Prior
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide_evenly
 
@@ -118,7 +119,7 @@ def _pairs(store: CodeStore, level: int, indices: list[int]) -> Int[Tensor, "bef
 
 
 def _told(window: CodeBatch, *, labelled: bool) -> Conditions:
-    told = Conditions(window.artist, window.genres, window.total_samples, window.start_samples, window.coarser)
+    told = told_of(window)
     return told if labelled else told.unlabelled()
 
 

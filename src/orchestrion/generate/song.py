@@ -13,6 +13,7 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.generate.ahead import ahead
 from orchestrion.generate.draw import Predictor
+from orchestrion.generate.guided import guided
 from orchestrion.generate.level import Above, Filled, LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.parallel import Filler
 from orchestrion.generate.told import Told
@@ -93,7 +94,7 @@ class Songs:
         if known is None:
             known = told.conditions.artist.new_zeros(len(self.seeds), 0)
         task = LevelTask(
-            prior=prior,
+            prior=guided(prior, plan.sampling[level].guidance),
             total=plan.num_frames(level),
             shape=plan.shape(level),
             told=told,

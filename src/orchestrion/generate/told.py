@@ -6,8 +6,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from orchestrion.data.encoded import CodeBatch
 from orchestrion.prior.labels import Conditions
 from orchestrion.text.published import Labels
+
+
+def told_of(batch: CodeBatch) -> Conditions:
+    """What a prior is told about windows of encoded music."""
+    return Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
 
 
 @dataclass(frozen=True)

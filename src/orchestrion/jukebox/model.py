@@ -268,6 +268,15 @@ class Jukebox:
         """
         return asked.resolved(request, self.info)
 
+    def is_kept(self, request: Request, folder: Path | str, *, replace: bool = False) -> bool:
+        """Whether `folder` holds this very song, finished or not.
+
+        As `compose`, UserError for what cannot be made, and for another song there unless `replace` gives it up.
+        """
+        request = self.resolved(request)
+        (found,) = self._claimed([request], asked.plan(request, self.info), [folder], replace)
+        return found.song is not None
+
     @torch.no_grad()
     def features(
         self,

@@ -39,6 +39,11 @@ class Conditions:
         """The only item, so many times."""
         return Conditions(**{name: part.expand(times, *part.shape[1:]) for name, part in self._parts()})
 
+    def followed_by(self, others: "Conditions") -> "Conditions":
+        """These items and then `others`, of which the same is told."""
+        theirs = dict(others._parts())
+        return Conditions(**{name: torch.cat((part, theirs[name])) for name, part in self._parts()})
+
     def unlabelled(self) -> "Conditions":
         """The same of nobody in particular: artist and genres are unknown."""
         nobody = torch.full_like(self.genres, -1)

@@ -18,7 +18,7 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
-from orchestrion.generate.told import Told
+from orchestrion.generate.told import Told, told_of
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior
 from orchestrion.prior.model import Prior, PriorLoss
@@ -146,7 +146,7 @@ class PriorRecipe:
         return self.prior.loss(codes, conditions)
 
     def _conditions(self, batch: CodeBatch, *, labelled: bool = True) -> Conditions:
-        told = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
+        told = told_of(batch)
         return (told if labelled else told.unlabelled()).to(self.device)
 
     def validate(self) -> dict[str, float]:

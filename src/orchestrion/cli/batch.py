@@ -1,0 +1,135 @@
+"""`orchestrion compose --batch`: many songs, on one device or on several."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrion.cli.compose import display, put
+from orchestrion.cli.main import STOPPED
+from orchestrion.cli.options import check_output, open_jukebox, sampling, show_result
+from orchestrion.errors import UserError
+from orchestrion.files import refuse_overwrite
+from orchestrion.generate.request import Request
+from orchestrion.jukebox import Jukebox, Progress
+from orchestrion.jukebox.batch import Order, read_orders, together
+from orchestrion.library.folder import beside
+from orchestrion.library.provenance import sidecar
+
+Results = list[dict[str, Any]]
+Compose = Callable[[Sequence[Order], str], Results]
+"""Makes a group of songs on a device."""
+
+
+def compose_batch(
+    path: Path,
+    folder: Path,
+    default: Request,
+    *,
+    model: str,
+    engine: dict[str, Any],
+    drawing: dict[str, Any],
+    most: int,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make the songs of the file `path` in `folder`, each once: what is there from an earlier run is left alone.
+
+    All lines are looked at before the first song is begun. `engine` may name several devices with commas between; each
+    has a process of its own, and takes the next group of songs when it is done with one.
+    """
+    devices = str(engine["device"]).split(",")
+    jukebox = open_jukebox(model, **{**engine, "device": devices[0]})
+    orders = read_orders(path, default.changed(sampling=sampling(jukebox.info.sampling, **drawing)))
+    left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
+    compose = partial(compose_group, model, engine, folder, force)
+    made: Results = []
+    try:
+        with display(quiet=quiet) as shown:
+            bar = shown.add_task("songs", total=len(orders), completed=len(orders) - len(left))
+            groups = together(left, most)
+            if len(devices) == 1:
+
+                def tell(event: Progress) -> None:
+                    shown.update(
+                        bar, description=f"songs ({event.stage} level {event.level}: {event.done}/{event.total})"
+                    )
+
+                results: Iterator[Results] = (compose(group, devices[0], tell) for group in groups)
+            else:
+                results = _everywhere(compose, groups, devices)
+            for one in results:
+                made += one
+                shown.update(bar, advance=len(one), description="songs")
+    except KeyboardInterrupt:
+        click.echo(f"stopped; what is made is kept in {folder}: the same command goes on with it", err=True)
+        raise click.exceptions.Exit(STOPPED) from None
+    result = {"folder": str(folder), "songs": len(orders), "made_before": len(orders) - len(left), "made": made}
+    show_result(result, "folder", as_json=as_json)
+
+
+def compose_group(
+    model: str,
+    engine: dict[str, Any],
+    folder: Path,
+    replace: bool,
+    orders: Sequence[Order],
+    device: str,
+    tell: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Make songs together on `device` and write them into `folder`; `tell` hears how far they are."""
+    jukebox = open_jukebox(model, **{**engine, "device": device})
+    outputs = [folder / order.file for order in orders]
+    requests, folders = [order.request for order in orders], [beside(output) for output in outputs]
+    composition = jukebox.compose_all(requests, folders, replace=replace)
+    for event in composition:
+        if tell:
+            tell(event)
+    songs = composition.finish()
+    return [put(song, output) for song, output in zip(songs, outputs, strict=True)]
+
+
+def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bool:
+    """Whether a song is there, whole; UserError where its place is taken, or it cannot be made."""
+    output = folder / order.file
+    try:
+        kept = jukebox.is_kept(order.request, beside(output), replace=force)
+    except UserError as error:
+        raise UserError(f"{order.file}: {error.problem}", error.hint) from error
+    picture = output.with_suffix(".png")
+    if kept:
+        return all(file.exists() for file in (output, sidecar(output), picture))
+    check_output(output, force=force)
+    refuse_overwrite(picture, force)
+    return False
+
+
+def _everywhere(compose: Compose, groups: Iterable[Sequence[Order]], devices: Sequence[str]) -> Iterator[Results]:
+    """What comes of the groups, as they are done, by a process for each device."""
+    waiting = iter(groups)
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in devices]
+        busy: dict[Future[Results], int] = {}
+        for place, group in zip(range(len(devices)), waiting, strict=False):
+            busy[pools[place].submit(compose, group, devices[place])] = place
+        while busy:
+            done, _ = wait(busy, return_when=FIRST_COMPLETED)
+            for future in done:
+                place = busy.pop(future)
+                for group in islice(waiting, 1):
+                    busy[pools[place].submit(compose, group, devices[place])] = place
+                try:
+                    yield future.result()
+                except BrokenProcessPool as error:
+                    raise UserError(
+                        f"the process on {devices[place]} was ended from outside, perhaps for want of memory",
+                        "give the same command again, with fewer songs --together",
+                    ) from error

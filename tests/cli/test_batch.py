@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+
+import pytest
+
+import tiny
+from orchestrion.checkpoints import zoo
+from orchestrion.cli.main import main
+
+COMPOSE = ("compose", "--model", "ditty", "--device", "cpu", "--seconds", "0.3", "-q")
+LINES = [
+    {"artist": "bix", "file": "bix.wav"},
+    {"genres": ["folk"], "seed": 40},
+    {"seconds": 0.5},
+    {"artist": "bix", "seed": 0, "file": "again.flac"},
+]
+
+
+@pytest.fixture(autouse=True)
+def _tiny_world(tmp_path, monkeypatch):
+    tiny.write_tiny_model(tmp_path / "models" / "ditty")
+    monkeypatch.setenv(zoo.MODELS_VARIABLE, str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrion.jukebox.song.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+
+
+def ask(*lines: object) -> None:
+    Path("songs.jsonl").write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = main((*COMPOSE, "--batch", "songs.jsonl", *arguments))
+    return status, *capsys.readouterr()
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix in (".flac", ".wav")}
+
+
+def test_each_line_is_the_song_that_it_is_alone(capsys):
+    ask(*LINES)
+    assert run(capsys, "--seed", "5") == (0, "songs\n", "")
+    assert sorted(contents("songs")) == ["again.flac", "bix.wav", "song-0002.flac", "song-0003.flac"]
+    alone = (*COMPOSE, "--seed", "7", "--seconds", "0.5", "-o", "alone.flac")
+    assert main(alone) == 0
+    assert Path("alone.flac").read_bytes() == Path("songs/song-0003.flac").read_bytes()
+
+
+def test_songs_that_are_there_are_not_made_again(capsys, monkeypatch):
+    ask(*LINES)
+    assert run(capsys, "--together", "1")[0] == 0
+    before, whole = Path("songs/bix.wav").stat().st_mtime_ns, contents("songs")
+    for name in ("song-0002.flac", "song-0002.flac.json", "song-0003.flac"):
+        Path("songs", name).unlink()
+    status, out, _ = run(capsys, "--json")
+    result = json.loads(out)
+    assert (status, result["songs"], result["made_before"]) == (0, 4, 2)
+    assert sorted(Path(made["audio"]).name for made in result["made"]) == ["song-0002.flac", "song-0003.flac"]
+    assert contents("songs") == whole and Path("songs/bix.wav").stat().st_mtime_ns == before
+
+
+def test_a_batch_that_was_stopped_goes_on(capsys, monkeypatch):
+    from orchestrion.jukebox import making
+
+    ask(*LINES)
+    assert run(capsys, "-o", "whole")[0] == 0
+    real, done = making.fill_song, []
+
+    def interrupted(*args, **kwargs):
+        for event in real(*args, **kwargs):
+            done.append(event)
+            if len(done) == 120:
+                raise KeyboardInterrupt
+            yield event
+
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "fill_song", interrupted)
+        patched.setattr(making, "stream_song", interrupted)
+        status, _, err = run(capsys, "--together", "1")
+    assert status == 130 and "same command" in err
+    assert contents("songs") != contents("whole")
+    assert run(capsys, "--together", "1")[0] == 0
+    assert contents("songs") == contents("whole")
+
+
+@pytest.mark.slow
+def test_two_devices_make_the_same_songs(capsys):
+    ask(*LINES)
+    assert run(capsys, "-o", "one", "--threads", "1", "--together", "1")[0] == 0
+    assert run(capsys, "-o", "two", "--threads", "1", "--together", "1", "--device", "cpu,cpu")[0] == 0
+    assert contents("one") == contents("two")
+
+
+REFUSED = [
+    (["{"], "line 1: is not JSON"),
+    (["[1]"], "line 1: is not a JSON object"),
+    (
+        [{}, {"artst": "bix"}],
+        "line 2: what it asks for cannot be used: there is no setting 'artst' (did you mean 'artist'",
+    ),
+    ([{"file": "../a.flac"}], "without folders"),
+    ([{"file": "a.xyz"}], "a.xyz"),
+    ([{"file": "a.flac"}, {"file": "a.flac"}], "'a.flac' is named 2 times"),
+    ([{"artist": "Biks"}], "song-0001.flac: "),
+    ([{"seconds": 0.0001}], "song-0001.flac: "),
+    ([{"seconds": -1.0}], "line 1"),
+    ([], "asks for no song"),
+]
+
+
+@pytest.mark.parametrize(("lines", "said"), REFUSED)
+def test_what_is_wrong_is_said_before_anything_is_made(capsys, lines, said):
+    ask(*lines)
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "") and said in err and "Traceback" not in err
+    assert not Path("songs").exists()
+
+
+def test_another_song_is_not_replaced_without_force(capsys):
+    ask({"seed": 1})
+    assert run(capsys)[0] == 0
+    first = contents("songs")
+    ask({"seed": 2})
+    status, _, err = run(capsys)
+    assert status == 2 and "another seed" in err and contents("songs") == first
+    assert run(capsys, "--force")[0] == 0
+    assert contents("songs") != first
+
+
+def test_a_batch_has_no_takes(capsys):
+    ask({})
+    status, _, err = run(capsys, "--takes", "2")
+    assert status == 2 and "takes" in err
