@@ -192,6 +192,8 @@ def encode(
             varied_levels=(info.grid.top,) if varied == "top" else None,
         ):
             update(encoded.done, encoded.total, "")
+            if encoded.problem:
+                click.echo(f"left out: {encoded.problem}", err=True)
     click.echo(output)
 
 

@@ -13,7 +13,8 @@ from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.prior.labels import Conditions
-from orchestrion.text.published import Labels, PublishedNames
+from orchestrion.text.lyrics import check_pace, spelled
+from orchestrion.text.window import SeenLyrics
 
 
 def resolved(request: Request, info: ModelInfo) -> Request:
@@ -29,8 +30,8 @@ def resolved(request: Request, info: ModelInfo) -> Request:
             f"sampling is given for {len(sampling)} levels of {levels}",
             "give one for all levels, or one for each",
         )
-    if request.lyrics and not any(prior and prior.lyrics for prior in info.priors):
-        raise UserError(f"the model {info.name!r} does not sing", "leave the lyrics out, or take a model that does")
+    if request.lyrics:
+        _check_lyrics(request, info)
     if info.published_names:
         for level, own in enumerate(info.published_names):
             if own is not None:
@@ -71,28 +72,18 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
     prior = info.prior(level)
     if prior.lyrics is None:
         return Told(conditions)
-    spelling = published_names(info, level).spelling
+    spelling = info.spelling(level)
     songs = tuple(
-        Labels(
+        SeenLyrics(
             total_samples=grid.num_samples(request.piece_seconds),
             start_samples=grid.num_samples(request.offset_seconds),
             window_samples=prior.context_frames * prior.hop_length,
-            artist=artist,
-            genres=genres,
-            lyrics=spelling.character_ids(spelling.clean(request.lyrics)),
+            lyrics=spelled(request.lyrics, spelling).ids,
             num_characters=prior.lyrics.num_characters,
         )
-        for request, (artist, genres) in zip(requests, labels, strict=True)
+        for request in requests
     )
     return Told(conditions, songs)
-
-
-def published_names(info: ModelInfo, level: int) -> PublishedNames:
-    """The names that an imported prior knows; UserError for a prior without."""
-    names = info.published_names[level] if info.published_names else None
-    if names is None:
-        raise UserError(f"nothing says how the prior of level {level} spells lyrics", "import the model again")
-    return names
 
 
 def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tuple[int, ...]]:
@@ -106,6 +97,20 @@ def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tupl
         return known.artist_id(request.artist), known.genre_ids(request.genres)
     strict = level == info.grid.top
     return names.artist_id(request.artist, strict=strict), names.genre_ids(request.genres, strict=strict)
+
+
+def _check_lyrics(request: Request, info: ModelInfo) -> None:
+    """Raise UserError for lyrics that cannot be sung."""
+    if not info.sings:
+        raise UserError(f"the model {info.name!r} does not sing", "leave the lyrics out, or take a model that does")
+    for level, prior in enumerate(info.priors):
+        if prior is None or prior.lyrics is None:
+            continue
+        ids = spelled(request.lyrics, info.spelling(level))
+        if not any(ids.words):
+            raise UserError(f"there is no word in these lyrics that {info.name!r} can read", "leave them out")
+        if not info.published_names:
+            check_pace(len(ids.ids), request.piece_seconds)
 
 
 def check_together(requests: Sequence[Request]) -> None:

@@ -349,8 +349,7 @@ class Jukebox:
                 layer=layer,
                 head=head,
             )
-        spelling = asked.published_names(self.info, top).spelling
-        return Alignment(spelling.clean(request.lyrics), weights, self.info.grid.frame_rate(top))
+        return Alignment(self.info.spelling(top).clean(request.lyrics), weights, self.info.grid.frame_rate(top))
 
     def _work(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from orchestrion.config.prior import LabelConfig, TimingConfig
 from orchestrion.errors import UserError
 from orchestrion.nn.embed import RangeEmbedding
+from orchestrion.text.window import FILLING
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Conditions:
         nobody = torch.full_like(self.genres, -1)
         nobody[:, 0] = 0
         return replace(self, artist=torch.zeros_like(self.artist), genres=nobody)
+
+    def wordless(self) -> "Conditions":
+        """The same without lyrics, for a prior that is told some."""
+        return self if self.lyrics is None else replace(self, lyrics=torch.full_like(self.lyrics, FILLING))
 
     def _parts(self) -> list[tuple[str, Tensor]]:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))

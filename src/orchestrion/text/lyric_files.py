@@ -5,6 +5,7 @@ from pathlib import Path
 from orchestrion.errors import UserError
 from orchestrion.files import read_json, read_text, write_json, write_text
 from orchestrion.text.lrc import from_lrc, to_lrc
+from orchestrion.text.lyrics import untimed
 from orchestrion.text.timed import TimedLyrics
 from orchestrion.text.webvtt import from_webvtt, to_webvtt
 
@@ -22,13 +23,29 @@ def read_timed_lyrics(path: Path) -> TimedLyrics:
             return from_webvtt(read_text(path, "lyrics"), str(path))
 
 
-def write_timed_lyrics(path: Path, lyrics: TimedLyrics) -> None:
-    """Write JSON, enhanced LRC or WebVTT, whole or not at all; only JSON keeps everything."""
+def read_lyrics(path: Path) -> TimedLyrics:
+    """The lyrics in any file of text: with their times where it is of a kind that has them.
+
+    UserError for one that is missing, broken or not text.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return read_timed_lyrics(path)
+    text = read_text(path, "lyrics")
+    if "\0" in text:
+        raise UserError(f"the lyrics in {path} are not text", "save them as plain text")
+    return untimed(text)
+
+
+def write_timed_lyrics(path: Path, lyrics: TimedLyrics, *, words: bool = True) -> None:
+    """Write JSON, enhanced LRC or WebVTT, whole or not at all; only JSON keeps everything.
+
+    Without `words` LRC has times of lines alone, which every player understands.
+    """
     match _kind(path):
         case ".json":
             write_json(path, lyrics.to_json())
         case ".lrc":
-            write_text(path, to_lrc(lyrics))
+            write_text(path, to_lrc(lyrics, enhanced=words))
         case _:
             write_text(path, to_webvtt(lyrics))
 

@@ -9,7 +9,7 @@ from orchestrion.checkpoints.folder import CODEC, DESCRIPTION, load_prior, read_
 from orchestrion.codec import Codec
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.training import PriorTrainingConfig
-from orchestrion.data.encoded import CodeStore
+from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import MaskedPrior, hide, hide_evenly
@@ -59,8 +59,9 @@ class MaskedRecipe(PriorRecipe):
         teacher.to(self.device).eval()
         self.prior.begin_with(teacher)
 
-    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: Generator) -> PriorLoss:
+    def _training_loss(self, batch: CodeBatch, conditions: Conditions, rng: Generator) -> PriorLoss:
         assert isinstance(self.prior, MaskedPrior)
+        codes = batch.codes.to(self.device)
         hidden = hide(len(codes), codes.shape[1], rng).to(codes.device)
         taught = None
         if self.teacher is not None:
