@@ -68,6 +68,7 @@ def continue_(
         force=force,
         as_json=as_json,
         quiet=quiet,
+        sung=bool(before.request.lyrics),
     )
 
 
@@ -103,6 +104,7 @@ def upsample(
         force=force,
         as_json=as_json,
         quiet=quiet,
+        sung=bool(before.request.lyrics),
     )
 
 
@@ -146,6 +148,7 @@ def repaint(
         force=force,
         as_json=as_json,
         quiet=quiet,
+        sung=bool(before.request.lyrics),
     )
 
 

@@ -217,7 +217,7 @@ def _preset(name: str) -> "ModelTrainingConfig":
     from orchestrion import presets
     from orchestrion.errors import UserError
 
-    known = {"mini": presets.mini, "mini-sequential": presets.mini_sequential}
+    known = {"mini": presets.mini, "mini-sequential": presets.mini_sequential, "mini-song": presets.mini_song}
     if name not in known:
         raise UserError(f"there is no preset {name!r} to train", f"known: {', '.join(known)}")
     return known[name]()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from orchestrion.data.manifest import Track
 from orchestrion.data.vary import varied_sample
-from orchestrion.errors import UserError
 from orchestrion.files import read_json, write_json
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyric_files import read_lyrics
-from orchestrion.text.lyrics import id_times, known_times, sectioned, spelled, written
+from orchestrion.text.lyrics import id_times, known_times, spelled, written
 from orchestrion.text.timed import SUFFIX, TimedLyrics, TimedWord
 from orchestrion.text.window import SeenLyrics
 
@@ -80,7 +79,7 @@ def keep_lyrics(track: Track, folder: Path) -> str | None:
     """
     if track.lyrics is None:
         return None
-    lyrics = sectioned(read_lyrics(track.lyrics))
+    lyrics = read_lyrics(track.lyrics)
     bare = tuple(line.model_copy(update={"words": tuple(_bare(word) for word in line.words)}) for line in lyrics.lines)
     if not bare:
         return None
@@ -96,8 +95,6 @@ def read_sung(
     path = lyrics_file(track, folder)
     lyrics = TimedLyrics.from_json(read_json(path, "file of timed lyrics"), str(path))
     ids = spelled(written(lyrics), alphabet)
-    if len(ids.words) != len(lyrics.words):
-        raise UserError(f"the words in {path} cannot be told from tags in brackets", "encode the music again")
 
     def sample(seconds: float) -> float:
         return varied_sample(seconds * sample_rate, track.content_hash, variation, hop_length)

@@ -48,6 +48,15 @@ class Told:
         ids = torch.tensor([song.characters for song in self.sung(start_samples)])
         return replace(told, lyrics=ids.to(told.artist.device))
 
+    def moved(self, times: tuple[float, ...]) -> tuple[SeenLyrics, ...]:
+        """What is seen of the only song's lyrics where each id begins to be sung at these samples of its piece.
+
+        Lyrics that are seen whole stay as they are.
+        """
+        assert self.lyrics is not None and len(self.lyrics) == 1
+        (song,) = self.lyrics
+        return (song if len(song.lyrics) <= song.num_characters else replace(song, times=times),)
+
     def sung(self, start_samples: int) -> tuple[SeenLyrics, ...]:
         """What is seen of the lyrics of each song at the window `start_samples` after frame 0."""
         starts = self.conditions.start_samples.tolist()

@@ -99,6 +99,33 @@ def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tupl
     return names.artist_id(request.artist, strict=strict), names.genre_ids(request.genres, strict=strict)
 
 
+def following(info: ModelInfo, layer: int | None = None, head: int | None = None) -> tuple[int, int]:
+    """The layer and head of the top prior whose attention follows the words: those given, or as the model says.
+
+    UserError for a model that does not sing, does not say so, or has no such attention.
+    """
+    config = info.prior(info.grid.top)
+    if config.lyrics is None:
+        raise UserError(f"the model {info.name!r} does not sing, so it cannot follow words", "take one that does")
+    layer = config.lyrics.alignment_layer if layer is None else layer
+    head = config.lyrics.alignment_head if head is None else head
+    if layer is None or head is None:
+        raise UserError("the model does not say which attention follows the words", "give a layer and a head")
+    if layer not in config.aligned_layers or not 0 <= head < config.transformer.num_heads:
+        known = ", ".join(str(one) for one in config.aligned_layers)
+        raise UserError(
+            f"layer {layer}, head {head} does not attend to lyrics",
+            f"layers that do: {known}; heads go from 0 to {config.transformer.num_heads - 1}",
+        )
+    return layer, head
+
+
+def follows_words(info: ModelInfo) -> bool:
+    """Whether the model says which attention follows the words."""
+    lyrics = info.priors[info.grid.top].lyrics if info.priors and info.priors[info.grid.top] else None
+    return lyrics is not None and None not in (lyrics.alignment_layer, lyrics.alignment_head)
+
+
 def _check_lyrics(request: Request, info: ModelInfo) -> None:
     """Raise UserError for lyrics that cannot be sung."""
     if not info.sings:

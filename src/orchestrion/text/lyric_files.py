@@ -5,7 +5,7 @@ from pathlib import Path
 from orchestrion.errors import UserError
 from orchestrion.files import read_json, read_text, write_json, write_text
 from orchestrion.text.lrc import from_lrc, to_lrc
-from orchestrion.text.lyrics import untimed
+from orchestrion.text.lyrics import sectioned, untimed
 from orchestrion.text.timed import TimedLyrics
 from orchestrion.text.webvtt import from_webvtt, to_webvtt
 
@@ -14,7 +14,7 @@ SUFFIXES = (".json", ".lrc", ".vtt")
 
 def read_timed_lyrics(path: Path) -> TimedLyrics:
     """The lyrics in a JSON, LRC or WebVTT file; UserError for one that is missing or broken, with the line."""
-    match _kind(path):
+    match kind_of(path):
         case ".json":
             return TimedLyrics.from_json(read_json(path, "file of timed lyrics"), str(path))
         case ".lrc":
@@ -24,12 +24,12 @@ def read_timed_lyrics(path: Path) -> TimedLyrics:
 
 
 def read_lyrics(path: Path) -> TimedLyrics:
-    """The lyrics in any file of text: with their times where it is of a kind that has them.
+    """The lyrics in any file of text, with their times where it is of a kind that has them, and tags as sections.
 
     UserError for one that is missing, broken or not text.
     """
     if path.suffix.lower() in SUFFIXES:
-        return read_timed_lyrics(path)
+        return sectioned(read_timed_lyrics(path))
     text = read_text(path, "lyrics")
     if "\0" in text:
         raise UserError(f"the lyrics in {path} are not text", "save them as plain text")
@@ -41,7 +41,7 @@ def write_timed_lyrics(path: Path, lyrics: TimedLyrics, *, words: bool = True) -
 
     Without `words` LRC has times of lines alone, which every player understands.
     """
-    match _kind(path):
+    match kind_of(path):
         case ".json":
             write_json(path, lyrics.to_json())
         case ".lrc":
@@ -50,7 +50,8 @@ def write_timed_lyrics(path: Path, lyrics: TimedLyrics, *, words: bool = True) -
             write_text(path, to_webvtt(lyrics))
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """The suffix of a file of timed lyrics; UserError for any other."""
     kind = path.suffix.lower()
     if kind not in SUFFIXES:
         raise UserError(f"{path.name!r} is no name for timed lyrics", f"end it with {', '.join(SUFFIXES)}")

@@ -33,6 +33,10 @@ class Spelling(Protocol):
 
     def part_ids(self, part: Part) -> tuple[int, ...]: ...
 
+    def clean(self, lyrics: str) -> str:
+        """The lyrics as a model reads them."""
+        ...
+
 
 @dataclass(frozen=True)
 class Spelled:
@@ -107,9 +111,7 @@ def sectioned(lyrics: TimedLyrics) -> TimedLyrics:
 
 def written(lyrics: TimedLyrics) -> str:
     """Timed lyrics as plain text, sections as tags in brackets: `untimed` reads the same words and sections again."""
-    rows = chain.from_iterable(
-        ([f"[{line.section}]"] if line.section is not None else []) + [line.text] for line in lyrics.lines
-    )
+    rows = chain.from_iterable((*_tags(line), line.text) for line in lyrics.lines)
     return "".join(f"{row}\n" for row in rows)
 
 
@@ -158,6 +160,11 @@ def check_pace(num_characters: int, seconds: float) -> None:
             f"than {MOST_CHARACTERS_A_SECOND}",
             "give the words of this music alone, or more seconds",
         )
+
+
+def _tags(line: TimedLine) -> tuple[str, ...]:
+    name = " ".join(re.sub(r"[\[\]]", " ", line.section or "").split())
+    return (f"[{name}]",) if name else ()
 
 
 def _anchors(word: TimedWord, places: range) -> Iterator[tuple[int, float]]:

@@ -163,7 +163,7 @@ class PriorRecipe:
         rng = Generator().manual_seed(seed_of(training.seed, step, stream=2))
         loss = self._training_loss(batch, self._conditions(batch), rng)
         self._recent.append(float(loss.bits_per_code))
-        metrics = {"train/bits": loss.bits_per_code}
+        metrics: dict[str, Tensor | float] = {"train/bits": loss.bits_per_code}
         if loss.unfollowed is not None:
             metrics["train/unfollowed"] = loss.unfollowed
         return StepResult(loss.total, metrics)
@@ -220,6 +220,7 @@ class PriorRecipe:
             num += batch.codes.numel()
         return total / num
 
+    @torch.no_grad()
     def _best_head(self) -> "Head | None":
         """The head whose attention goes to the word that is sung more than that of any other, on held-out music.
 
