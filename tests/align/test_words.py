@@ -3,7 +3,7 @@ import torch
 
 from orchestrion.align.linear import linear, start_errors, summary
 from orchestrion.align.picture import draw_alignment
-from orchestrion.align.words import align_words, word_shares
+from orchestrion.align.words import align_words, read_shares
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyrics import spelled, untimed, written
 from orchestrion.text.timed import TimedLyrics
@@ -13,10 +13,10 @@ LYRICS = untimed("[verse]\nla li\nlu lo")
 
 
 def attention(lyrics: TimedLyrics, sung: list[tuple[float, float] | None], seconds: float) -> torch.Tensor:
-    """All of it to a word's ids while that is sung, spread evenly over everything else besides."""
+    """Most of it to where a word is read while that is sung, spread evenly over everything else besides."""
     ids = spelled(written(lyrics), Alphabet())
     weights = torch.full((round(seconds * RATE), len(ids.ids)), 0.2 / len(ids.ids))
-    for times, places in zip(sung, ids.words, strict=True):
+    for times, places in zip(sung, ids.read, strict=True):
         if times is not None:
             start, stop = (round(time * RATE) for time in times)
             weights[start:stop, places.start : places.stop] += 0.8 / len(places)
@@ -53,14 +53,14 @@ def test_words_without_ids_are_passed_over():
     ids = spelled("la \u200b\u200b li\n", Alphabet())
     lyrics = untimed("la \u200b\u200b li")
     weights = torch.full((100, len(ids.ids)), 0.01)
-    weights[:50, :2], weights[50:, -3:-1] = 0.4, 0.4
+    weights[:50, 1:3], weights[50:, -2:] = 0.4, 0.4
     found = align_words(lyrics, ids, weights, RATE).lyrics
     assert found.words[1].confidence == 0 and found.words[2].start == pytest.approx(1.0, abs=0.06)
 
 
-def test_what_follows_a_word_counts_for_it():
+def test_shares_are_sums_over_stretches():
     weights = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
-    torch.testing.assert_close(word_shares(weights, (range(3), range(3, 4))), torch.tensor([[0.6, 0.4]]))
+    torch.testing.assert_close(read_shares(weights, (range(3), range(3, 4))), torch.tensor([[0.6, 0.4]]))
 
 
 def test_the_guess_gives_every_character_the_same_time():

@@ -19,7 +19,8 @@ LETTERS = "abcdefgh"
 REST = len(LETTERS)
 GRID = Grid(tiny.SAMPLE_RATE, (8, 32))
 RATE = tiny.SAMPLE_RATE / 32  # frames a second at the top
-FRAMES = 96
+FRAMES = 160  # of a song
+SEEN_FRAMES = 96
 
 
 def song(number: int, frames: int = FRAMES) -> tuple[list[int], TimedLyrics]:
@@ -66,16 +67,16 @@ def write_songs(folder: Path, num: int, codec_hash: str, frames: int = FRAMES) -
 
 
 def config(steps: int, **lyrics: object) -> PriorTrainingConfig:
-    """A top prior that sees whole songs and all their words, with an encoder."""
+    """A top prior that sees more than half of a song and of its words, with an encoder."""
     given: dict[str, object] = {
-        "num_characters": 48,
+        "num_characters": 28,
         "encoder": TransformerConfig(width=32, num_heads=1, patterns=("full",), positions="learned"),
         "attention_weight": 1.0,
         "dropout": 0.1,
     }
     optimizer = OptimizerConfig(kind="muon", learning_rate=1e-2, matrix_learning_rate=1e-2, warmup_steps=10)
     return PriorTrainingConfig(
-        context_frames=FRAMES,
+        context_frames=SEEN_FRAMES,
         transformer=TransformerConfig(width=48, num_heads=1, patterns=("full", "full", "lyrics", "full")),
         training=TrainingConfig(
             steps=steps,
@@ -87,7 +88,7 @@ def config(steps: int, **lyrics: object) -> PriorTrainingConfig:
             validate_every=10_000,
             save_every=10_000,
         ),
-        timing=TimingConfig(num_bins=32, min_total_seconds=0.5, max_total_seconds=4.0),
+        timing=TimingConfig(num_bins=32, min_total_seconds=0.5, max_total_seconds=8.0),
         lyrics=LyricsTrainingConfig(**(given | lyrics)),
         validation_windows=16,
     )

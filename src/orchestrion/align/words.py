@@ -48,14 +48,17 @@ def align_words(
 ) -> Aligned:
     """The times of `lyrics`, spelled as `ids`, from the attention of each frame to each of the ids."""
     assert len(lyrics.words) == len(ids.words), (len(lyrics.words), len(ids.words))
-    shares = word_shares(weights, ids.stretches)
-    spelled = [word for word, stretch in enumerate(ids.stretches) if stretch]
+    shares = read_shares(weights, ids.read)
+    smooth = _smoothed(shares, frame_rate)
+    stretches = [(word, stretch) for word, stretch in enumerate(ids.stretches, -1) if stretch]
+    around = _smoothed(read_shares(weights, [stretch for _, stretch in stretches]), frame_rate)
     found: list[_Stretch | None] = [None] * len(ids.words)
-    smooth = _smoothed(shares[:, spelled], frame_rate)
     first = 0
-    for at, run in groupby(follow(smooth).tolist()):
+    for at, run in groupby(follow(around).tolist()):
         stop = first + len(list(run))
-        found[spelled[at]] = _trimmed(smooth[first:stop, at], shares[first:stop, spelled[at]], first)
+        word = stretches[at][0]
+        if word >= 0:
+            found[word] = _trimmed(smooth[first:stop, word], shares[first:stop, word], first)
         first = stop
     times = _times(found, frame_rate)
     return Aligned(with_times(lyrics, times), shares, frame_rate)
@@ -78,8 +81,10 @@ def with_times(lyrics: TimedLyrics, words: Sequence[TimedWord]) -> TimedLyrics:
     return lyrics.model_copy(update={"lines": lines})
 
 
-def word_shares(weights: Float[Tensor, "frame character"], stretches: Sequence[range]) -> Float[Tensor, "frame word"]:
-    """How much of its attention each frame has for each word, what follows the word included."""
+def read_shares(
+    weights: Float[Tensor, "frame character"], stretches: Sequence[range]
+) -> Float[Tensor, "frame stretch"]:
+    """How much of its attention each frame has for each stretch of lyrics."""
     upto = F.pad(weights.cumsum(1), (1, 0))
     starts = torch.tensor([stretch.start for stretch in stretches], dtype=torch.long)
     stops = torch.tensor([stretch.stop for stretch in stretches], dtype=torch.long)

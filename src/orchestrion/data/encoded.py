@@ -58,7 +58,7 @@ class CodeBatch:
     `coarser` holds the codes of the level above under the same stretch of music. Labels are ids of the
     store's vocabulary. `total_samples` and `start_samples` say how long the track is and where in it the
     window begins. `lyrics` are the ids of words that a prior with lyrics sees there, and `sung` the columns of them,
-    from the first up to the last, that are sung at each frame: 0 to 0 where none are or their times are not known.
+    from the first up to the last, where what is sung at each frame is read: 0 to 0 where that is not known.
     """
 
     codes: Int[Tensor, "batch frame"]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from orchestrion.data.vary import varied_sample
 from orchestrion.files import read_json, write_json
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyric_files import read_lyrics
-from orchestrion.text.lyrics import id_times, known_times, spelled, written
+from orchestrion.text.lyrics import Spelled, id_times, known_times, spelled, written
 from orchestrion.text.timed import SUFFIX, TimedLyrics, TimedWord
 from orchestrion.text.window import SeenLyrics
 
@@ -33,7 +34,8 @@ class Listening:
 class SungWords:
     """The lyrics of a track as ids; `times` of each and `known` times of words, both in samples of what was encoded.
 
-    `known` has the samples from and to which a word is sung and the places of its ids with what follows it, in order.
+    `known` has the samples from and to which a word is sung, or a rest before a word lasts, and the places of the
+    lyrics where that is read (`Spelled`), in order.
     """
 
     ids: tuple[int, ...]
@@ -57,7 +59,10 @@ class SungWords:
         )
 
     def sung(self, seen: SeenLyrics, frames: int, hop_length: int) -> list[tuple[int, int]]:
-        """For each frame the columns [start, stop) of the word sung there among the ids seen, or `NOTHING_SUNG`."""
+        """For each frame the columns [start, stop), of the ids seen, where what is sung there is read.
+
+        `NOTHING_SUNG` where that is not known or not seen.
+        """
         column = {place: column for column, place in enumerate(seen.places)}
         found = []
         for frame in range(frames):
@@ -100,16 +105,23 @@ def read_sung(
         return varied_sample(seconds * sample_rate, track.content_hash, variation, hop_length)
 
     times = id_times(lyrics, ids)
-    known = [
-        (sample(sung[0]), sample(sung[1]), places)
-        for sung, places in zip(known_times(lyrics), ids.stretches, strict=True)
-        if sung is not None and places
-    ]
+    known = sorted(_known(lyrics, ids), key=lambda part: part[0])
     return SungWords(
         ids.ids,
         None if times is None else tuple(sample(time) for time in times),
-        tuple(sorted(known, key=lambda word: word[0])),
+        tuple((sample(start), sample(end), places) for start, end, places in known),
     )
+
+
+def _known(lyrics: TimedLyrics, ids: Spelled) -> Iterator[tuple[float, float, range]]:
+    """From and to which second words are sung and rests before them last, and where that is read."""
+    before: float | None = 0.0
+    for sung, word, read in zip(known_times(lyrics), ids.words, ids.read, strict=True):
+        if sung is not None and read:
+            if before is not None and before < sung[0]:
+                yield before, sung[0], range(word.start, word.start + 1)
+            yield sung[0], sung[1], read
+        before = None if sung is None else sung[1]
 
 
 def lyrics_file(track: Track, folder: Path) -> Path:

@@ -32,7 +32,8 @@ class PriorLoss:
 class Following:
     """Which attention is to follow the words: of `head` in `layer`; `weight` is that of its loss.
 
-    `sung` has the columns of lyrics, from the first up to the last, of the word sung at each frame; 0 to 0 for none.
+    `sung` has the columns of lyrics, from the first up to the last, where what is sung at each frame is read; 0 to 0
+    where that is not known.
     """
 
     sung: Int[Tensor, "batch frame 2"]

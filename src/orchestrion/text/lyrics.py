@@ -40,16 +40,26 @@ class Spelling(Protocol):
 
 @dataclass(frozen=True)
 class Spelled:
-    """Lyrics as ids; `words` has for each word the places of its ids, those of words that vanish are empty."""
+    """Lyrics as ids; `words` has for each word the places of its ids, those of words that vanish are empty.
+
+    What a prior has of lyrics at a place has read the ids before it. So a word is there from the place after its first
+    id to the place after its last, and the place of its first id is where everything before is over.
+    """
 
     ids: tuple[int, ...]
     words: tuple[range, ...]
 
     @property
+    def read(self) -> tuple[range, ...]:
+        """For each word the places where it is being read or just was."""
+        last = len(self.ids)
+        return tuple(range(word.start + 1, min(word.stop + 1, last)) if word else word for word in self.words)
+
+    @property
     def stretches(self) -> tuple[range, ...]:
-        """For each word the places from its first id up to the next word's."""
-        starts = [*(word.start for word in self.words), len(self.ids)]
-        return tuple(range(start, stop) for start, stop in pairwise(starts))
+        """All places, cut into those before any word is read, and for each word those up to where the next is read."""
+        starts = [0, *(word.start + 1 if word else word.start for word in self.words), len(self.ids)]
+        return tuple(range(start, max(start, stop)) for start, stop in pairwise(starts))
 
 
 def parts(text: str) -> Iterator[Part]:

@@ -119,18 +119,18 @@ class PriorRecipe:
 
     def _embed_codebooks(self, rng: Generator) -> None:
         """Project codebook entries at random into the embeddings' width: distances are kept, nearly."""
-        tables = [(self.prior.tokens.embedding, self.level)]
+        tables = [(self.prior.tokens.embedding.weight[self.prior.first_code :], self.level)]
         if self.prior.conditioner is not None:
-            tables.append((self.prior.conditioner.embedding, self.level + 1))
+            tables.append((self.prior.conditioner.embedding.weight, self.level + 1))
         for table, level in tables:
             entries = self.codec.entries(level).float().cpu()
             centred = entries - entries.mean(0)
             centred = centred / centred.square().mean().sqrt()
-            width = table.weight.shape[1]
+            width = table.shape[1]
             projection = torch.randn(entries.shape[1], width, generator=rng) / entries.shape[1] ** 0.5
-            scale = table.weight.detach().square().mean().sqrt()
+            scale = table.detach().square().mean().sqrt()
             with torch.no_grad():
-                table.weight.copy_(scale * (centred @ projection))
+                table.copy_(scale * (centred @ projection))
 
     @property
     def model(self) -> nn.Module:
