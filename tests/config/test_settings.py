@@ -56,11 +56,19 @@ def test_toml_is_read_and_broken_toml_explained(tmp_path):
         read_toml(TrainingConfig, tmp_path / "absent.toml")
 
 
-def test_the_preset_that_ships_fits_together():
-    config = presets.mini()
+@pytest.mark.parametrize("preset", [presets.mini, presets.mini_song])
+def test_the_presets_to_train_fit_together(preset):
+    config = preset()
     assert isinstance(config, ModelTrainingConfig)
     grid = config.codec.codec.grid
     assert len(config.priors) == grid.num_levels
     for level, prior in enumerate(config.priors):
         strides = prior.conditioner.ratio if prior.conditioner else 1
         assert strides == (1 if level == grid.top else grid.ratio(level))
+
+
+def test_the_singing_preset_sees_twenty_seconds():
+    config = presets.mini_song()
+    grid = config.codec.codec.grid
+    assert config.priors[-1].context_frames / grid.frame_rate(grid.top) >= 20
+    assert config.priors[-1].lyrics

@@ -21,6 +21,8 @@ from orchestrion.files import explained, file_sha256, read_json, replacing, writ
 from orchestrion.grid import Grid
 from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
+from orchestrion.text.alphabet import Alphabet
+from orchestrion.text.lyrics import Spelling
 from orchestrion.text.published import PublishedNames
 from orchestrion.text.vocab import Vocabulary
 
@@ -41,7 +43,7 @@ class ModelInfo(Settings):
     `priors` and `sampling` have an entry per level; a level without a prior has None. `published_names` likewise, in a
     model that was imported: there each prior has names of its own and `vocabulary` is empty. `weights` is how those of
     its priors are best held while they draw on a processor, as measured. `about` is free: licence, provenance, figures.
-    `sha256` has the hash of each file of weights.
+    `alphabet` spells the lyrics of a model of ours that sings. `sha256` has the hash of each file of weights.
     """
 
     format: str = MODEL_FORMAT
@@ -51,6 +53,7 @@ class ModelInfo(Settings):
     priors: tuple[PriorConfig | None, ...] = ()
     vocabulary: Vocabulary = Vocabulary()
     published_names: tuple[PublishedNames | None, ...] = ()
+    alphabet: Alphabet | None = None
     sampling: tuple[LevelSampling, ...] = ()
     weights: Weights | None = None
     about: dict[str, Any] = Field(default_factory=dict)
@@ -71,6 +74,18 @@ class ModelInfo(Settings):
         """Likewise."""
         names = self.published_names[-1] if self.published_names else None
         return self.vocabulary.genres if names is None else tuple(names.genres)
+
+    def spelling(self, level: int) -> Spelling:
+        """How the prior of a level spells lyrics; UserError if nothing says so."""
+        names = self.published_names[level] if self.published_names else None
+        spelling = self.alphabet if names is None else names.spelling
+        if spelling is None:
+            raise UserError(f"nothing says how the prior of level {level} spells lyrics", "get or make the model again")
+        return spelling
+
+    @property
+    def sings(self) -> bool:
+        return any(prior is not None and prior.lyrics is not None for prior in self.priors)
 
     def prior(self, level: int) -> PriorConfig:
         """Settings of a level's prior; UserError if the model has none."""
@@ -285,6 +300,11 @@ def check_fits(info: ModelInfo, folder: Path) -> None:
         ratio = prior.conditioner.ratio if prior.conditioner else 1
         if level < grid.top and ratio not in (1, grid.ratio(level)):
             problems.append(f"the prior of level {level} is for codes {ratio} times coarser")
+        spelled = prior.lyrics.alphabet_size if prior.lyrics else None
+        if spelled is not None and info.alphabet is not None and spelled != info.alphabet.size:
+            problems.append(
+                f"the prior of level {level} knows {spelled} ids of lyrics, its alphabet {info.alphabet.size}"
+            )
         if prior.labels is None:
             continue
         own = info.published_names[level] if level < len(info.published_names) else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from orchestrion.cli.compose import display, put
+from orchestrion.cli.compose import WORDS_SUFFIX, display, put
 from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import check_output, open_jukebox, sampling, show_result
 from orchestrion.errors import UserError
@@ -108,7 +108,8 @@ def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bo
     if kept:
         return all(file.exists() for file in (output, sidecar(output), picture))
     check_output(output, force=force)
-    refuse_overwrite(picture, force)
+    for written in (picture, *([output.with_suffix(WORDS_SUFFIX)] if order.request.lyrics else [])):
+        refuse_overwrite(written, force)
     return False
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestrion.jukebox import Composition, Jukebox, Progress, Song
 
 Made = TypeVar("Made")
+WORDS_SUFFIX = ".lrc"
 Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
 """Starts the composition of a song, or of a tuple of songs, that is kept in these folders."""
 
@@ -63,7 +64,7 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
 @click.option(
     "--offset-seconds", type=float, default=0.0, show_default=True, help="Where in the piece the song begins."
 )
-@click.option("--lyrics", type=PATH, help="Text file with the words of the piece, for a model that sings.")
+@click.option("--lyrics", type=PATH, help="File with the words of the piece, for a model that sings.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed and request give the same song.")
 @click.option(
     "--takes",
@@ -135,7 +136,6 @@ def compose(
     and `decode` need. The same command again goes on with a song that was stopped.
     """
     from orchestrion.cli.batch import compose_batch
-    from orchestrion.files import read_text
     from orchestrion.generate.request import Mix, Prime, Request
 
     if prime is None and (prime_start or prime_seconds is not None):
@@ -148,7 +148,7 @@ def compose(
         seed=seed,
         total_seconds=total_seconds,
         offset_seconds=offset_seconds,
-        lyrics=read_text(lyrics, "lyrics") if lyrics else "",
+        lyrics=words_of(lyrics) if lyrics else "",
         finest_level=finest_level,
         prime=None if prime is None else Prime(path=str(prime), start_seconds=prime_start, seconds=prime_seconds),
     )
@@ -197,7 +197,19 @@ def compose(
         begin: Begin = partial(played, jukebox, requests[0], replace=force)
     else:
         begin = partial(jukebox.compose_all, requests, replace=force)
-    make(begin, outputs, force=force, as_json=as_json, quiet=quiet)
+    make(begin, outputs, force=force, as_json=as_json, quiet=quiet, sung=bool(asked.lyrics))
+
+
+def words_of(path: Path) -> str:
+    """The lyrics in a file, as they are or of timed ones the words; UserError for a file without a word."""
+    from orchestrion.files import read_text
+    from orchestrion.text.lyric_files import SUFFIXES, read_lyrics
+    from orchestrion.text.lyrics import written
+
+    lyrics = read_lyrics(path)
+    if not lyrics.words:
+        raise UserError(f"there are no words in {path}", "leave --lyrics out for music without")
+    return written(lyrics) if path.suffix.lower() in SUFFIXES else read_text(path, "lyrics")
 
 
 def played(
@@ -228,8 +240,8 @@ def played(
     return Composition(steps())
 
 
-def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet: bool) -> None:
-    """Make songs in the folders beside `outputs`, with pictures, and show the result.
+def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet: bool, sung: bool = False) -> None:
+    """Make songs in the folders beside `outputs`, with pictures and, of `sung` ones, times; and show the result.
 
     Nothing is begun where something is there already.
     """
@@ -237,8 +249,9 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
     from orchestrion.library.folder import beside
 
     folders, pictures = [beside(path) for path in outputs], [path.with_suffix(".png") for path in outputs]
-    for picture in pictures:
-        refuse_overwrite(picture, force)
+    timed = [path.with_suffix(WORDS_SUFFIX) for path in outputs] if sung else []
+    for written in (*pictures, *timed):
+        refuse_overwrite(written, force)
     composition = begin(folders)
     try:
         made, took = watch(composition, quiet=quiet)
@@ -253,15 +266,22 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
 
 
 def put(song: "Song", output: Path) -> dict[str, Any]:
-    """Write a song to `output`, its picture beside it; returns what there is to tell of it."""
+    """Write a song to `output`, its picture and the times of its words beside it; returns what there is to tell."""
     from orchestrion.config import plain
+    from orchestrion.text.lyric_files import write_timed_lyrics
 
-    picture = output.with_suffix(".png")
+    picture, timed = output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
     song.save(output)
     song.draw(picture)
+    if song.lyrics is not None:
+        try:
+            write_timed_lyrics(timed, song.lyrics)
+        except UserError as error:
+            click.echo(f"{timed.name} is not written: {error.problem}; `align` writes JSON", err=True)
     return {
         "audio": str(output),
         "picture": str(picture),
+        "lyrics": str(timed) if song.lyrics is not None else None,
         "folder": str(song.folder),
         "seconds": song.seconds,
         "sample_rate": song.sample_rate,

@@ -18,6 +18,7 @@ COMMANDS = {
     "upsample": "orchestrion.cli.songs:upsample",
     "repaint": "orchestrion.cli.songs:repaint",
     "decode": "orchestrion.cli.songs:decode",
+    "align": "orchestrion.cli.align:align",
     "songs": "orchestrion.cli.songs:songs",
     "models": "orchestrion.cli.models:models",
     "data": "orchestrion.cli.data:data",

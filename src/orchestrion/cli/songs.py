@@ -70,6 +70,7 @@ def continue_(
         force=force,
         as_json=as_json,
         quiet=quiet,
+        sung=bool(before.request.lyrics),
     )
 
 
@@ -105,6 +106,7 @@ def upsample(
         force=force,
         as_json=as_json,
         quiet=quiet,
+        sung=bool(before.request.lyrics),
     )
 
 
@@ -148,6 +150,7 @@ def repaint(
         force=force,
         as_json=as_json,
         quiet=quiet,
+        sung=bool(before.request.lyrics),
     )
 
 

@@ -352,6 +352,8 @@ def encode(
             varied_levels=(info.grid.top,) if varied == "top" else None,
         ):
             update(encoded.done, encoded.total, "")
+            if encoded.problem:
+                click.echo(f"left out: {encoded.problem}", err=True)
     click.echo(output)
 
 
@@ -381,7 +383,7 @@ def _preset(name: str) -> "ModelTrainingConfig":
     from orchestrion import presets
     from orchestrion.errors import UserError
 
-    known = {"mini": presets.mini, "mini-sequential": presets.mini_sequential}
+    known = {"mini": presets.mini, "mini-sequential": presets.mini_sequential, "mini-song": presets.mini_song}
     if name not in known:
         raise UserError(f"there is no preset {name!r} to train", f"known: {', '.join(known)}")
     return known[name]()

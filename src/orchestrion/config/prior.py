@@ -196,6 +196,11 @@ class PriorConfig(Settings):
         return tuple(layer for layer, pattern in enumerate(self.transformer.patterns) if pattern == reading)
 
     @property
+    def num_characters(self) -> int | None:
+        """Ids of lyrics that it is told, or None."""
+        return self.lyrics.num_characters if self.lyrics else None
+
+    @property
     def lyric_tokens(self) -> int:
         """Tokens of lyrics ahead of the codes in one sequence with them."""
         return self.lyrics.num_characters if self.lyrics and not self.lyrics.encoder else 0

@@ -94,6 +94,27 @@ class CodecTrainingConfig(Settings):
         return self
 
 
+class LyricsTrainingConfig(Settings):
+    """How a prior learns to follow lyrics: `num_characters` of them are seen beside a window of music.
+
+    An `encoder` reads them for layers with the pattern "lyrics"; without one they stand ahead of the codes in one
+    sequence.
+    """
+
+    num_characters: int = Field(ge=1)
+    encoder: TransformerConfig | None = None
+    loss_weight: float = Field(default=0.1, ge=0)
+    """Weight of a character's loss where a code's is 1."""
+    dropout: float = Field(default=0.15, ge=0, le=1)
+    """Chance that a window is told no lyrics."""
+    jitter: float = Field(default=0.25, ge=0, le=0.5)
+    """Up to this share of `num_characters` what is seen of long lyrics is moved to and fro: a song that is composed
+    sees them where they would be if all were sung evenly, which they are not."""
+    attention_weight: float = Field(default=0.1, ge=0)
+    """Weight of the loss that draws the attention of one head, the first of the last layer that attends to lyrics, to
+    the word that is sung, where its times are known; a code's is 1."""
+
+
 class PriorTrainingConfig(Settings):
     """All that decides the training of one level's prior, but for the codes.
 
@@ -106,8 +127,11 @@ class PriorTrainingConfig(Settings):
     use_labels: bool = True
     timing: TimingConfig | None = None
     conditioner: ConditionerConfig | None = None
+    lyrics: LyricsTrainingConfig | None = None
     label_dropout: float = Field(default=0.15, ge=0, le=1)
     """Chance that the artist is unknown, and apart from that the chance that the genres are."""
+    condition_dropout: float = Field(default=0.0, ge=0, le=1)
+    """Chance that artist and genres are unknown and no lyrics told, all together: what guidance compares with."""
     artist_balance: float = Field(default=0.5, ge=0, le=1)
     codebook_embedding: bool = True
     """Begin with embeddings in which codes are as close as their entries in the codec's codebook."""

@@ -1,4 +1,6 @@
-"""Code batches: whole tracks as codes, a shard for each and for each variation, and windows cut out of them."""
+"""Code batches: whole tracks as codes, a shard for each and for each variation, and windows cut out of them.
+
+The words of a track lie beside its codes."""
 
 import hashlib
 import json
@@ -19,15 +21,18 @@ from orchestrion.codes import Codes
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import Split, Track, split
+from orchestrion.data.sung import NO_WORDS, Listening, SungWords, keep_lyrics, read_sung
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, read_json, replacing, write_json
 from orchestrion.grid import Grid
+from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.vocab import Vocabulary
 
 FORMAT = "orchestrion.codes"
 VERSION = 1
 
-_ARTIST_DROPPED, _GENRES_DROPPED = 2, 3  # last part of a chance's key; the draw of a chunk uses 0 and 1
+# The last part of a chance's key; the draw of a chunk uses 0 and 1.
+_ARTIST_DROPPED, _GENRES_DROPPED, _LYRICS_DROPPED, _ALL_DROPPED, _LYRICS_MOVED = 2, 3, 4, 5, 6
 _LARGEST_INT16 = 32767
 
 
@@ -35,6 +40,7 @@ class Shard(Settings):
     """A track as codes: its file, its length in samples at the codec's rate, and its frames at each level.
 
     `variation` 0 is the track as it is, others are only learned from (`data.vary`). Levels may be left out: 0 frames.
+    `lyrics` is a hash of the track's words, where it has any; they lie beside the codes.
     """
 
     track: Track
@@ -42,6 +48,7 @@ class Shard(Settings):
     file: str
     num_samples: int = Field(gt=0)
     num_frames: tuple[int, ...]
+    lyrics: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class CodeBatch:
 
     `coarser` holds the codes of the level above under the same stretch of music. Labels are ids of the
     store's vocabulary. `total_samples` and `start_samples` say how long the track is and where in it the
-    window begins.
+    window begins. `lyrics` are the ids of words that a prior with lyrics sees there, and `sung` the columns of them,
+    from the first up to the last, where what is sung at each frame is read: 0 to 0 where that is not known.
     """
 
     codes: Int[Tensor, "batch frame"]
@@ -59,6 +67,8 @@ class CodeBatch:
     genres: Int[Tensor, "batch genre"]
     total_samples: Int[Tensor, " batch"]
     start_samples: Int[Tensor, " batch"]
+    lyrics: Int[Tensor, "batch character"] | None = None
+    sung: Int[Tensor, "batch frame 2"] | None = None
 
 
 class ShardWriter:
@@ -83,19 +93,31 @@ class ShardWriter:
         self._grid = grid
         self._dtype = torch.int16 if codebook_size - 1 <= _LARGEST_INT16 else torch.int32
         self._shards: dict[str, Shard] = {}
+        self._lyrics: dict[str, str] = {}
         started = folder / "codec.json"
         if started.exists() and read_json(started, "set of codes") != self._head:
             raise UserError(f"{folder} holds the codes of another codec", "give another folder, or delete this one")
         write_json(started, self._head)
 
     def has(self, track: Track, variation: int = 0) -> bool:
-        """Whether the codes of this recording are written; its labels are taken from `track` again."""
+        """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
         path = self.folder / f"{_stem(track, variation)}.json"
         if not path.exists():
             return False
         shard = read_settings(Shard, read_json(path, "description of codes"), str(path))
-        self._shards[path.stem] = shard.model_copy(update={"track": track})
+        self._shards[path.stem] = shard.model_copy(
+            update={"track": track, "lyrics": self._lyrics.get(track.content_hash)}
+        )
         return True
+
+    def keep_lyrics(self, track: Track) -> None:
+        """Put the words of a track, if it has any, beside its codes; before these are added or asked for.
+
+        UserError for lyrics that cannot be read.
+        """
+        kept = keep_lyrics(track, self.folder)
+        if kept is not None:
+            self._lyrics[track.content_hash] = kept
 
     def add(self, track: Track, codes: Codes, num_samples: int, variation: int = 0) -> None:
         """Write the codes of a whole track, levels from sample 0 on, one item; a variation may lack levels."""
@@ -109,6 +131,7 @@ class ShardWriter:
             file=f"{stem}.safetensors",
             num_samples=num_samples,
             num_frames=tuple(0 if found is None else found.shape[1] for found in codes.levels),
+            lyrics=self._lyrics.get(track.content_hash),
         )
         with replacing(self.folder / shard.file) as part:
             save_file(levels, part)
@@ -127,7 +150,8 @@ class CodeStore:
     """The codes of a data set and batches of windows cut out of them.
 
     Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
-    lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn.
+    lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn. `alphabet` spells
+    lyrics.
     """
 
     def __init__(self, folder: Path, vocabulary: Vocabulary | None = None, *, artist_balance: float = 0.5) -> None:
@@ -144,14 +168,17 @@ class CodeStore:
         self._artists = [self.vocabulary.artist_id(track.artist) for track in tracks]
         self._genres = [self.vocabulary.genre_ids(track.genres) for track in tracks]
         self._balance = artist_balance
+        self.alphabet = Alphabet()
         self._draws: dict[tuple[int, int], Draw] = {}
+        self._sung: dict[int, SungWords] = {}
         self._open: dict[int, Any] = {}
 
     @property
     def data_hash(self) -> str:
-        """A hash of what is learned from: the codec, the content and the labels."""
+        """A hash of what is learned from: the codec, the content, the labels and the words."""
         seen = sorted(
             (shard.track.content_hash, shard.variation, shard.track.artist or "", shard.track.genres, *told)
+            + ((shard.lyrics,) if shard.lyrics else ())
             for shard in self.shards
             for told in [() if shard.track.held_out is None else (shard.track.held_out,)]
         )
@@ -171,35 +198,60 @@ class CodeStore:
         seed: int,
         label_dropout: float = 0.0,
         first: int = 0,
+        condition_dropout: float = 0.0,
+        listening: Listening | None = None,
     ) -> CodeBatch:
         """Training windows of one step, a function of `seed` and `step`, from item `first` on.
 
         Windows start where a frame of the level above starts. The artist and the genres of a window each
-        become unknown with the chance `label_dropout`.
+        become unknown with the chance `label_dropout`, lyrics with that of `listening`, and with the chance
+        `condition_dropout` all of them together.
         """
         draw = self._draw(level, context_frames)
         ratio = self._ratio(level)
         items = range(first, first + batch_size)
         chunks = [draw.chunk(context_frames, seed, step, item, ratio=ratio) for item in items]
-        batch = self._cut(chunks, level, context_frames)
+        untold = [chance(seed, step, item, _ALL_DROPPED) < condition_dropout for item in items]
+        shifts = None
+        if listening is not None:
+            told = [chance(seed, step, item, _LYRICS_DROPPED) >= listening.dropout for item in items]
+            moved = [(2 * chance(seed, step, item, _LYRICS_MOVED) - 1) * listening.jitter for item in items]
+            shifts = [
+                move if is_told and not nothing else None
+                for is_told, nothing, move in zip(told, untold, moved, strict=True)
+            ]
+        batch = self._cut(chunks, level, context_frames, listening, shifts)
         unknown = torch.tensor(self.vocabulary.genre_ids(()))
-        for row, item in enumerate(items):
-            if chance(seed, step, item, _ARTIST_DROPPED) < label_dropout:
+        for row, (item, nothing) in enumerate(zip(items, untold, strict=True)):
+            if nothing or chance(seed, step, item, _ARTIST_DROPPED) < label_dropout:
                 batch.artist[row] = self.vocabulary.artist_id(None)
-            if chance(seed, step, item, _GENRES_DROPPED) < label_dropout:
+            if nothing or chance(seed, step, item, _GENRES_DROPPED) < label_dropout:
                 batch.genres[row] = unknown
         return batch
 
     def validation_batches(
-        self, batch_size: int, level: int, context_frames: int, *, max_windows: int | None = None
+        self,
+        batch_size: int,
+        level: int,
+        context_frames: int,
+        *,
+        max_windows: int | None = None,
+        num_characters: int | None = None,
     ) -> Iterator[CodeBatch]:
         """The validation tracks from beginning to end in windows that do not overlap, labelled; the same
         every time.
 
+        With `num_characters` so much is seen of their lyrics.
+
         A rest shorter than a window is left out; `max_windows` keeps so many, evenly spread.
         """
         yield from self.batches_of(
-            self.indices("validation"), batch_size, level, context_frames, max_windows=max_windows
+            self.indices("validation"),
+            batch_size,
+            level,
+            context_frames,
+            max_windows=max_windows,
+            num_characters=num_characters,
         )
 
     def batches_of(
@@ -210,11 +262,14 @@ class CodeStore:
         context_frames: int,
         *,
         max_windows: int | None = None,
+        num_characters: int | None = None,
     ) -> Iterator[CodeBatch]:
         """As `validation_batches`, of the tracks at these places in `shards`."""
         chunks = self._spread(indices, level, context_frames, max_windows)
         for start in range(0, len(chunks), batch_size):
-            yield self._cut(chunks[start : start + batch_size], level, context_frames)
+            part = chunks[start : start + batch_size]
+            listening = None if num_characters is None else Listening(num_characters)
+            yield self._cut(part, level, context_frames, listening, [0.0] * len(part))
 
     def validation_tracks(self, level: int, context_frames: int, *, max_windows: int | None = None) -> list[int]:
         """The place in `shards` of the track that each window of `validation_batches` is cut from."""
@@ -286,8 +341,34 @@ class CodeStore:
             self._draws[level, context_frames] = Draw(lengths, track_weights(lengths, artists, self._balance))
         return self._draws[level, context_frames]
 
-    def _cut(self, chunks: Sequence[Chunk], level: int, context_frames: int) -> CodeBatch:
-        ratio = self._ratio(level)
+    def sung(self, index: int) -> SungWords:
+        """The words of one track, none if it has none."""
+        if index not in self._sung:
+            shard = self.shards[index]
+            self._sung[index] = (
+                NO_WORDS
+                if shard.lyrics is None
+                else read_sung(
+                    shard.track,
+                    self.folder,
+                    self.alphabet,
+                    variation=shard.variation,
+                    sample_rate=self.grid.sample_rate,
+                    hop_length=self.grid.hop_lengths[-1],
+                )
+            )
+        return self._sung[index]
+
+    def _cut(
+        self,
+        chunks: Sequence[Chunk],
+        level: int,
+        context_frames: int,
+        listening: Listening | None = None,
+        shifts: Sequence[float | None] | None = None,
+    ) -> CodeBatch:
+        """Windows; each is told its lyrics moved by the share `shifts` of what is seen, or none for None."""
+        ratio, hop = self._ratio(level), self.grid.hop_lengths[level]
         coarser = [
             self.codes(chunk.track, level + 1, chunk.start // ratio, (chunk.start + context_frames) // ratio)
             for chunk in chunks
@@ -301,8 +382,36 @@ class CodeStore:
             artist=torch.tensor([self._artists[chunk.track] for chunk in chunks]),
             genres=torch.tensor([self._genres[chunk.track] for chunk in chunks]),
             total_samples=torch.tensor([self.shards[chunk.track].num_samples for chunk in chunks]),
-            start_samples=torch.tensor([chunk.start * self.grid.hop_lengths[level] for chunk in chunks]),
+            start_samples=torch.tensor([chunk.start * hop for chunk in chunks]),
+            **(
+                {}
+                if listening is None or shifts is None
+                else self._heard(chunks, hop, context_frames, listening, shifts)
+            ),
         )
+
+    def _heard(
+        self,
+        chunks: Sequence[Chunk],
+        hop: int,
+        frames: int,
+        listening: Listening,
+        shifts: Sequence[float | None],
+    ) -> dict[str, Tensor]:
+        """The lyrics of windows and what of them is sung at each frame."""
+        ids, sung = [], []
+        for chunk, shift in zip(chunks, shifts, strict=True):
+            words = NO_WORDS if shift is None else self.sung(chunk.track)
+            seen = words.seen(
+                total=self.shards[chunk.track].num_samples,
+                start=chunk.start * hop,
+                window=frames * hop,
+                num_characters=listening.num_characters,
+                jitter=shift or 0.0,
+            )
+            ids.append(seen.characters)
+            sung.append(words.sung(seen, frames, hop))
+        return {"lyrics": torch.tensor(ids), "sung": torch.tensor(sung)}
 
 
 def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:

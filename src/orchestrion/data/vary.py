@@ -35,8 +35,23 @@ def vary(
     """
     if variation == 0:
         return audio
-    shift = int(chance(_key(content_hash), variation, _SHIFT) * hop_length)
-    return change_speed(audio, 2 ** (semitones(content_hash, variation) / 12))[:, shift:]
+    return change_speed(audio, _speed(content_hash, variation))[:, _shift(content_hash, variation, hop_length) :]
+
+
+def varied_sample(sample: float, content_hash: str, variation: int, hop_length: int) -> float:
+    """Where in that variation the sample of a recording is."""
+    if variation == 0:
+        return sample
+    return sample / _speed(content_hash, variation) - _shift(content_hash, variation, hop_length)
+
+
+def _speed(content_hash: str, variation: int) -> float:
+    return float(2 ** (semitones(content_hash, variation) / 12))
+
+
+def _shift(content_hash: str, variation: int, hop_length: int) -> int:
+    """Samples cut off the beginning."""
+    return int(chance(_key(content_hash), variation, _SHIFT) * hop_length)
 
 
 def _key(content_hash: str) -> int:

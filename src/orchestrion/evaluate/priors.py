@@ -56,7 +56,9 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
     UserError where no held-out track is as long as a window.
     """
     frames, size = prior.config.context_frames, prior.config.codebook_size
-    windows = list(store.validation_batches(1, level, frames, max_windows=max_windows))
+    windows = list(
+        store.validation_batches(1, level, frames, max_windows=max_windows, num_characters=prior.config.num_characters)
+    )
     if not windows:
         raise UserError(
             f"no held-out track is as long as a window of level {level}, {frames} codes", "encode longer or more tracks"

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from orchestrion.data.encoded import CodeBatch
 from orchestrion.prior.labels import Conditions
-from orchestrion.text.published import Labels
+from orchestrion.text.window import SeenLyrics
 
 
 def told_of(batch: CodeBatch) -> Conditions:
     """What a prior is told about windows of encoded music."""
-    return Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser)
+    return Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser, batch.lyrics)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Told:
     """
 
     conditions: Conditions
-    lyrics: tuple[Labels, ...] | None = None
+    lyrics: tuple[SeenLyrics, ...] | None = None
 
     def to(self, device: torch.device | str) -> "Told":
         """The same on another device."""
@@ -48,7 +48,16 @@ class Told:
         ids = torch.tensor([song.characters for song in self.sung(start_samples)])
         return replace(told, lyrics=ids.to(told.artist.device))
 
-    def sung(self, start_samples: int) -> tuple[Labels, ...]:
-        """The labels of each song at the window `start_samples` after frame 0, which say what lyrics are seen there."""
+    def moved(self, times: tuple[float, ...]) -> tuple[SeenLyrics, ...]:
+        """What is seen of the only song's lyrics where each id begins to be sung at these samples of its piece.
+
+        Lyrics that are seen whole stay as they are.
+        """
+        assert self.lyrics is not None and len(self.lyrics) == 1
+        (song,) = self.lyrics
+        return (song if len(song.lyrics) <= song.num_characters else replace(song, times=times),)
+
+    def sung(self, start_samples: int) -> tuple[SeenLyrics, ...]:
+        """What is seen of the lyrics of each song at the window `start_samples` after frame 0."""
         starts = self.conditions.start_samples.tolist()
         return tuple(song.at(start + start_samples) for song, start in zip(self.lyrics or (), starts, strict=True))

@@ -14,7 +14,8 @@ from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.prior.labels import Conditions
-from orchestrion.text.published import Labels, PublishedNames
+from orchestrion.text.lyrics import check_pace, spelled
+from orchestrion.text.window import SeenLyrics
 
 
 def resolved(request: Request, info: ModelInfo) -> Request:
@@ -30,8 +31,8 @@ def resolved(request: Request, info: ModelInfo) -> Request:
             f"sampling is given for {len(sampling)} levels of {levels}",
             "give one for all levels, or one for each",
         )
-    if request.lyrics and not any(prior and prior.lyrics for prior in info.priors):
-        raise UserError(f"the model {info.name!r} does not sing", "leave the lyrics out, or take a model that does")
+    if request.lyrics:
+        _check_lyrics(request, info)
     if info.published_names:
         for level, own in enumerate(info.published_names):
             if own is not None:
@@ -83,28 +84,18 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
     prior = info.prior(level)
     if prior.lyrics is None:
         return Told(conditions)
-    spelling = published_names(info, level).spelling
+    spelling = info.spelling(level)
     songs = tuple(
-        Labels(
+        SeenLyrics(
             total_samples=grid.num_samples(request.piece_seconds),
             start_samples=grid.num_samples(request.offset_seconds),
             window_samples=prior.context_frames * prior.hop_length,
-            artist=artist,
-            genres=genres,
-            lyrics=spelling.character_ids(spelling.clean(request.lyrics)),
+            lyrics=spelled(request.lyrics, spelling).ids,
             num_characters=prior.lyrics.num_characters,
         )
-        for request, (artist, genres) in zip(requests, labels, strict=True)
+        for request in requests
     )
     return Told(conditions, songs)
-
-
-def published_names(info: ModelInfo, level: int) -> PublishedNames:
-    """The names that an imported prior knows; UserError for a prior without."""
-    names = info.published_names[level] if info.published_names else None
-    if names is None:
-        raise UserError(f"nothing says how the prior of level {level} spells lyrics", "import the model again")
-    return names
 
 
 def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tuple[int, ...]]:
@@ -127,6 +118,48 @@ def _artist_id(name: str | None, info: ModelInfo, level: int) -> int:
 def _other_artist(request: Request, info: ModelInfo, level: int) -> int:
     """The other artist of a mix, where there is none the song's own."""
     return _artist_id(request.mix.artist if request.mix else request.artist, info, level)
+
+
+def following(info: ModelInfo, layer: int | None = None, head: int | None = None) -> tuple[int, int]:
+    """The layer and head of the top prior whose attention follows the words: those given, or as the model says.
+
+    UserError for a model that does not sing, does not say so, or has no such attention.
+    """
+    config = info.prior(info.grid.top)
+    if config.lyrics is None:
+        raise UserError(f"the model {info.name!r} does not sing, so it cannot follow words", "take one that does")
+    layer = config.lyrics.alignment_layer if layer is None else layer
+    head = config.lyrics.alignment_head if head is None else head
+    if layer is None or head is None:
+        raise UserError("the model does not say which attention follows the words", "give a layer and a head")
+    if layer not in config.aligned_layers or not 0 <= head < config.transformer.num_heads:
+        known = ", ".join(str(one) for one in config.aligned_layers)
+        raise UserError(
+            f"layer {layer}, head {head} does not attend to lyrics",
+            f"layers that do: {known}; heads go from 0 to {config.transformer.num_heads - 1}",
+        )
+    return layer, head
+
+
+def follows_words(info: ModelInfo) -> bool:
+    """Whether the model says which attention follows the words."""
+    top = info.priors[info.grid.top] if info.priors else None
+    lyrics = None if top is None else top.lyrics
+    return lyrics is not None and None not in (lyrics.alignment_layer, lyrics.alignment_head)
+
+
+def _check_lyrics(request: Request, info: ModelInfo) -> None:
+    """Raise UserError for lyrics that cannot be sung."""
+    if not info.sings:
+        raise UserError(f"the model {info.name!r} does not sing", "leave the lyrics out, or take a model that does")
+    for level, prior in enumerate(info.priors):
+        if prior is None or prior.lyrics is None:
+            continue
+        ids = spelled(request.lyrics, info.spelling(level))
+        if not any(ids.words):
+            raise UserError(f"there is no word in these lyrics that {info.name!r} can read", "leave them out")
+        if not info.published_names:
+            check_pace(len(ids.ids), request.piece_seconds)
 
 
 def check_together(requests: Sequence[Request]) -> None:

@@ -17,6 +17,7 @@ from orchestrion.generate.song import OpenPrior, Plan, Songs, fill_song, stream_
 from orchestrion.generate.told import Told
 from orchestrion.jukebox.song import Progress, Song
 from orchestrion.library.folder import SongFolder, SongInfo
+from orchestrion.text.timed import TimedLyrics
 
 Made = TypeVar("Made")
 Audio = Float[Tensor, "channel sample"]
@@ -27,6 +28,7 @@ class Work:
     """Songs to be made together by an open model, from `codes` on, each kept in its folder if there are `folders`.
 
     With `side_by_side` levels are made at the same time, each in a thread of its own, their weights in memory together.
+    `find_words` tells when the words of a song are sung.
     """
 
     requests: Sequence[Request]
@@ -39,6 +41,7 @@ class Work:
     open_codec: Callable[[], AbstractContextManager[Codec]]
     device: torch.device
     side_by_side: bool = False
+    find_words: Callable[[Request, Codes], TimedLyrics] | None = None
 
     def songs(self) -> Songs:
         seeds = [request.seed for request in self.requests]
@@ -50,10 +53,11 @@ class Work:
             folder.save_codes(codes.row(row))
 
     def finished(self, codes: Codes, audio: Sequence[Audio]) -> tuple[Song, ...]:
-        """The songs, pictures drawn."""
+        """The songs, their words found and pictures drawn."""
         rate, made = self.plan.grid.sample_rate, []
         for row, request in enumerate(self.requests):
             folder = self.folders[row] if self.folders else None
+            lyrics = self.find_words(request, codes.row(row)) if self.find_words and request.lyrics else None
             song = Song(
                 request,
                 codes.row(row),
@@ -62,7 +66,10 @@ class Work:
                 folder.path if folder else None,
                 self.infos[row],
                 self.plan.finest_level,
+                lyrics,
             )
+            if folder and lyrics:
+                folder.save_lyrics(lyrics)
             if folder:
                 song.draw(folder.picture_path)
             made.append(song)

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from orchestrion.align.attention import Alignment, lyric_attention
+from orchestrion.align.words import Aligned, align_words
 from orchestrion.audio import io, waveform
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.adapter import Adapter
@@ -28,7 +31,6 @@ from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable
-from orchestrion.generate.align import Alignment, lyric_attention
 from orchestrion.generate.request import Origin, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
@@ -40,10 +42,16 @@ from orchestrion.nn.compiled import CompiledSteps, check_compiler
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.prior.masked import AnyPrior
 from orchestrion.prior.model import Prior
+from orchestrion.text.lyrics import id_times, sectioned, spelled, untimed, written
+from orchestrion.text.timed import TimedLyrics
 from orchestrion.version import __version__
 
 SIDE_BY_SIDE_BYTES = 2**29
 """Up to this size on disk the priors of several levels are used at the same time."""
+
+
+ALIGNING_ROUNDS = 4
+"""How often a song is read at most to find where its words are."""
 
 
 class Jukebox:
@@ -294,7 +302,7 @@ class Jukebox:
         level = codes.finest if level is None else level
         audio = self.decode(codes, level)[:, : kept.info.num_samples]
         request = read_settings(Request, kept.info.request, str(kept.path))
-        return Song(request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level)
+        return Song(request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics())
 
     def label_vectors(self) -> tuple[Float[Tensor, "artist width"], Float[Tensor, "genre width"]] | None:
         """What the top prior learned for each artist and genre, by their ids; None for a prior without labels."""
@@ -362,36 +370,86 @@ class Jukebox:
         without lyrics.
         """
         top = self.info.grid.top
-        config = self.info.prior(top)
-        if config.lyrics is None or not song.request.lyrics:
+        if self.info.prior(top).lyrics is None or not song.request.lyrics:
             raise UserError("there are no lyrics to align", "take a song with lyrics and the model that sang it")
-        layer = config.lyrics.alignment_layer if layer is None else layer
-        head = config.lyrics.alignment_head if head is None else head
-        if layer is None or head is None:
-            raise UserError("the model does not say which attention follows the words", "give a layer and a head")
-        if layer not in config.aligned_layers or not 0 <= head < config.transformer.num_heads:
-            known = ", ".join(str(one) for one in config.aligned_layers)
-            raise UserError(
-                f"layer {layer}, head {head} does not attend to lyrics",
-                f"layers that do: {known}; heads go from 0 to {config.transformer.num_heads - 1}",
-            )
+        following = asked.following(self.info, layer, head)
         request = self.resolved(song.request)
         asked.check_codes(song.codes, self.info, 1)
+        with self._prior(top, following[0] + 1) as prior:
+            weights = self._attention(prior, request, song.codes, self._tell([request], top), following)
+        return Alignment(self.info.spelling(top).clean(request.lyrics), weights, self.info.grid.frame_rate(top))
+
+    def align(self, song: Song, lyrics: TimedLyrics | None = None) -> Aligned:
+        """When each word of a song is sung: of its own lyrics, or of others that it is said to sing.
+
+        UserError for a model that does not follow words, and for a song without lyrics.
+        """
+        lyrics = None if lyrics is None else sectioned(lyrics)
+        text = song.request.lyrics if lyrics is None else written(lyrics)
+        if not text:
+            raise UserError("there are no lyrics to align", "give them")
+        asked.check_codes(song.codes, self.info, 1)
+        request = self.resolved(song.request.changed(lyrics=text))
+        return self._aligned(request, song.codes, untimed(text) if lyrics is None else lyrics)
+
+    def align_audio(self, audio: Float[Tensor, "channel sample"], sample_rate: int, lyrics: TimedLyrics) -> Aligned:
+        """When each word of a recording is sung, as the top prior hears it; nothing is told of who sings.
+
+        UserError for a model that does not follow words, and for lyrics that cannot be sung in that time.
+        """
+        asked.following(self.info)
+        lyrics = sectioned(lyrics)
+        heard = self._heard(audio, sample_rate)
+        top = self.info.grid.top
+        about = _about(heard.shape[-1], self.info)
+        request = self.resolved(about.changed(lyrics=written(lyrics)))
+        with self._codec() as codec:
+            codes = codec.encode(heard, (top,))
+        return self._aligned(request, codes, lyrics)
+
+    @torch.no_grad()
+    def _aligned(self, request: Request, codes: Codes, lyrics: TimedLyrics) -> Aligned:
+        """The times of the words of a resolved request in these codes.
+
+        Of lyrics longer than what the prior sees, each window first sees those that would be there if all were sung
+        evenly, and then those that were found there, until nothing changes.
+        """
+        grid, top = self.info.grid, self.info.grid.top
+        following = asked.following(self.info)
+        ids = spelled(request.lyrics, self.info.spelling(top))
         told = self._tell([request], top)
-        shape = asked.plan(request, self.info).shape(top)
-        with self._prior(top, layer + 1) as prior:
-            assert isinstance(prior, Prior)
-            (weights,) = lyric_attention(
-                prior,
-                song.codes[top].to(self.device),
-                told,
-                shape=shape,
-                hop_fraction=request.sampling[top].hop_fraction,
-                layer=layer,
-                head=head,
-            )
-        spelling = asked.published_names(self.info, top).spelling
-        return Alignment(spelling.clean(request.lyrics), weights, self.info.grid.frame_rate(top))
+        with self._prior(top, following[0] + 1) as prior:
+            for _ in range(ALIGNING_ROUNDS):
+                weights = self._attention(prior, request, codes, told, following)
+                aligned = align_words(lyrics, ids, weights, grid.frame_rate(top))
+                times = id_times(aligned.lyrics, ids)
+                if times is None:
+                    break
+                found = told.moved(tuple((request.offset_seconds + time) * grid.sample_rate for time in times))
+                if found == told.lyrics:
+                    break
+                told = replace(told, lyrics=found)
+        return aligned
+
+    def _attention(
+        self, prior: AnyPrior, request: Request, codes: Codes, told: Told, following: tuple[int, int]
+    ) -> Float[Tensor, "frame character"]:
+        """What one head of the top prior attends to, over a whole song."""
+        assert isinstance(prior, Prior)
+        top, (layer, head) = self.info.grid.top, following
+        (weights,) = lyric_attention(
+            prior,
+            codes[top].to(self.device),
+            told,
+            shape=asked.plan(request, self.info).shape(top),
+            hop_fraction=request.sampling[top].hop_fraction,
+            layer=layer,
+            head=head,
+        )
+        return weights
+
+    def _find_words(self, request: Request, codes: Codes) -> TimedLyrics:
+        return self._aligned(request, codes, untimed(request.lyrics)).lyrics
 
     def _work(
         self,
@@ -438,6 +496,7 @@ class Jukebox:
             open_codec=self._codec,
             device=self.device,
             side_by_side=self._side_by_side(plan, codes),
+            find_words=self._find_words if asked.follows_words(self.info) else None,
         )
 
     def _side_by_side(self, plan: Plan, codes: Codes) -> bool:

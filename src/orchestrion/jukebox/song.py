@@ -15,6 +15,7 @@ from orchestrion.generate.request import Request
 from orchestrion.library.folder import SongInfo, codes_sha256
 from orchestrion.library.picture import captions, draw
 from orchestrion.library.provenance import write_record
+from orchestrion.text.timed import TimedLyrics
 
 Step = TypeVar("Step")
 Made = TypeVar("Made", covariant=True)
@@ -34,7 +35,8 @@ class Progress:
 class Song:
     """What came of a request. `audio` is of `level`, None: the finest made; `folder` is None for a song kept nowhere.
 
-    `info` tells what made it; it is None for a song that was put together by hand.
+    `info` tells what made it; it is None for a song that was put together by hand. `lyrics` say when each word is sung,
+    where the song has words and the model can tell.
     """
 
     request: Request
@@ -44,6 +46,7 @@ class Song:
     folder: Path | None = None
     info: SongInfo | None = None
     level: int | None = None
+    lyrics: TimedLyrics | None = None
 
     @property
     def name(self) -> str:

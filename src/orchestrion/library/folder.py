@@ -23,6 +23,8 @@ from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.library.provenance import Engine, Made, SongModel
+from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
+from orchestrion.text.timed import TimedLyrics
 
 SONG_FORMAT = "orchestrion.song"
 CODES_FORMAT = "orchestrion.codes"
@@ -30,6 +32,7 @@ FORMAT_VERSION = 1
 SUFFIX = ".song"
 
 _REQUEST, _CODES, _AUDIO, _PICTURE = "request.json", "codes.safetensors", "audio", "picture.png"
+_LYRICS = "lyrics.json"
 
 
 class SongInfo(Settings):
@@ -118,6 +121,15 @@ class SongFolder:
 
     def save_audio(self, level: int, audio: Float[Tensor, "channel sample"]) -> None:
         io.write(self.audio_path(level), audio, self.info.sample_rate, comment=self.info.made(level).tag)
+
+    def save_lyrics(self, lyrics: TimedLyrics) -> None:
+        """Keep when each word is sung."""
+        write_timed_lyrics(self.path / _LYRICS, lyrics)
+
+    def lyrics(self) -> TimedLyrics | None:
+        """When each word is sung, where that was found out."""
+        path = self.path / _LYRICS
+        return read_timed_lyrics(path) if path.exists() else None
 
     @property
     def picture_path(self) -> Path:

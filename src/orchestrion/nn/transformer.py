@@ -156,11 +156,25 @@ class Transformer(nn.Module):
         rng: Generator | None = None,
     ) -> Float[Tensor, "batch token width"]:
         """The whole sequence; blocks drop channels only in training mode and where an `rng` is given."""
-        angles = self._angles(0, x)
-        for block in self._blocks():
-            x = block(x, angles, memory, rng)
-        out: Tensor = self.final_norm(x)
+        out, _ = self.watched(x, memory, None, rng=rng)
         return out
+
+    def watched(
+        self,
+        x: Float[Tensor, "batch token width"],
+        memory: Float[Tensor, "batch character memory"] | None,
+        layer: int | None,
+        *,
+        rng: Generator | None = None,
+    ) -> tuple[Float[Tensor, "batch token width"], Float[Tensor, "batch head token key"] | None]:
+        """As `forward`, and how much each token attends to each key in one `layer`, with a gradient."""
+        angles = self._angles(0, x)
+        weights = None
+        for number, block in enumerate(self._blocks()):
+            if number == layer:
+                weights = block.attention.weights(block.attention_norm(x), angles, memory)
+            x = block(x, angles, memory, rng)
+        return self.final_norm(x), weights
 
     def keep_first(self, num_layers: int) -> None:
         """Drop the layers after these, which `features` does without."""

@@ -1,7 +1,7 @@
 """Named configurations, as functions."""
 
 from orchestrion.presets.finetune import finetune, finetune_whole
-from orchestrion.presets.mini import mini, mini_sequential
+from orchestrion.presets.mini import mini, mini_sequential, mini_song
 from orchestrion.presets.published import codec as published_codec
 from orchestrion.presets.published import top_1b_lyrics as published_1b_lyrics
 from orchestrion.presets.published import top_5b as published_5b
@@ -13,6 +13,7 @@ __all__ = [
     "finetune_whole",
     "mini",
     "mini_sequential",
+    "mini_song",
     "published_1b_lyrics",
     "published_5b",
     "published_5b_lyrics",

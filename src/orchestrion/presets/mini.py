@@ -4,6 +4,7 @@ from orchestrion.config.codec import CodebookConfig, CodecConfig, CodecLossConfi
 from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
 from orchestrion.config.training import (
     CodecTrainingConfig,
+    LyricsTrainingConfig,
     ModelTrainingConfig,
     OptimizerConfig,
     PriorTrainingConfig,
@@ -19,6 +20,11 @@ def mini() -> ModelTrainingConfig:
 def mini_sequential() -> ModelTrainingConfig:
     """The same, but for an upsampler that draws one code after another."""
     return ModelTrainingConfig(codec=mini_codec(), priors=(mini_sequential_upsampler(), mini_top()))
+
+
+def mini_song() -> ModelTrainingConfig:
+    """The same as `mini`, but for a top prior that sings."""
+    return ModelTrainingConfig(codec=mini_codec(), priors=(mini_upsampler(), mini_song_top()))
 
 
 def mini_codec() -> CodecTrainingConfig:
@@ -69,6 +75,26 @@ def mini_top() -> PriorTrainingConfig:
         transformer=TransformerConfig(width=256, num_heads=4, patterns=("full",) * 6, dropout=0.05),
         training=_training(steps=1800, batch_size=8, average_decay=0.995, validate_every=300),
         timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
+    )
+
+
+def mini_song_top() -> PriorTrainingConfig:
+    """Sees 24 seconds of music, and the 384 letters of its words that are sung around them."""
+    encoder = TransformerConfig(width=192, num_heads=3, patterns=("full",) * 3, positions="learned", dropout=0.05)
+    return PriorTrainingConfig(
+        context_frames=1024,
+        validation_windows=32,
+        artist_balance=0.3,
+        condition_dropout=0.1,
+        transformer=TransformerConfig(
+            width=256,
+            num_heads=4,
+            patterns=("full", "full", "lyrics", "full", "full", "lyrics", "full"),
+            dropout=0.05,
+        ),
+        training=_training(steps=1800, batch_size=4, average_decay=0.995, validate_every=300),
+        timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
+        lyrics=LyricsTrainingConfig(num_characters=384, encoder=encoder),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from orchestrion.config.prior import LabelConfig, TimingConfig
 from orchestrion.errors import UserError
 from orchestrion.nn.embed import RangeEmbedding
+from orchestrion.text.window import FILLING
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Conditions:
         nobody[:, 0] = 0
         share = None if self.other_share is None else torch.zeros_like(self.other_share)
         return replace(self, artist=torch.zeros_like(self.artist), genres=nobody, other_share=share)
+
+    def wordless(self) -> "Conditions":
+        """The same without lyrics, for a prior that is told some."""
+        return self if self.lyrics is None else replace(self, lyrics=torch.full_like(self.lyrics, FILLING))
 
     def _parts(self) -> list[tuple[str, Tensor]]:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))

@@ -13,6 +13,9 @@ from orchestrion.prior.conditioned import ConditionedModel, Told, given
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.tokens import TokenState
 
+_LEAST_SHARE = 1e-4
+"""Of attention, that its surprise stays finite."""
+
 
 @dataclass(frozen=True)
 class PriorLoss:
@@ -21,6 +24,22 @@ class PriorLoss:
     total: Float[Tensor, ""]
     bits_per_code: Float[Tensor, ""]
     bits_per_character: Float[Tensor, ""] | None = None
+    unfollowed: Float[Tensor, ""] | None = None
+    """Where attention was to follow words: the mean surprise that it went to the word that is sung."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """Which attention is to follow the words: of `head` in `layer`; `weight` is that of its loss.
+
+    `sung` has the columns of lyrics, from the first up to the last, where what is sung at each frame is read; 0 to 0
+    where that is not known.
+    """
+
+    sung: Int[Tensor, "batch frame 2"]
+    layer: int
+    head: int
+    weight: float
 
 
 @dataclass
@@ -62,10 +81,17 @@ class Prior(ConditionedModel):
         conditions: Conditions,
         *,
         rng: Generator | None = None,
+        following: Following | None = None,
     ) -> PriorLoss:
-        """Cross-entropy of whole windows; characters count with their own weight."""
+        """Cross-entropy of whole windows; characters count with their own weight.
+
+        Where words are to be followed, so does the surprise that attention goes to the word that is sung (as guided
+        attention, Tachibana et al. 2017, arXiv 1710.08969, but towards what is known).
+        """
         told = self._tell(conditions, codes.shape[1], rng)
-        scores = self._scores(codes, conditions, told, rng)
+        tokens = self._all_tokens(codes, conditions)
+        layer = following.layer if following else None
+        scores, attention = self.tokens.watched(tokens, told.start, told.conditioning, told.memory, layer, rng=rng)
         nats = _cross_entropy(scores[:, self.config.lyric_tokens :], codes + self.first_code)
         bits = nats.detach() / math.log(2)
         if self.config.lyrics is None:
@@ -78,7 +104,13 @@ class Prior(ConditionedModel):
             lyric_nats = _cross_entropy(scores[:, : lyrics.shape[1]], lyrics)
         weight = self.config.lyrics.loss_weight * lyrics.shape[1]
         total = (nats * codes.shape[1] + lyric_nats * weight) / (codes.shape[1] + lyrics.shape[1])
-        return PriorLoss(total, bits, lyric_nats.detach() / math.log(2))
+        lost = lyric_nats.detach() / math.log(2)
+        if following is None:
+            return PriorLoss(total, bits, lost)
+        assert attention is not None
+        shares = followed(self._to_lyrics(attention, conditions)[:, following.head], following.sung)
+        unfollowed = -(shares + _LEAST_SHARE).log().mean() if len(shares) else nats.new_zeros(())
+        return PriorLoss(total + following.weight * unfollowed, bits, lost, unfollowed.detach())
 
     def begin(self, conditions: Conditions, num_frames: int) -> PriorState:
         """A window of `num_frames` with nothing in it: conditioning computed, caches reserved."""
@@ -117,7 +149,10 @@ class Prior(ConditionedModel):
         """How much each frame attends to each character of the lyrics in `layer`."""
         told = self._tell(conditions, codes.shape[1], None)
         x = self.tokens.read(self._all_tokens(codes, conditions), told.start, told.conditioning)
-        weights = self.tokens.transformer.weights(x, told.memory, layer)
+        return self._to_lyrics(self.tokens.transformer.weights(x, told.memory, layer), conditions)
+
+    def _to_lyrics(self, weights: Tensor, conditions: Conditions) -> Float[Tensor, "batch head frame character"]:
+        """Of the attention of a layer what goes from codes to lyrics."""
         return weights[:, :, self.config.lyric_tokens :, : given(conditions.lyrics, "lyrics").shape[1]]
 
     def _scores(
@@ -133,6 +168,16 @@ class Prior(ConditionedModel):
         if self.config.lyric_tokens:
             tokens = torch.cat((given(conditions.lyrics, "lyrics"), tokens), 1)
         return tokens
+
+
+def followed(
+    weights: Float[Tensor, "batch frame character"], sung: Int[Tensor, "batch frame 2"]
+) -> Float[Tensor, " sung"]:
+    """The share of attention that goes to the word that is sung, for each frame at which one is known to be."""
+    upto = F.pad(weights.float().cumsum(-1), (1, 0))
+    first, stop = sung.unbind(-1)
+    shares = upto.gather(-1, stop[..., None]) - upto.gather(-1, first[..., None])
+    return shares[..., 0][stop > first]
 
 
 def _cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:

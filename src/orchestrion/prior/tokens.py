@@ -78,6 +78,21 @@ class TokenModel(nn.Module):
         encoded: Tensor = self.transformer(self.read(tokens, start, conditioning), memory, rng=rng)
         return encoded
 
+    def watched(
+        self,
+        tokens: Int[Tensor, "batch token"],
+        start: Float[Tensor, "batch width"] | None,
+        conditioning: Float[Tensor, "batch token width"] | None,
+        memory: Float[Tensor, "batch character memory"] | None,
+        layer: int | None,
+        *,
+        rng: Generator | None = None,
+    ) -> tuple[Float[Tensor, "batch token score"], Float[Tensor, "batch head token key"] | None]:
+        """As `forward`, and the attention of one layer."""
+        read = self.read(tokens, start, conditioning)
+        encoded, weights = self.transformer.watched(read, memory, layer, rng=rng)
+        return self._scores(encoded, conditioning), weights
+
     def fill(
         self,
         vectors: Float[Tensor, "batch token width"],

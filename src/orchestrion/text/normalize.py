@@ -9,6 +9,7 @@ from functools import cached_property
 from anyascii import anyascii
 
 from orchestrion.errors import UserError
+from orchestrion.text.lyrics import Part
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase
 _MARKS = ".,:;!?-+'\"()[] \t\n"
@@ -65,6 +66,14 @@ class Dialect:
         """The lyrics in the alphabet: foreign letters spelled in it, a backslash as a new line, the rest left out."""
         spelled = transliterate(lyrics).replace("\\", "\n")
         return "".join(character for character in spelled if character in self._ids)
+
+    def prepared(self, lyrics: str) -> str:
+        """The lyrics as they are."""
+        return lyrics
+
+    def part_ids(self, part: Part) -> tuple[int, ...]:
+        """The ids of a piece of lyrics: every character is spelled by itself, tags too."""
+        return self.character_ids(self.clean(part.text))
 
     def character_ids(self, text: str) -> tuple[int, ...]:
         """The id of each character of a clean text; UserError for a character outside the alphabet."""

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,7 @@ from orchestrion.config import Settings
 from orchestrion.errors import UserError
 from orchestrion.text.normalize import DIALECTS, Dialect
 from orchestrion.text.vocab import NO_GENRE, UNKNOWN, UNKNOWN_ID
-from orchestrion.text.window import lyric_window, padded, window_ids
+from orchestrion.text.window import SeenLyrics
 
 
 class PublishedNames(Settings):
@@ -82,48 +82,17 @@ class PublishedNames(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
-    """All that a published prior is told about one window of a song besides codes; `lyrics` are the whole song's.
+class Labels(SeenLyrics):
+    """All that a published prior is told about one window of a song besides codes; `vector` is what it reads."""
 
-    Lengths and positions are in samples. `vector` is what the prior reads.
-    """
-
-    total_samples: int
-    start_samples: int
-    window_samples: int
     artist: int
     genres: tuple[int, ...]
-    lyrics: tuple[int, ...] = ()
-    num_characters: int = 0  # of lyrics that the prior sees; 0 for one that sees none
-    moved: bool = False  # moved windows are computed in single precision, see text/window.py
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """Where in the lyrics the characters come from that the prior sees, `NO_CHARACTER` for filling."""
-        window = lyric_window(
-            len(self.lyrics),
-            self.num_characters,
-            total_samples=self.total_samples,
-            start_samples=self.start_samples,
-            window_samples=self.window_samples,
-            single=self.moved,
-        )
-        return padded(window, self.num_characters)
-
-    @property
-    def characters(self) -> tuple[int, ...]:
-        """Ids of the characters that the prior sees."""
-        return window_ids(self.lyrics, self.places) if self.num_characters else ()
 
     @property
     def vector(self) -> tuple[int, ...]:
         """Total length, start and length of the window, artist, genres, characters: a row of the published `y`."""
         timing = (self.total_samples, self.start_samples, self.window_samples)
         return (*timing, self.artist, *self.genres, *self.characters)
-
-    def at(self, start_samples: int) -> "Labels":
-        """The labels of another window of the same song, its lyrics found as the published code moves them."""
-        return replace(self, start_samples=start_samples, moved=True)
 
 
 def make_labels(

@@ -1,10 +1,15 @@
-"""Which characters of a song's lyrics a published prior sees beside a stretch of its music: integers only."""
+"""Which characters of a song's lyrics a prior sees beside a stretch of its music."""
 
 import struct
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 NO_CHARACTER = -1  # the place in the lyrics of what fills short lyrics up
 FILLING = 0  # its id
+
+Seen = TypeVar("Seen", bound="SeenLyrics")
 
 
 def lyric_window(
@@ -34,6 +39,17 @@ def lyric_window(
     rounded = _single if single else float
     middle = rounded(rounded(start_samples) + window_samples / 2)
     centre = int(rounded(rounded(num_lyrics * middle) / rounded(total_samples)))
+    return around(centre, num_lyrics, num_characters)
+
+
+def around(centre: int, num_lyrics: int, num_characters: int) -> range:
+    """The `num_characters` places that lie around `centre` as far as there are, of lyrics of `num_lyrics`.
+
+    >>> around(7, 100, 10), around(99, 100, 10), around(3, 5, 10)
+    (range(2, 12), range(90, 100), range(0, 5))
+    """
+    if num_lyrics <= num_characters:
+        return range(num_lyrics)
     first = min(max(centre - num_characters // 2, 0), num_lyrics - num_characters)
     return range(first, first + num_characters)
 
@@ -50,6 +66,54 @@ def padded(window: range, num_characters: int) -> tuple[int, ...]:
 def window_ids(ids: Sequence[int], places: Sequence[int]) -> tuple[int, ...]:
     """The character ids at these places of the lyrics, `FILLING` at `NO_CHARACTER`."""
     return tuple(FILLING if place == NO_CHARACTER else ids[place] for place in places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenLyrics:
+    """The ids of a song's whole lyrics, and which of them a prior sees beside one window of the song.
+
+    Lengths and positions are in samples. `times`, where they are known, say at which sample of the song each id begins
+    to be sung, in order: then the ids around what is sung in the middle of the window are seen. `shift` moves what is
+    seen on by so many ids.
+    """
+
+    total_samples: int
+    start_samples: int
+    window_samples: int
+    lyrics: tuple[int, ...] = ()
+    num_characters: int = 0  # of lyrics that the prior sees; 0 for one that sees none
+    moved: bool = False  # moved windows are computed in single precision, see `lyric_window`
+    times: tuple[float, ...] | None = None
+    shift: int = 0
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where in the lyrics the ids come from that the prior sees, `NO_CHARACTER` for filling."""
+        return padded(self._window, self.num_characters)
+
+    @property
+    def characters(self) -> tuple[int, ...]:
+        """The ids that the prior sees."""
+        return window_ids(self.lyrics, self.places) if self.num_characters else ()
+
+    def at(self: Seen, start_samples: int) -> Seen:
+        """The same for another window of the song, its lyrics found as the published code moves them."""
+        return replace(self, start_samples=start_samples, moved=True)
+
+    @property
+    def _window(self) -> range:
+        if self.times is not None:
+            centre = bisect_right(self.times, self.start_samples + self.window_samples / 2) - 1
+            return around(centre + self.shift, len(self.lyrics), self.num_characters)
+        window = lyric_window(
+            len(self.lyrics),
+            self.num_characters,
+            total_samples=self.total_samples,
+            start_samples=self.start_samples,
+            window_samples=self.window_samples,
+            single=self.moved,
+        )
+        return around(window.start + self.num_characters // 2 + self.shift, len(self.lyrics), self.num_characters)
 
 
 def _single(number: int | float) -> float:

@@ -19,6 +19,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import read_json
 from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
+from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.vocab import Vocabulary
 
 
@@ -47,6 +48,7 @@ def build_model(
     priors: dict[int, AnyPrior] = {}
     figures: dict[str, Any] = {}
     vocabulary = store.vocabulary
+    alphabets: dict[int, Alphabet] = {}
     for run in prior_runs:
         description = run_description(run)
         level = int(description["level"])
@@ -57,11 +59,16 @@ def build_model(
         if Vocabulary.from_json(description["vocabulary"], str(run)) != vocabulary:
             raise UserError(f"the prior in {run} knows other names than {store.folder}", "train it on these codes")
         priors[level] = trained_prior(run)
+        if description.get("alphabet") is not None:
+            alphabets[level] = read_settings(Alphabet, description["alphabet"], str(run / "prior.json"))
         figures[f"level_{level}"] = description["figures"]
+    if len(set(alphabets.values())) > 1:
+        raise UserError("the priors spell lyrics in different alphabets", "train them by the same version")
     info = ModelInfo(
         name=name,
         codec=base.codec,
         vocabulary=vocabulary,
+        alphabet=next(iter(alphabets.values()), None),
         sampling=tuple(sampling) or tuple(LevelSampling() for _ in range(store.grid.num_levels)),
         weights=weights,
         about={"licence": licence, "data_hash": store.data_hash, "figures": figures},

@@ -28,6 +28,7 @@ from orchestrion.data.encoded import CodeBatch, CodeStore, vocabulary_of
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
 from orchestrion.files import file_sha256, read_json, replacing, write_json
+from orchestrion.generate.told import told_of
 from orchestrion.prior.adapt import adapt, grow, learned, settle
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide_evenly
@@ -164,7 +165,7 @@ def first_rows(
 def _surprise(prior: AnyPrior, batch: CodeBatch, named: Callable[[Conditions, int], Conditions], name: int) -> float:
     """Bits per code of new music under a known name, nothing else named."""
     assert name != UNKNOWN_ID
-    told = Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser).unlabelled()
+    told = told_of(batch).unlabelled()
     device = next(prior.parameters()).device
     conditions, codes = named(told, name).to(device), batch.codes.to(device)
     if isinstance(prior, MaskedPrior):

@@ -10,7 +10,7 @@ from orchestrion.checkpoints.folder import CODEC, DESCRIPTION, load_prior, read_
 from orchestrion.codec import Codec
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.training import PriorTrainingConfig
-from orchestrion.data.encoded import CodeStore
+from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.nn.chance import RowGenerator
 from orchestrion.prior.labels import Conditions
@@ -63,10 +63,11 @@ class MaskedRecipe(PriorRecipe):
         teacher.to(self.device).eval()
         self.prior.begin_with(teacher)
 
-    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
+    def _training_loss(self, batch: CodeBatch, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, MaskedPrior)
-        batch = hide(rng.total, codes.shape[1], rng)
-        hidden = batch[rng.first : rng.first + len(codes)]
+        codes = batch.codes.to(self.device)
+        whole = hide(rng.total, codes.shape[1], rng)
+        hidden = whole[rng.first : rng.first + len(codes)]
         taught = None
         if self.teacher is not None:
             with torch.no_grad():
@@ -75,7 +76,7 @@ class MaskedRecipe(PriorRecipe):
             codes, hidden.to(codes.device), conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
         )
         # Parts with more hidden frames weigh more, so that the mean over parts is that over all hidden frames.
-        weight = float(hidden.sum() / batch.sum()) * rng.total / len(codes)
+        weight = float(hidden.sum() / whole.sum()) * rng.total / len(codes)
         return replace(loss, total=weight * loss.total)
 
     def _told_teacher(self, teacher: Prior, conditions: Conditions) -> Conditions:

@@ -1,7 +1,8 @@
 """The recipe for a prior: the top level's, or an upsampler's."""
 
-from collections import deque
+from collections import defaultdict, deque
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -10,11 +11,12 @@ from orchestrion.audio import io
 from orchestrion.checkpoints.folder import write_weights
 from orchestrion.codec import Codec
 from orchestrion.codes import Codes
-from orchestrion.config import plain
-from orchestrion.config.prior import LabelConfig, PriorConfig
+from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config.prior import LabelConfig, LyricsConfig, PriorConfig
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.config.training import PriorTrainingConfig
+from orchestrion.config.training import LyricsTrainingConfig, PriorTrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore
+from orchestrion.data.sung import Listening
 from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
@@ -22,7 +24,7 @@ from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.chance import RowGenerator, rows_of_batch
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
-from orchestrion.prior.model import Prior, PriorLoss
+from orchestrion.prior.model import Following, Prior, PriorLoss, followed
 from orchestrion.train.checks import prior_findings
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
@@ -46,16 +48,38 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> P
             else "leave the conditioner out at the top level",
         )
     labels = LabelConfig(num_artists=names.num_artists, num_genres=names.num_genres)
-    return PriorConfig(
-        sample_rate=grid.sample_rate,
-        hop_length=grid.hop_lengths[level],
-        codebook_size=store.codebook_size,
-        context_frames=config.context_frames,
-        transformer=config.transformer,
-        labels=labels if config.use_labels else None,
-        timing=config.timing,
-        conditioner=config.conditioner,
+    parts: dict[str, Settings | None] = {
+        "transformer": config.transformer,
+        "labels": labels if config.use_labels else None,
+        "timing": config.timing,
+        "conditioner": config.conditioner,
+        "lyrics": lyrics_config(config.lyrics, store) if config.lyrics else None,
+    }
+    given = {
+        "sample_rate": grid.sample_rate,
+        "hop_length": grid.hop_lengths[level],
+        "codebook_size": store.codebook_size,
+        "context_frames": config.context_frames,
+        **{name: plain(part) for name, part in parts.items() if part is not None},
+    }
+    return read_settings(PriorConfig, given, "this configuration")
+
+
+def lyrics_config(config: LyricsTrainingConfig, store: CodeStore) -> LyricsConfig:
+    return LyricsConfig(
+        alphabet_size=store.alphabet.size,
+        num_characters=config.num_characters,
+        encoder=config.encoder,
+        loss_weight=config.loss_weight,
     )
+
+
+class Head(NamedTuple):
+    """A head of attention, and the share of it that goes to the word that is sung."""
+
+    layer: int
+    head: int
+    share: float
 
 
 class PriorRecipe:
@@ -97,24 +121,28 @@ class PriorRecipe:
         config = self.config
         return list(
             self.store.validation_batches(
-                config.training.batch_size, self.level, config.context_frames, max_windows=most
+                config.training.batch_size,
+                self.level,
+                config.context_frames,
+                max_windows=most,
+                num_characters=config.lyrics.num_characters if config.lyrics else None,
             )
         )
 
     def _embed_codebooks(self, rng: Generator) -> None:
         """Project codebook entries at random into the embeddings' width: distances are kept, nearly."""
-        tables = [(self.prior.tokens.embedding, self.level)]
+        tables = [(self.prior.tokens.embedding.weight[self.prior.first_code :], self.level)]
         if self.prior.conditioner is not None:
-            tables.append((self.prior.conditioner.embedding, self.level + 1))
+            tables.append((self.prior.conditioner.embedding.weight, self.level + 1))
         for table, level in tables:
             entries = self.codec.entries(level).float().cpu()
             centred = entries - entries.mean(0)
             centred = centred / centred.square().mean().sqrt()
-            width = table.weight.shape[1]
+            width = table.shape[1]
             projection = torch.randn(entries.shape[1], width, generator=rng) / entries.shape[1] ** 0.5
-            scale = table.weight.detach().square().mean().sqrt()
+            scale = table.detach().square().mean().sqrt()
             with torch.no_grad():
-                table.weight.copy_(scale * (centred @ projection))
+                table.copy_(scale * (centred @ projection))
 
     entries = ("loss",)
 
@@ -128,8 +156,11 @@ class PriorRecipe:
         self.prior = prior
 
     def matrices(self) -> list[nn.Parameter]:
-        blocks = self.prior.tokens.transformer
-        return [weight for weight in blocks.parameters() if weight.ndim == 2 and weight.requires_grad]
+        stacks = [self.prior.tokens.transformer]
+        if self.prior.lyrics is not None:
+            stacks.append(self.prior.lyrics.tokens.transformer)
+        matrices = (weight for stack in stacks for weight in stack.parameters() if weight.ndim == 2)
+        return [weight for weight in matrices if weight.requires_grad]
 
     def tensors(self) -> dict[str, Tensor]:
         return {}
@@ -154,18 +185,34 @@ class PriorRecipe:
             seed=seed,
             label_dropout=self.config.label_dropout,
             first=part.first,
+            condition_dropout=self.config.condition_dropout,
+            listening=self._listening(),
         )
         rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
-        loss = self._training_loss(batch.codes.to(self.device), self._conditions(batch), rng)
+        loss = self._training_loss(batch, self._conditions(batch), rng)
         self._recent.append(float(loss.bits_per_code))
-        return StepResult(loss.total, {"train/bits": loss.bits_per_code})
+        metrics: dict[str, Tensor | float] = {"train/bits": loss.bits_per_code}
+        if loss.unfollowed is not None:
+            metrics["train/unfollowed"] = loss.unfollowed
+        return StepResult(loss.total, metrics)
+
+    def _listening(self) -> Listening | None:
+        lyrics = self.config.lyrics
+        return Listening(lyrics.num_characters, lyrics.dropout, lyrics.jitter) if lyrics else None
 
     def _make(self, config: PriorConfig, rng: Generator) -> AnyPrior:
         return Prior(config, rng)
 
-    def _training_loss(self, codes: Tensor, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
+    def _training_loss(self, batch: CodeBatch, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, Prior)
-        return self.prior.loss(codes, conditions, rng=rng)
+        return self.prior.loss(batch.codes.to(self.device), conditions, rng=rng, following=self._following(batch))
+
+    def _following(self, batch: CodeBatch) -> Following | None:
+        """The attention that is drawn to the words that are sung."""
+        lyrics, layers = self.config.lyrics, self.prior.config.aligned_layers
+        if lyrics is None or batch.sung is None or not lyrics.attention_weight or not layers:
+            return None
+        return Following(batch.sung.to(self.device), layers[-1], 0, lyrics.attention_weight)
 
     def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
         """Of held-out windows, `first` of all and following."""
@@ -180,20 +227,48 @@ class PriorRecipe:
         return {"train/recent_bits": sum(self._recent) / len(self._recent)} | self._held_out_bits()
 
     def _held_out_bits(self) -> dict[str, float]:
-        return {
+        bits = {
             "validation/bits": self._bits(labelled=True),
             "validation/bits_unlabelled": self._bits(labelled=False),
             "unigram_bits": self.unigram_bits,
         }
+        if self.config.lyrics is None:
+            return bits
+        bits["validation/bits_wordless"] = self._bits(labelled=True, wordless=True)
+        head = self._best_head()
+        return bits if head is None else bits | {"validation/followed": head.share}
 
-    def _bits(self, *, labelled: bool) -> float:
+    def _bits(self, *, labelled: bool, wordless: bool = False) -> float:
         total, num = 0.0, 0
         for batch in self.held_out:
             conditions = self._conditions(batch, labelled=labelled)
+            conditions = conditions.wordless() if wordless else conditions
             loss = self._held_out_loss(batch.codes.to(self.device), conditions, num // self.config.context_frames)
             total += float(loss.bits_per_code) * batch.codes.numel()
             num += batch.codes.numel()
         return total / num
+
+    @torch.no_grad()
+    def _best_head(self) -> "Head | None":
+        """The head whose attention goes to the word that is sung more than that of any other, on held-out music.
+
+        None where no times of held-out words are known.
+        """
+        assert isinstance(self.prior, Prior)
+        shares: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
+        for batch in self.held_out:
+            assert batch.sung is not None
+            sung, codes, conditions = batch.sung.to(self.device), batch.codes.to(self.device), self._conditions(batch)
+            for layer in self.prior.config.aligned_layers:
+                attention = self.prior.alignment(codes, conditions, layer)
+                for head in range(attention.shape[1]):
+                    shares[layer, head].append(followed(attention[:, head], sung))
+        heads = [
+            Head(layer, head, float(torch.cat(own).mean()))
+            for (layer, head), own in shares.items()
+            if sum(map(len, own))
+        ]
+        return max(heads, key=lambda head: head.share, default=None)
 
     def show(self, folder: Path) -> None:
         """Draw a window for two held-out labels (below the top: over their coarser codes), to hear and to see."""
@@ -233,20 +308,30 @@ class PriorRecipe:
 
     def export(self, folder: Path) -> None:
         """Write `prior.safetensors` and `prior.json`; `models build` puts them together with a codec."""
+        figures = self.figures()
         sha256 = write_weights(folder / "prior.safetensors", self.prior)
         write_json(
             folder / "prior.json",
             {
                 "format": 1,
                 "level": self.level,
-                "config": plain(self.prior.config),
+                "config": plain(self._described()),
+                "alphabet": plain(self.store.alphabet) if self.config.lyrics else None,
                 "vocabulary": self.store.vocabulary.to_json(),
                 "codec_hash": self.store.codec_hash,
                 "data_hash": self.store.data_hash,
-                "figures": self.figures(),
+                "figures": figures,
                 "sha256": sha256,
             },
         )
+
+    def _described(self) -> PriorConfig:
+        """The settings of the prior, and which of its heads follows the words."""
+        config = self.prior.config
+        if config.lyrics is None or (head := self._best_head()) is None:
+            return config
+        lyrics = config.lyrics.model_copy(update={"alignment_layer": head.layer, "alignment_head": head.head})
+        return config.model_copy(update={"lyrics": lyrics})
 
     def figures(self) -> dict[str, float]:
         """Bits per code on many held-out windows, beside what single codes would take."""

@@ -1,4 +1,4 @@
-"""Where in the lyrics the music is, from a prior's attention to them."""
+"""A prior's attention to lyrics, over a whole song."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -25,7 +25,10 @@ class Attentive(Protocol):
 
 @dataclass(frozen=True)
 class Alignment:
-    """How much each frame of a song attends to each character of `text`, the lyrics as the model read them."""
+    """How much each frame of a song attends to each id of its lyrics; `text` is what the model read.
+
+    The published models have an id for each character of the text.
+    """
 
     text: str
     weights: Float[Tensor, "frame character"]

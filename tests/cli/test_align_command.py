@@ -1,0 +1,60 @@
+"""`orchestrion align` refuses before anything is loaded, and guesses without a model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from orchestrion.audio import io
+from orchestrion.checkpoints import zoo
+from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.text.lyric_files import read_timed_lyrics
+
+
+@pytest.fixture(autouse=True)
+def _tiny_world(tmp_path, monkeypatch):
+    tiny.write_tiny_model(tmp_path / "models" / "ditty")
+    monkeypatch.setenv(zoo.MODELS_VARIABLE, str(tmp_path / "models"))
+    io.write(Path("song.wav"), torch.zeros(1, 3200), tiny.SAMPLE_RATE)
+    Path("words.txt").write_text("la li lu\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("absent.wav", "--lyrics", "words.txt"), "no song at absent.wav"),
+        (("song.wav",), "nothing says what is sung"),
+        (("song.wav", "--lyrics", "absent.txt"), "cannot read the lyrics"),
+        (("song.wav", "--lyrics", "words.txt"), "which model is to listen"),
+        (("song.wav", "--lyrics", "words.txt", "--model", "ditty"), "does not sing"),
+        (("song.wav", "--lyrics", "words.txt", "-o", "words.doc"), "no name for timed lyrics"),
+        (("song.wav", "--lyrics", "words.txt", "--picture", "a.jpg"), "no name for a picture"),
+        (("song.wav", "--lyrics", "words.txt", "--linear", "--picture", "a.png"), "has no picture"),
+        (("song.wav", "--lyrics", "empty.txt"), "no words in empty.txt"),
+        (("song.wav", "--lyrics", "binary.txt"), "not text"),
+        (("song.wav", "--lyrics", "broken.lrc"), "line 1 of broken.lrc"),
+        (("song.wav", "--lyrics", "words.txt", "-o", "there.lrc", "--linear"), "there.lrc exists"),
+    ],
+)
+def test_what_cannot_be_aligned_is_explained(capsys, arguments, said):
+    Path("empty.txt").write_text(" \n")
+    Path("binary.txt").write_bytes(b"\x00\x01\x02")
+    Path("broken.lrc").write_text("[0:99.9] la\n")
+    Path("there.lrc").write_text("mine")
+    assert main(("align", *arguments)) == USER_ERROR
+    assert said in capsys.readouterr().err
+    assert Path("there.lrc").read_text() == "mine"
+
+
+def test_a_guess_needs_no_model(capsys):
+    assert main(("align", "song.wav", "--lyrics", "words.txt", "--linear")) == 0
+    assert capsys.readouterr().out.strip() == "song.lrc"
+    words = read_timed_lyrics(Path("song.lrc")).words
+    assert [word.start for word in words] == pytest.approx([0.0, 2 / 3, 4 / 3], abs=0.01)
+
+
+def test_empty_lyrics_are_no_lyrics_to_compose_with(capsys):
+    Path("empty.txt").write_text("")
+    assert main(("compose", "--model", "ditty", "--lyrics", "empty.txt")) == USER_ERROR
+    assert "no words in empty.txt" in capsys.readouterr().err

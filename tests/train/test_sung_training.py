@@ -1,0 +1,201 @@
+"""A prior that is trained on words follows them: on songs whose codes are a function of what is sung."""
+
+import json
+from pathlib import Path
+
+import pytest
+import sung_data
+import torch
+
+import tiny
+from orchestrion.align.linear import linear, start_errors, summary
+from orchestrion.align.words import Aligned
+from orchestrion.audio import io
+from orchestrion.checkpoints.folder import CODEC, ModelInfo, load_codec, write_model
+from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.codes import Codes
+from orchestrion.config.prior import TransformerConfig
+from orchestrion.data.encoded import CodeStore
+from orchestrion.errors import UserError
+from orchestrion.evaluate.priors import measure_prior
+from orchestrion.generate.request import Request
+from orchestrion.jukebox import Jukebox, Song
+from orchestrion.prior.model import Prior
+from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
+from orchestrion.text.timed import TimedLyrics
+from orchestrion.train.assemble import build_model, trained_prior
+from orchestrion.train.loop import train
+from orchestrion.train.prior import PriorRecipe
+
+CPU = torch.device("cpu")
+SECONDS = sung_data.FRAMES / sung_data.RATE
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A codec, the codes of songs, and a run that has learned from them."""
+    root = tmp_path_factory.mktemp("sung")
+    info = write_model(
+        root / "codec", ModelInfo(name="codec", codec=tiny.codec_config()), tiny.codec(), card="# codec\n"
+    )
+    sung_data.write_songs(root / "codes", 160, info.sha256[CODEC])
+    recipe = PriorRecipe(sung_data.config(150), CodeStore(root / "codes"), 1, load_codec(root / "codec", info), CPU)
+    assert train(recipe, recipe.config.training, root / "run")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(world) -> Path:
+    store = CodeStore(world / "codes")
+    build_model("singer", world / "codec", [world / "run"], store, world / "model", licence="CC0-1.0")
+    return world / "model"
+
+
+@pytest.fixture
+def singer(model) -> Jukebox:
+    return Jukebox(model, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _quick_pictures(monkeypatch):
+    monkeypatch.setattr("orchestrion.jukebox.song.draw", lambda path, *_, **__: path.write_bytes(b"picture"))
+
+
+def sung(singer: Jukebox, number: int) -> tuple[Song, TimedLyrics]:
+    """A song that the prior has not learned."""
+    codes, lyrics = sung_data.song(number)
+    kept = Codes.empty(singer.info.grid).replace(1, torch.tensor([codes]))
+    return Song(Request(seconds=SECONDS, lyrics=lyrics.text), kept, torch.zeros(1, 0), tiny.SAMPLE_RATE), lyrics
+
+
+def test_the_run_says_what_words_are_worth_and_which_head_follows_them(world):
+    told = json.loads((world / "run" / "prior.json").read_text())
+    figures, lyrics = told["figures"], told["config"]["lyrics"]
+    assert figures["validation/bits"] < figures["validation/bits_wordless"]
+    assert figures["validation/followed"] > 0.5
+    assert (lyrics["alignment_layer"], lyrics["alignment_head"]) == (2, 0)
+    assert lyrics["alphabet_size"] == CodeStore(world / "codes").alphabet.size
+
+
+def test_alignment_recovers_the_times_of_words_of_songs_longer_than_what_is_seen(singer):
+    found, guessed = [], []
+    for number in range(200, 212):
+        song, lyrics = sung(singer, number)
+        assert len(lyrics.text) > singer.info.prior(1).lyrics.num_characters
+        aligned = singer.align(song)
+        assert [word.text for word in aligned.lyrics.words] == [word.text for word in lyrics.words]
+        starts = [word.start for word in aligned.lyrics.words if word.start is not None]
+        assert starts == sorted(starts)
+        found += start_errors(aligned.lyrics, lyrics)
+        guessed += start_errors(linear(lyrics, SECONDS), lyrics)
+    ours, theirs = summary(found), summary(guessed)
+    assert ours["words"] > 0.95 * theirs["words"]
+    assert ours["median_seconds"] <= 0.06, (ours, theirs)
+    assert ours["within_quarter_second"] > 0.85 and theirs["within_quarter_second"] < 0.7, (ours, theirs)
+
+
+def test_attention_is_on_the_diagonal(singer):
+    song, lyrics = sung(singer, 210)
+    shares = singer.align(song).shares
+    for place, word in enumerate(lyrics.words):
+        frames = slice(round(word.start * sung_data.RATE) + 1, round(word.end * sung_data.RATE))
+        assert abs(int(shares[frames].mean(0).argmax()) - place) <= 1, word
+
+
+@pytest.mark.parametrize(
+    "words", ["[Strophe]\nSchläft ein Lied\nin allen Dingen", "The moon is new", "[Refrain]\nL’été là-bas", "夜 🎵"]
+)
+def test_songs_of_any_language_are_composed_and_timed(singer, tmp_path, words):
+    request = Request(seconds=2.5, lyrics=words, finest_level=1)
+    song = singer.compose(request, tmp_path / "a.song").finish()
+    assert not torch.equal(song.codes[1], singer.compose(request.changed(lyrics="")).finish().codes[1])
+    assert song.lyrics is not None and len(song.lyrics.words) == len([w for w in words.split() if w[0] != "["])
+    assert singer.load(tmp_path / "a.song").lyrics == song.lyrics
+    assert singer.align(song).lyrics == song.lyrics
+
+
+def test_lyrics_that_cannot_be_sung_are_refused(singer):
+    for lyrics, said in (("\u200b \x07", "no word"), ("la " * 400, "a second")):
+        with pytest.raises(UserError, match=said):
+            singer.resolved(Request(seconds=2.0, lyrics=lyrics))
+
+
+def test_commands_compose_and_align(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("[Vers]\nabc def\n\ngah\n", encoding="utf-8")
+    compose = ("compose", "--model", str(model), "--device", "cpu", "--seconds", "2", "--finest-level", "1", "-q")
+    assert main((*compose, "--lyrics", "words.txt", "-o", "song.flac")) == 0, capsys.readouterr().err
+    timed = read_timed_lyrics(Path("song.lrc"))
+    assert [line.section for line in timed.lines] == ["Vers", None]
+    Path("song.png").unlink()
+    assert main((*compose, "--lyrics", "words.txt", "-o", "song.wav")) == USER_ERROR
+    assert "song.lrc exists" in capsys.readouterr().err
+
+    assert main(("align", "song.flac", "-o", "song.json", "--device", "cpu", "--picture", "words.png", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["words"] == 3 and Path("words.png").read_bytes().startswith(b"\x89PNG")
+    kept = read_timed_lyrics(Path("song.json"))
+    assert [word.confidence is None for word in kept.words] == [False] * 3
+
+    codes, lyrics = sung_data.song(230)
+    jukebox = Jukebox(model, device="cpu")
+    audio = jukebox.decode(Codes.empty(jukebox.info.grid).replace(1, torch.tensor([codes])))
+    io.write(Path("mine.wav"), audio, tiny.SAMPLE_RATE)
+    write_timed_lyrics(Path("mine.json"), lyrics)
+    engine = ("--model", str(model), "--device", "cpu")
+    for name in ("mine.lrc", "mine.vtt"):
+        status = main(("align", "mine.wav", "--lyrics", "mine.json", *engine, "-o", name))
+        said = capsys.readouterr().err
+        assert status == 0 or "is not known" in said, said
+    assert len(read_timed_lyrics(Path("mine.lrc")).words) == len(lyrics.words)
+    assert main(("align", "mine.wav", "--lyrics", "mine.json", "--linear", "--lines", "-o", "guess.lrc")) == 0
+    assert "<" not in Path("guess.lrc").read_text()
+
+
+def test_lyrics_and_codes_in_one_sequence_learn_too(world, tmp_path):
+    """The other dialect."""
+    config = sung_data.config(2, encoder=None)
+    stack = TransformerConfig(
+        width=16, num_heads=2, patterns=("full", "prefix"), prefix_tokens=sung_data.config(1).lyrics.num_characters
+    )
+    config = config.model_copy(update={"transformer": stack})
+    store = CodeStore(world / "codes")
+    recipe = PriorRecipe(config, store, 1, tiny.codec(), CPU)
+    assert train(recipe, config.training, tmp_path / "run")
+    prior = trained_prior(tmp_path / "run")
+    assert isinstance(prior, Prior) and prior.config.lyrics.alignment_layer == 1
+    assert prior.first_code == store.alphabet.size
+    assert measure_prior(prior, store, 1, max_windows=4).bits.value > 0
+
+
+def test_a_configuration_that_cannot_sing_is_explained(world):
+    config = sung_data.config(2)
+    config = config.model_copy(update={"transformer": TransformerConfig(width=16, num_heads=2, patterns=("full",))})
+    with pytest.raises(UserError, match="need a layer with the pattern 'lyrics'"):
+        PriorRecipe(config, CodeStore(world / "codes"), 1, tiny.codec(), CPU)
+
+
+def test_training_with_words_goes_on_to_the_same_weights(world, tmp_path):
+    config = sung_data.config(2)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"save_every": 1})})
+
+    def recipe() -> PriorRecipe:
+        return PriorRecipe(config, CodeStore(world / "codes"), 1, tiny.codec(), CPU)
+
+    def stop(progress) -> None:
+        if progress.step == 1:
+            raise KeyboardInterrupt
+
+    assert train(recipe(), config.training, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(), config.training, tmp_path / "cut", on_progress=stop)
+    assert train(recipe(), config.training, tmp_path / "cut")
+    weights = [(tmp_path / name / "prior.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def test_an_alignment_is_of_all_words(singer):
+    song, lyrics = sung(singer, 240)
+    aligned = singer.align(song, lyrics)
+    assert isinstance(aligned, Aligned)
+    assert aligned.shares.shape == (sung_data.FRAMES, len(lyrics.words))
