@@ -3,8 +3,8 @@
     python bench/finetune.py MODEL RUN MANIFEST [--songs 24] [--seconds 15] [--no-page]
 
 RUN is the folder of `orchestrion train finetune MODEL --data MANIFEST`, finished, of music by one artist that MODEL
-does not know. Bits per code of the held-out windows: the model, which is told of nobody, beside the model with its adapter,
-which is told of the artist. Songs by both, as many and with the same seeds, beside the held-out music.
+does not know. Bits per code of the held-out windows: the model, which is told of nobody, beside the model with its
+adapter, which is told of the artist. Songs by both, as many and with the same seeds, beside the held-out music.
 """
 
 import argparse
