@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from orchestrion.codec.model import Codec
-from orchestrion.config import CodecConfig, Settings, plain, read_settings
+from orchestrion.config import CodecConfig, Settings, plain, read_described
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
-from orchestrion.files import explained, file_sha256, read_json, replacing, write_json, write_text
+from orchestrion.files import explained, file_sha256, replacing, write_json, write_text
 from orchestrion.grid import Grid
 from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
@@ -140,15 +140,7 @@ def read_model(folder: Path) -> ModelInfo:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise UserError(f"there is no model in {folder}", f"a model folder has a {DESCRIPTION}")
-    data = read_json(path, "model description")
-    if not isinstance(data, dict) or data.get("format") != MODEL_FORMAT:
-        raise UserError(f"{path} does not describe a model", "give a model folder")
-    if data.get("version") != FORMAT_VERSION:
-        raise UserError(
-            f"{folder} is a model of format {data.get('version')} and this program reads {FORMAT_VERSION}",
-            "use a version of orchestrion that knows it",
-        )
-    info = read_settings(ModelInfo, data, str(path))
+    info = read_described(ModelInfo, path, "model description")
     check_fits(info, folder)
     return info
 

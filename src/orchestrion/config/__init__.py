@@ -1,6 +1,6 @@
 """Settings of every part, as plain data: no torch here."""
 
-from orchestrion.config.base import Settings, plain, read_settings, read_toml
+from orchestrion.config.base import Settings, check_version, plain, read_described, read_settings, read_toml
 from orchestrion.config.codec import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
 from orchestrion.config.prior import (
     ConditionerConfig,
@@ -24,7 +24,9 @@ __all__ = [
     "StageConfig",
     "TimingConfig",
     "TransformerConfig",
+    "check_version",
     "plain",
+    "read_described",
     "read_settings",
     "read_toml",
 ]

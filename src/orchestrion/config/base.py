@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrion.errors import UserError
+from orchestrion.files import read_json
 
 
 class Settings(BaseModel):
@@ -32,6 +33,28 @@ def read_settings(kind: type[S], given: dict[str, Any], source: str = "") -> S:
         raise UserError(f"{source or kind.__name__} cannot be used: {problems}", "correct these settings") from error
     except TypeError as error:
         raise UserError(f"{source or kind.__name__} cannot be used: {error}", "correct these settings") from error
+
+
+def read_described(kind: type[S], path: Path, what: str) -> S:
+    """Settings of `kind` from a JSON file that says its `format` and `version`, which `kind` has as defaults.
+
+    `what` is what such a file is; UserError for a file that is damaged, something else, or of another version.
+    """
+    data = read_json(path, what)
+    if not isinstance(data, dict) or data.get("format") != kind.model_fields["format"].default:
+        raise UserError(f"{path} is not a {what}", "move it away, or restore the right file")
+    check_version(kind, data, f"{path} is a {what}")
+    return read_settings(kind, data, str(path))
+
+
+def check_version(kind: type[Settings], data: dict[str, Any], subject: str) -> None:
+    """Raise UserError where the `version` of `data` is not that of `kind`."""
+    version = kind.model_fields["version"].default
+    if data.get("version") != version:
+        raise UserError(
+            f"{subject} of format {data.get('version')} and this program reads {version}",
+            "use the version of orchestrion that made it",
+        )
 
 
 def read_toml(kind: type[S], path: Path) -> S:

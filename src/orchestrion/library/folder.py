@@ -18,9 +18,9 @@ from torch import Tensor
 
 from orchestrion.audio import io
 from orchestrion.codes import Codes
-from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
-from orchestrion.files import explained, read_json, replacing, write_json
+from orchestrion.files import explained, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.library.provenance import Engine, Made, SongModel
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
@@ -93,15 +93,7 @@ class SongFolder:
         """The song in `path`; UserError if it is not a song folder, or one of a later version."""
         if not (path / _REQUEST).is_file():
             raise UserError(f"there is no song in {path}", f"give a folder with a {_REQUEST}, or the audio beside it")
-        data = read_json(path / _REQUEST, "song")
-        if not isinstance(data, dict) or data.get("format") != SONG_FORMAT:
-            raise UserError(f"{path / _REQUEST} is not a song's request", "give a song folder")
-        if data.get("version") != FORMAT_VERSION:
-            raise UserError(
-                f"{path} is a song of format {data.get('version')} and this program reads {FORMAT_VERSION}",
-                "use the version of orchestrion that made it",
-            )
-        return SongFolder(path, read_settings(SongInfo, data, str(path / _REQUEST)))
+        return SongFolder(path, read_described(SongInfo, path / _REQUEST, "song's request"))
 
     def codes(self) -> Codes:
         """The codes so far, at no level if none was saved yet."""
