@@ -2,7 +2,7 @@
 
 import torch
 
-from orchestrion.evaluate.control import accuracy, confusion, learn
+from orchestrion.evaluate.control import accuracy, learn
 from orchestrion.evaluate.distance import Described
 
 
@@ -19,7 +19,6 @@ def test_two_clusters_are_told_apart_on_music_never_heard(rng):
     found = accuracy(classifier, *clusters(rng))
     assert found.found.value > 0.97
     assert found.chance == 0.5
-    assert confusion(classifier, *clusters(rng)).diagonal().sum() > 115
 
 
 def test_shuffled_labels_are_found_by_chance_only(rng):

@@ -1,30 +1,20 @@
-"""What was planted is found, where it was planted; what was not is not."""
+"""What was planted is found, what was not is not; and what is near is said alike everywhere."""
 
-import itertools
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from orchestrion.codes import Codes
+from orchestrion.data.encoded import CodeStore, ShardWriter
+from orchestrion.data.manifest import Track, split
+from orchestrion.errors import UserError
 from orchestrion.evaluate.chroma import FRAMES_PER_SECOND
-from orchestrion.evaluate.memory import CodeIndex, Run, nearest_passage, remembered
+from orchestrion.evaluate.memory import learned, limit, memory_of, nearest_passage, remembered
+from orchestrion.grid import Grid
 
-
-def slow_longest_run(song, tracks):
-    """The length, by trying everything; codes that are held count once."""
-    song, *tracks = ([code for code, _ in itertools.groupby(codes)] for codes in (song, *tracks))
-    return max(
-        (
-            length
-            for track in tracks
-            for start in range(len(track))
-            for song_start in range(len(song))
-            for length in range(1, min(len(track) - start, len(song) - song_start) + 1)
-            if track[start : start + length] == song[song_start : song_start + length]
-        ),
-        default=0,
-    )
+GRID = Grid(1600, (160, 320))  # 5 codes a second at the top
+CODES = 64
 
 
 def unit_chroma(frames, rng):
@@ -33,42 +23,29 @@ def unit_chroma(frames, rng):
     return values / values.norm(dim=1, keepdim=True)
 
 
-def changing_codes(count, rng):
-    """No code twice in a row."""
-    return torch.randint(1, 1000, (count,), generator=rng).cumsum(0) % 2048
-
-
-few_codes = st.lists(st.integers(0, 2), max_size=9)
-
-
-@given(few_codes, st.lists(few_codes, min_size=1, max_size=3).filter(any))
-def test_the_longest_run_is_that_of_trying_everything(song, tracks):
-    index = CodeIndex([torch.tensor(track, dtype=torch.long) for track in tracks], 3)
-    found = index.longest_run(torch.tensor(song, dtype=torch.long))
-    assert found.length == slow_longest_run(song, tracks)
-    there, here = tracks[found.track][found.start :], song[found.song_start :]
-    first = [[code for code, _ in itertools.groupby(codes)][: found.length] for codes in (there, here)]
-    assert first[0] == first[1]
-
-
-@pytest.mark.parametrize("length", [7, 100, 333])
-def test_a_planted_copy_is_found_with_its_place_and_length(rng, length):
-    tracks = [changing_codes(count, rng) for count in (5000, 400, 8000)]
-    song = changing_codes(900, rng)
-    song[200 : 200 + length] = tracks[2][4321 : 4321 + length]
-    song[199], song[200 + length] = (tracks[2][4320] + 1) % 2048, (tracks[2][4321 + length] + 1) % 2048
-    assert CodeIndex(tracks, 2048).longest_run(song) == Run(length, 200, 2, 4321)
-
-
-def test_a_held_code_is_no_long_run(rng):
-    silence = torch.full((500,), 7)
-    index = CodeIndex([torch.cat([changing_codes(100, rng), silence])], 2048)
-    assert index.longest_run(silence).length == 1
-
-
-def test_a_run_does_not_reach_from_one_track_into_the_next():
-    index = CodeIndex([torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6])], 8)
-    assert index.longest_run(torch.tensor([1, 2, 3, 4, 5, 6])).length == 3
+def store(folder: Path, rng: torch.Generator, *, held_out_seconds: int) -> CodeStore:
+    """Two training tracks of 100 s and one that is held out."""
+    writer, wanted = ShardWriter(folder, GRID, CODES, "f" * 64), {"train": [100, 100], "validation": [held_out_seconds]}
+    number = 0
+    while any(wanted.values()):
+        number += 1
+        artist = "Ada" if number % 2 else None
+        track = Track(
+            path=folder / f"{number}.wav",
+            seconds=1.0,
+            sample_rate=1600,
+            channels=1,
+            content_hash=f"{number:016x}",
+            artist=artist,
+            title=f"Tune {number}",
+        )
+        if not wanted[split(track)]:
+            continue
+        seconds = wanted[split(track)].pop()
+        levels = tuple(torch.randint(CODES, (1, 1600 * seconds // hop), generator=rng) for hop in GRID.hop_lengths)
+        writer.add(track, Codes(GRID, levels), 1600 * seconds)
+    writer.finish()
+    return CodeStore(folder)
 
 
 @pytest.mark.parametrize("semitones", [0, 1, 7, 11])
@@ -93,9 +70,31 @@ def test_held_chords_and_silence_resemble_nothing(rng):
     assert nearest_passage(torch.zeros(100, 12), [torch.zeros(300, 12), unit_chroma(300, rng)]).likeness == 0
 
 
-def test_songs_above_all_held_out_music_are_named(rng):
-    found = remembered(torch.arange(1.0, 21.0), torch.tensor([3.0, 40.0, 20.0, 21.0]))
-    assert found.limit == 20
+def test_what_all_but_one_in_a_hundred_held_out_pieces_stay_within_is_the_limit(rng):
+    held_out = torch.arange(1.0, 201.0)[torch.randperm(200, generator=rng)]
+    found = remembered(held_out, torch.tensor([3.0, 400.0, 198.0, 199.0]))
+    assert 198 < limit(held_out) < 199
+    assert found.limit.value == limit(held_out) and found.most == 200
     assert found.which == (1, 3)
     assert found.over.value == 0.5
-    assert found.held_out.value == 10.5
+    assert found.held_out.value == 100.5
+
+
+def test_the_memory_of_a_model_has_its_training_tracks_and_the_limits_of_a_report(tmp_path, rng):
+    codes, told = store(tmp_path, rng, held_out_seconds=2100), []
+    memory = memory_of(codes, on_piece=lambda done, total: told.append((done, total)))
+    index, shards = learned(codes, 1)
+    assert [one.seconds for one in memory.info.limits] == [10.0, 20.0]  # of 40 s there are 52 pieces
+    assert [one.pieces for one in memory.info.limits] == [210, 105]
+    assert told == [(done, 315) for done in range(1, 316)]
+    pieces = [piece.codes[0] for piece in codes.validation_batches(1, 1, 100)]
+    shared = torch.tensor([float(index.longest_run(piece).length) for piece in pieces])
+    assert memory.info.limits[1].codes == remembered(shared, shared).limit.value
+    assert all(torch.equal(track, codes.codes(shard, 1)) for track, shard in zip(memory.tracks, shards, strict=True))
+    assert {name.partition(" by ")[2] for name in memory.info.tracks} <= {"Ada", ""}
+    assert memory.info.codec_sha256 == "f" * 64
+
+
+def test_too_little_held_out_music_says_nothing_of_what_is_near(tmp_path, rng):
+    with pytest.raises(UserError, match="99 pieces of 10 s"):
+        memory_of(store(tmp_path, rng, held_out_seconds=999))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrion.data.runs import CodeIndex
 from orchestrion.evaluate.interval import Estimate
-from orchestrion.evaluate.memory import CodeIndex
 from orchestrion.evaluate.report import Section
 from orchestrion.evaluate.songs import (
     Piece,

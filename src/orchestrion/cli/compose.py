@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchestrion.cli.options import WeightsOption
     from orchestrion.generate.request import Request
     from orchestrion.jukebox import Composition, Jukebox, Progress, Song
+    from orchestrion.library.provenance import Nearest
 
 Made = TypeVar("Made")
 WORDS_SUFFIX = ".lrc"
@@ -273,6 +274,8 @@ def put(song: "Song", output: Path) -> dict[str, Any]:
     picture, timed = output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
     song.save(output)
     song.draw(picture)
+    if song.nearest and song.nearest.is_too_near:
+        click.echo(f"{output}: {_too_near(song.nearest)}", err=True)
     if song.lyrics is not None:
         try:
             write_timed_lyrics(timed, song.lyrics)
@@ -286,7 +289,16 @@ def put(song: "Song", output: Path) -> dict[str, Any]:
         "seconds": song.seconds,
         "sample_rate": song.sample_rate,
         "request": plain(song.request),
+        "nearest": plain(song.nearest) if song.nearest else None,
     }
+
+
+def _too_near(found: "Nearest") -> str:
+    minutes, seconds = divmod(int(found.track_seconds), 60)
+    return (
+        f"from {found.song_seconds:.1f} s on, {found.codes} codes in a row are those of {found.track} at "
+        f"{minutes}:{seconds:02d}, more than music shares by chance ({found.limit:g}): listen before you pass it on"
+    )
 
 
 def watch(composition: "Composition[Progress, Made]", *, quiet: bool) -> tuple[Made, dict[str, float]]:

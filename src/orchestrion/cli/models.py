@@ -11,6 +11,7 @@ from orchestrion.cli.options import (
     WEIGHTS,
     force_option,
     json_option,
+    quiet_option,
     sampling,
     sampling_options,
     show_result,
@@ -169,6 +170,32 @@ def build(
         name, codec, priors, store, output, licence=licence, sampling=sampling(plain, **drawing), weights=weights
     )
     click.echo(output)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--codes", required=True, type=PATH, help="Codes that the priors learned from.")
+@force_option
+@quiet_option
+def remember(name: str, codes: Path, force: bool, quiet: bool) -> None:
+    """Put what the model NAME learned from beside it, so that `compose` notices a song that repeats it.
+
+    NAME is a name or a model folder. What is near is found from the held-out tracks of CODES.
+    """
+    from orchestrion.checkpoints import zoo
+    from orchestrion.checkpoints.folder import read_model
+    from orchestrion.checkpoints.memory import MEMORY, write_memory
+    from orchestrion.cli.options import bar, open_codes
+    from orchestrion.evaluate.memory import memory_of
+    from orchestrion.files import check_writable, refuse_overwrite
+
+    folder = zoo.locate(name)
+    refuse_overwrite(folder / MEMORY, force)
+    check_writable(folder)
+    store = open_codes(codes, read_model(folder))
+    with bar("comparing", quiet=quiet) as update:
+        memory = memory_of(store, on_piece=update)
+    click.echo(write_memory(folder, memory))
 
 
 @models.command("import")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -84,12 +84,3 @@ def accuracy(classifier: Classifier, judged: Described, labels: Sequence[str], *
     hits = torch.tensor(right, dtype=torch.float64)
     commonest = max(true.count(label) for label in set(true)) / len(true)
     return Accuracy(bootstrap(len(hits), lambda drawn: float(hits[drawn].mean()), seed=seed), commonest)
-
-
-def confusion(classifier: Classifier, judged: Described, labels: Sequence[str]) -> Int[Tensor, "label answered"]:
-    """How many items of each learned label were given each answer."""
-    counts = torch.zeros(len(classifier.labels), len(classifier.labels), dtype=torch.long)
-    for label, answer in zip(labels, classifier.scores(judged.features).argmax(1).tolist(), strict=True):
-        if label in classifier.labels:
-            counts[classifier.labels.index(label), answer] += 1
-    return counts

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orchestrion.data.chunks import spread
 from orchestrion.data.manifest import Split
+from orchestrion.data.runs import CodeIndex
 from orchestrion.data.tracks import TrackStore
 from orchestrion.evaluate.control import accuracy, learn
 from orchestrion.evaluate.distance import (
@@ -24,7 +25,7 @@ from orchestrion.evaluate.distance import (
     with_noise,
 )
 from orchestrion.evaluate.interval import Estimate
-from orchestrion.evaluate.memory import CodeIndex, Remembered, remembered
+from orchestrion.evaluate.memory import Remembered, remembered
 from orchestrion.evaluate.musical import compare, musical
 from orchestrion.evaluate.report import Cell, Section, Table
 
@@ -44,8 +45,8 @@ _CONTROL = (
 _MUSICAL = "Each figure's mean over pieces, held-out and songs, and how far the distributions are apart in its unit."
 _MEMORY = (
     "The longest run of codes of the top level that each piece shares with any training track; a code that is held "
-    "counts once. The limit is the longest run of held-out music in pieces of the same length: a song above it may "
-    "hold a copy and should be listened to. Below it nothing is proved."
+    "counts once. The limit is what 99 of 100 pieces of held-out music of the same length stay within: a song above it "
+    "may hold a copy and should be listened to. Below it nothing is proved."
 )
 
 Embed = Callable[[Float[Tensor, "channel sample"]], Float[Tensor, "patch width"]]
@@ -205,12 +206,12 @@ def memory_section(
     runs = [torch.tensor([float(index.longest_run(codes).length) for codes in part]) for part in (held_out, songs)]
     found = remembered(*runs)
     rows: tuple[tuple[Cell, ...], ...] = (
-        ("held-out music", len(held_out), found.held_out, found.percentile, found.limit, None),
+        ("held-out music", len(held_out), found.held_out, found.limit, found.most, None),
         ("the songs", len(songs), found.songs, None, float(runs[1].max()), found.over),
     )
     above = ", ".join(names[place] for place in found.which)
     text = f"{_MEMORY}\n\nSongs above the limit: {above or 'none'}."
-    header = ("", "pieces", "codes shared", "99th percentile", "most", "share above the limit")
+    header = ("", "pieces", "codes shared", "limit (99th percentile)", "most", "share above the limit")
     return Section("Memory", text, (Table(header, rows),)), found
 
 

@@ -15,6 +15,7 @@ from orchestrion.codes import Codes, frames_made
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import OpenPrior, Plan, Songs, fill_song, stream_song
 from orchestrion.generate.told import Told
+from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Progress, Song
 from orchestrion.library.folder import SongFolder, SongInfo
 from orchestrion.text.timed import TimedLyrics
@@ -42,6 +43,7 @@ class Work:
     device: torch.device
     side_by_side: bool = False
     find_words: Callable[[Request, Codes], TimedLyrics] | None = None
+    memory: Recollection | None = None
 
     def songs(self) -> Songs:
         seeds = [request.seed for request in self.requests]
@@ -67,6 +69,7 @@ class Work:
                 self.infos[row],
                 self.plan.finest_level,
                 lyrics,
+                self.memory,
             )
             if folder and lyrics:
                 folder.save_lyrics(lyrics)

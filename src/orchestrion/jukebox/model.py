@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from orchestrion.checkpoints.folder import (
     read_card,
     read_model,
 )
+from orchestrion.checkpoints.memory import read_memory
 from orchestrion.codec.model import Codec
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import plain, read_settings
@@ -35,6 +36,7 @@ from orchestrion.generate.request import Origin, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.jukebox import asked, making, origins
+from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
 from orchestrion.library.provenance import Engine, SongAdapter, SongModel
@@ -122,6 +124,12 @@ class Jukebox:
     def card(self) -> str:
         """The model card, as Markdown."""
         return read_card(self.folder)
+
+    @cached_property
+    def memory(self) -> Recollection | None:
+        """What songs are compared with, so that one that repeats what was learned is noticed; None without."""
+        found = read_memory(self.folder, self.info.sha256.get(CODEC, ""))
+        return Recollection(found) if found else None
 
     def encode(self, audio: Float[Tensor, "channel sample"], sample_rate: int) -> Codes:
         """The codes of every level for audio at any rate, mixed and resampled to what the model hears."""
@@ -302,7 +310,9 @@ class Jukebox:
         level = codes.finest if level is None else level
         audio = self.decode(codes, level)[:, : kept.info.num_samples]
         request = read_settings(Request, kept.info.request, str(kept.path))
-        return Song(request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics())
+        return Song(
+            request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics(), self.memory
+        )
 
     def label_vectors(self) -> tuple[Float[Tensor, "artist width"], Float[Tensor, "genre width"]] | None:
         """What the top prior learned for each artist and genre, by their ids; None for a prior without labels."""
@@ -471,6 +481,7 @@ class Jukebox:
                     asked.check_prompt(request, self.info)
         for level in plan.missing(codes or Codes.empty(plan.grid)):
             self.info.prior(level)
+        self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
         claims = None if folders is None else self._claimed(requests, plan, folders, replace)
         return partial(self._begun, requests, plan, codes, claims)
 
@@ -497,6 +508,7 @@ class Jukebox:
             device=self.device,
             side_by_side=self._side_by_side(plan, codes),
             find_words=self._find_words if asked.follows_words(self.info) else None,
+            memory=self.memory,
         )
 
     def _side_by_side(self, plan: Plan, codes: Codes) -> bool:

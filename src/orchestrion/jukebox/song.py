@@ -1,7 +1,8 @@
 """Songs, and songs in the making."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,9 +13,10 @@ from orchestrion.audio import io
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
+from orchestrion.jukebox.memory import Recollection
 from orchestrion.library.folder import SongInfo, codes_sha256
 from orchestrion.library.picture import captions, draw
-from orchestrion.library.provenance import write_record
+from orchestrion.library.provenance import Nearest, write_record
 from orchestrion.text.timed import TimedLyrics
 
 Step = TypeVar("Step")
@@ -36,7 +38,8 @@ class Song:
     """What came of a request. `audio` is of `level`, None: the finest made; `folder` is None for a song kept nowhere.
 
     `info` tells what made it; it is None for a song that was put together by hand. `lyrics` say when each word is sung,
-    where the song has words and the model can tell.
+    where the song has words and the model can tell. `memory` is
+    that of the model, if it has one.
     """
 
     request: Request
@@ -47,6 +50,12 @@ class Song:
     info: SongInfo | None = None
     level: int | None = None
     lyrics: TimedLyrics | None = None
+    memory: Recollection | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def nearest(self) -> Nearest | None:
+        """Where the music that the model learned from is nearest; None where the model cannot tell."""
+        return self.memory.nearest(self.codes) if self.memory else None
 
     @property
     def name(self) -> str:
@@ -63,7 +72,7 @@ class Song:
         made = self.info.made(level) if self.info else None
         io.write(path, self.audio, self.sample_rate, comment=made.tag if made else "")
         if self.info and made:
-            write_record(path, made, self.info.engine, codes_sha256(self.codes))
+            write_record(path, made, self.info.engine, codes_sha256(self.codes), self.nearest)
 
     def draw(self, path: Path | str) -> None:
         """Write a picture of the audio as PNG."""
