@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrion.cli.options import open_jukebox
+from orchestrion.cli.options import (
+    PATH,
+    cache_option,
+    device_option,
+    force_option,
+    json_option,
+    open_codes,
+    open_jukebox,
+    quiet_option,
+    threads_option,
+)
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,16 +35,16 @@ Say = Callable[[str], None]
 @click.argument("model")
 @click.option(
     "--manifest",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="The music that the model learned from, as it was scanned.",
 )
 @click.option(
     "--codes",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Its codes by the model's codec (orchestrion encode), for priors and songs.",
 )
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for decoded audio.  [default: beside MANIFEST]")
+@cache_option
 @click.option(
     "--parts",
     multiple=True,
@@ -47,14 +57,12 @@ Say = Callable[[str], None]
 @click.option("--songs", "num_songs", default=64, show_default=True, type=click.IntRange(min=5), help="To compose.")
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=13.0), help="Of each song.")
 @click.option("--no-opus", is_flag=True, help="Leave Opus out, which needs opus-tools.")
-@click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, …; auto takes an accelerator if there is one."
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the report.")
-@click.option("--force", is_flag=True, help="Replace the report if there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
+@device_option
+@threads_option
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the report.")
+@force_option
+@json_option
+@quiet_option
 def evaluate(
     model: str,
     manifest: Path,
@@ -94,11 +102,11 @@ def evaluate(
         installed()
     refuse_overwrite(output / PAGE, force)
     jukebox = open_jukebox(model, device=device, dtype="float32", weights="auto", compiled=None, threads=threads)
-    store = None if codes is None else _codes(codes, jukebox)
+    store = None if codes is None else open_codes(codes, jukebox.info)
     check_writable(output)
     from orchestrion.cli.train import prepared
 
-    heard = prepared(manifest, cache, jukebox.info.codec.sample_rate, jukebox.info.codec.channels)
+    heard = prepared(manifest, cache, jukebox.info.codec.sample_rate, jukebox.info.codec.channels, quiet=quiet)
     if not heard.indices("validation"):
         raise UserError("no track of the music fell to validation, so nothing is held out", "add more tracks")
     sections: list[Section] = []
@@ -130,19 +138,6 @@ def _about(jukebox: "Jukebox") -> str:
     )
 
 
-def _codes(folder: Path, jukebox: "Jukebox") -> "CodeStore":
-    from orchestrion.checkpoints.folder import CODEC
-    from orchestrion.data.encoded import CodeStore
-
-    store = CodeStore(folder, jukebox.info.vocabulary)
-    if store.codec_hash != jukebox.info.sha256.get(CODEC):
-        raise UserError(
-            f"the codes in {folder} were not made by the codec of {jukebox.info.name}",
-            "encode the music with it: orchestrion encode MANIFEST --codec MODEL",
-        )
-    return store
-
-
 def _codec(jukebox: "Jukebox", heard: "TrackStore", clips: int, output: Path, *, opus: bool) -> "Section":
     from dataclasses import replace
 
@@ -150,7 +145,6 @@ def _codec(jukebox: "Jukebox", heard: "TrackStore", clips: int, output: Path, *,
 
     from orchestrion.audio import io
     from orchestrion.checkpoints.folder import load_codec
-    from orchestrion.codes import Codes
     from orchestrion.evaluate.codec import KILOBITS, codec_section
     from orchestrion.evaluate.report import Sound
 
@@ -162,8 +156,7 @@ def _codec(jukebox: "Jukebox", heard: "TrackStore", clips: int, output: Path, *,
     with torch.inference_mode():
         codes = codec.encode(chosen[:1])
         for level in range(grid.num_levels):
-            alone = Codes.empty(grid).replace(level, codes[level])
-            heard_as[f"The first clip through level {level}"] = codec.decode(alone, level)[0]
+            heard_as[f"The first clip through level {level}"] = codec.decode(codes, level)[0]
     sounds = []
     for number, (title, audio) in enumerate(heard_as.items()):
         path = output / "clips" / f"clip-{number}.ogg"

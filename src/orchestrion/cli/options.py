@@ -1,9 +1,11 @@
 """Options that several commands share, and what they turn into."""
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import click
 
@@ -11,6 +13,8 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrion.checkpoints.folder import ModelInfo
+    from orchestrion.data.encoded import CodeStore
     from orchestrion.jukebox import Jukebox
     from orchestrion.nn.fast import Weights
 
@@ -24,6 +28,11 @@ PATH = click.Path(path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+cache_option = click.option("--cache", type=PATH, help="Folder for decoded audio.  [default: beside MANIFEST]")
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, mps, …; auto takes an accelerator if there is one."
+)
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
 force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
 
 
@@ -46,12 +55,7 @@ class PerLevel(click.ParamType[Any]):
 
 def engine_options(command: F) -> F:
     """Where and how the work is done."""
-    command = click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        help="cpu, cuda, mps, …; auto takes an accelerator if there is one.",
-    )(command)
+    command = device_option(command)
     command = click.option("--adapter", type=PATH, help="Folder of what the model learned besides: `train finetune`.")(
         command
     )
@@ -75,7 +79,7 @@ def engine_options(command: F) -> F:
         default=None,
         help="Compile the steps in which codes are drawn: seconds more before, faster after.  [default: on CUDA only]",
     )(command)
-    return click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")(command)
+    return threads_option(command)
 
 
 def sampling_options(command: F) -> F:
@@ -169,6 +173,20 @@ def open_jukebox(
     )
 
 
+def open_codes(folder: Path, info: "ModelInfo") -> "CodeStore":
+    """The codes of a data set, with the names of a model; UserError for those of another codec."""
+    from orchestrion.checkpoints.folder import CODEC
+    from orchestrion.data.encoded import CodeStore
+
+    store = CodeStore(folder, info.vocabulary)
+    if store.codec_hash != info.sha256.get(CODEC):
+        raise UserError(
+            f"the codes in {folder} were not made by the codec of {info.name}",
+            "encode the music with it: orchestrion encode MANIFEST --codec MODEL",
+        )
+    return store
+
+
 def check_output(output: Path, *, force: bool) -> None:
     """Raise UserError for a place where no song can be written, before anything is loaded."""
     from orchestrion.audio.io import check_suffix
@@ -184,3 +202,41 @@ def check_output(output: Path, *, force: bool) -> None:
 def show_result(result: dict[str, Any], main: str, *, as_json: bool) -> None:
     """Print the result: the value of `main`, or all of it as JSON."""
     click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else result[main])
+
+
+class Update(Protocol):
+    """Moves a bar to `done` of `total`; `note` stands beside it."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def bar(what: str, *, quiet: bool = False) -> Iterator[Update]:
+    """A progress bar with the time left, on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        disable=quiet or int(os.environ.get("RANK", "0")) > 0,  # one bar for all that torchrun started
+    ) as progress:
+        task = progress.add_task(what, total=None, note="")
+
+        def update(done: int, total: int, note: str = "") -> None:
+            progress.update(task, completed=done, total=total, note=note)
+
+        yield update

@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrion.cli.options import PATH, json_option, show_result
+from orchestrion.cli.main import STOPPED
+from orchestrion.cli.options import PATH, bar, cache_option, device_option, json_option, show_result, threads_option
 from orchestrion.config import Settings
 
 if TYPE_CHECKING:
@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=Settings)
 
-STOPPED = 130
-
 
 def training_options(command: F) -> F:
     """What every training is asked."""
     for option in (
-        click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]"),
-        click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …"),
+        threads_option,
+        device_option,
         click.option("--steps", type=click.IntRange(min=1), help="Train for this many steps instead."),
         click.option("--preset", default="mini", show_default=True, help="Settings to use without --config."),
         click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them."),
@@ -40,9 +38,6 @@ def training_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-cache_option = click.option("--cache", type=PATH, help="Folder for decoded audio.  [default: beside MANIFEST]")
 
 
 @click.group()
@@ -283,7 +278,7 @@ def _own_codes(
     names = grown_names(base.info.vocabulary, tracks)
     codec = base.info.codec
     audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels)
-    with first_alone(), _bar("encoding") as update:
+    with first_alone(), bar("encoding") as update:
         for encoded in encode_tracks(
             load_codec(base.folder, base.info).to(place),
             base.info.sha256[CODEC],
@@ -316,8 +311,8 @@ def _own_codes(
     help="Levels that variations are encoded at: the others have many more codes and need them less.",
 )
 @cache_option
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+@device_option
+@threads_option
 def encode(
     manifest: Path,
     model: Path,
@@ -342,7 +337,7 @@ def encode(
     info = read_model(model)
     store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
     codec_on_place = load_codec(model, info).to(place)
-    with _bar("encoding") as update:
+    with bar("encoding") as update:
         for encoded in encode_tracks(
             codec_on_place,
             info.sha256[CODEC],
@@ -351,7 +346,7 @@ def encode(
             variations=variations,
             varied_levels=(info.grid.top,) if varied == "top" else None,
         ):
-            update(encoded.done, encoded.total, "")
+            update(encoded.done, encoded.total)
             if encoded.problem:
                 click.echo(f"left out: {encoded.problem}", err=True)
     click.echo(output)
@@ -406,25 +401,37 @@ def _settled(training: Any, steps: int | None, place: "torch.device", folder: Pa
 
 
 def prepared(
-    manifest: Path, cache: Path | None, sample_rate: int, channels: int, artist_balance: float = 0.5
+    manifest: Path,
+    cache: Path | None,
+    sample_rate: int,
+    channels: int,
+    artist_balance: float = 0.5,
+    *,
+    quiet: bool = False,
 ) -> "TrackStore":
     """The decoded audio of the manifest's tracks, decoded now where it is not yet."""
     from orchestrion.data.manifest import read_manifest
 
     folder = cache or manifest.parent / f"{manifest.stem}-audio-{sample_rate}-{channels}"
-    return _decoded(read_manifest(manifest), folder, sample_rate, channels, artist_balance)
+    return _decoded(read_manifest(manifest), folder, sample_rate, channels, artist_balance, quiet=quiet)
 
 
 def _decoded(
-    tracks: "Sequence[Track]", folder: Path, sample_rate: int, channels: int, artist_balance: float = 0.5
+    tracks: "Sequence[Track]",
+    folder: Path,
+    sample_rate: int,
+    channels: int,
+    artist_balance: float = 0.5,
+    *,
+    quiet: bool = False,
 ) -> "TrackStore":
     from orchestrion.data.prepare import prepare
     from orchestrion.data.tracks import TrackStore
     from orchestrion.train.parallel import first_alone
 
-    with first_alone(), _bar("decoding") as update:
+    with first_alone(), bar("decoding", quiet=quiet) as update:
         for progress in prepare(tracks, folder, sample_rate, channels, workers=os.cpu_count() or 1):
-            update(progress.done, progress.total, "")
+            update(progress.done, progress.total)
             if progress.problem:
                 click.echo(f"left out: {progress.problem}", err=True)
     return TrackStore(folder, artist_balance=artist_balance)
@@ -435,7 +442,7 @@ def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = No
     from orchestrion.train.loop import train as run_loop
 
     logging.basicConfig(format="%(message)s", level=logging.INFO if rank() == 0 else logging.WARNING)
-    with _bar("training") as update:
+    with bar("training") as update:
 
         def show(progress: "Progress") -> None:
             update(progress.step, progress.steps, f"loss {progress.loss:.3f}")
@@ -447,35 +454,3 @@ def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = No
         raise click.exceptions.Exit(STOPPED)
     if result is not None and rank() == 0:
         click.echo(result)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar with the time left, on standard error."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-        disable=int(os.environ.get("RANK", "0")) > 0,  # one bar for all that torchrun started
-    ) as progress:
-        task = progress.add_task(what, total=None, note="")
-
-        def update(done: int, total: int, note: str) -> None:
-            progress.update(task, completed=done, total=total, note=note)
-
-        yield update

@@ -11,7 +11,6 @@ from torch import Tensor
 from orchestrion.audio.spectral import decibels, distance, mel_distance
 from orchestrion.codec import Codec
 from orchestrion.codec.quantizer import entropy_bits
-from orchestrion.codes import Codes
 from orchestrion.evaluate.interval import Estimate, mean
 from orchestrion.evaluate.opus import through_opus
 from orchestrion.evaluate.report import Section, Table
@@ -82,7 +81,7 @@ def measure_codec(codec: Codec, clips: Float[Tensor, "clip channel sample"]) -> 
     grid, size = codec.grid, codec.config.codebook.size
     codes = codec.encode(clips)
     for level in range(grid.num_levels):
-        restored = codec.decode(Codes.empty(grid).replace(level, codes[level]), level)
+        restored = codec.decode(codes, level)
         counts = torch.bincount(codes[level].flatten(), minlength=size).float()
         yield LevelFigures(
             level=level,
