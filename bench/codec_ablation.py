@@ -58,6 +58,10 @@ def with_loss(**changes: Any) -> Change:
     return changed
 
 
+def with_snakes(config: CodecTrainingConfig) -> CodecTrainingConfig:
+    return config.model_copy(update={"codec": config.codec.model_copy(update={"activation": "snake"})})
+
+
 def with_adversary(config: CodecTrainingConfig) -> CodecTrainingConfig:
     return config.model_copy(update={"adversarial": AdversarialConfig()})
 
@@ -71,6 +75,7 @@ ROWS: dict[str, Change] = {
     "SimVQ, straight": with_codebook(kind="mapped"),
     "SimVQ, rotation": with_codebook(kind="mapped", gradient="rotation"),
     "FSQ": with_codebook(kind="scalars", scalar_values=(8, 8, 8, 4)),
+    "periodic activations": with_snakes,
     "adversary": with_adversary,
     "mel loss and adversary": lambda config: with_adversary(with_loss(mel=MEL)(config)),
 }

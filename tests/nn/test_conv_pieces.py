@@ -11,6 +11,16 @@ from orchestrion.nn import pieces
 from orchestrion.nn.conv import ResidualStack, downsample, upsample
 from orchestrion.nn.pieces import through
 
+
+def drawn(stack: ResidualStack) -> ResidualStack:
+    """With frequencies that differ from channel to channel."""
+    with torch.no_grad():
+        for name, parameter in stack.named_parameters():
+            if name.endswith("log_frequency"):
+                parameter.normal_()
+    return stack
+
+
 LAYERS = {
     "kernel 3": lambda: [nn.Conv1d(3, 5, 3, padding=1)],
     "dilated": lambda: [nn.Conv1d(3, 5, 3, padding=4, dilation=4)],
@@ -25,6 +35,7 @@ LAYERS = {
     "kernel of one stride, up": lambda: [upsample(3, 5, 2, 2)],
     "stack": lambda: [ResidualStack(3, 4, (1, 3, 9, 27))],
     "stack from wide to narrow, scaled": lambda: [ResidualStack(3, 4, (9, 3, 1), scale=0.3)],
+    "periodic stack": lambda: [drawn(ResidualStack(3, 4, (1, 9, 3), scale=0.7, periodic=True))],
     "empty stack": lambda: [ResidualStack(3, 4, ())],
     "there and back": lambda: [
         downsample(3, 4, 4, 2),
@@ -32,7 +43,7 @@ LAYERS = {
         downsample(4, 4, 4, 2),
         ResidualStack(4, 6, (3, 1)),
         upsample(4, 5, 4, 2),
-        ResidualStack(5, 3, (5, 2)),
+        drawn(ResidualStack(5, 3, (5, 2), periodic=True)),
         upsample(5, 2, 4, 2),
         nn.Conv1d(2, 1, 3, padding=1),
     ],
@@ -68,7 +79,7 @@ def test_a_stack_hears_only_zeros_beyond_both_ends(length: int, rng: torch.Gener
     torch.testing.assert_close(in_pieces(layers, x, length), layers(x).detach(), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["stack", "there and back"])
+@pytest.mark.parametrize("name", ["stack", "periodic stack", "there and back"])
 def test_operations_on_few_rows_at_once_change_nothing(
     name: str, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

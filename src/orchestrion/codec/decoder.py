@@ -22,6 +22,7 @@ class Decoder(nn.Module):
         *,
         final_convolution: bool,
         reverse_dilations: bool,
+        periodic: bool,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -31,7 +32,7 @@ class Decoder(nn.Module):
             if stage.project or index == len(stages) - 1:
                 layers.append(nn.Conv1d(in_width, stage.width, 3, padding=1))
             dilations = stage.dilations[::-1] if reverse_dilations else stage.dilations
-            stack = ResidualStack(stage.width, stage.residual_width, dilations)
+            stack = ResidualStack(stage.width, stage.residual_width, dilations, periodic=periodic)
             writes_samples = index == 0 and not final_convolution
             if index > 0 and not stages[index - 1].project:
                 out_width = stages[index - 1].width

@@ -10,13 +10,13 @@ from orchestrion.nn.conv import ResidualStack, downsample
 class Encoder(nn.Module):
     """The encoder of one level: strided convolutions, each followed by a residual dilated stack."""
 
-    def __init__(self, config: LevelConfig, channels: int, out_width: int) -> None:
+    def __init__(self, config: LevelConfig, channels: int, out_width: int, *, periodic: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         in_width = channels
         for index, stage in enumerate(config.stages):
             down = downsample(in_width, stage.width, stage.kernel, stage.stride)
-            stack = ResidualStack(stage.width, stage.residual_width, stage.dilations)
+            stack = ResidualStack(stage.width, stage.residual_width, stage.dilations, periodic=periodic)
             layers += [down, stack]
             in_width = stage.width
             if stage.project or index == len(config.stages) - 1:

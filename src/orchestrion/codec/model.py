@@ -59,8 +59,8 @@ class CodecLevel(nn.Module):
 
     def __init__(self, config: CodecConfig, level: LevelConfig) -> None:
         super().__init__()
-        width = config.codebook.width
-        self.encoder = Encoder(level, config.channels, width)
+        width, periodic = config.codebook.width, config.activation == "snake"
+        self.encoder = Encoder(level, config.channels, width, periodic=periodic)
         self.codebook = quantizer(config.codebook)
         self.decoder = Decoder(
             level,
@@ -68,6 +68,7 @@ class CodecLevel(nn.Module):
             width,
             final_convolution=config.final_convolution,
             reverse_dilations=config.reverse_dilations,
+            periodic=periodic,
         )
         self.hop_length = level.hop_length
         self._outer = level.stages[0]

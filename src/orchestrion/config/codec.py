@@ -139,6 +139,8 @@ class CodecConfig(Settings):
     """End the decoder in a convolution at the sample rate (published) instead of in the last transposed one."""
     reverse_dilations: bool = True
     """Dilate the decoder's stacks from wide to narrow."""
+    activation: Literal["relu", "snake"] = "relu"
+    """Of the residual blocks: "snake" is periodic, x + sin²(a x) / a with a learned a (Ziyin et al. 2020)."""
 
     @model_validator(mode="after")
     def _levels_nest(self) -> "CodecConfig":

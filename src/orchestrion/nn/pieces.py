@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from orchestrion.nn.conv import ResidualBlock, ResidualStack
+from orchestrion.nn.conv import ResidualBlock, ResidualStack, Snake, snake
 
 ELEMENTS = 1 << 17
 """Numbers in a matrix that stays in the cache of a processor between one operation and the next."""
@@ -146,7 +146,7 @@ class _Wave:
         new = x[self.done + held - self.dilation - start : ready - start]
         active = x.new_empty(held + len(new) + (self.dilation if ended else 0), x.shape[1])
         active[:held] = self.active
-        torch.maximum(new, self.floor, out=active[held : held + len(new)])
+        self._activate(new, active[held : held + len(new)])
         active[held + len(new) :] = self.floor
         count = max(0, len(active) - reach)
         rows = x[self.done - start : self.done - start + count]
@@ -154,11 +154,36 @@ class _Wave:
             some = rows[first : first + len(self.hidden)]
             hidden = self.hidden[: len(some)]
             _products(active[first : first + len(some) + reach], self.taps, None, self.dilation, out=hidden)
-            torch.maximum(hidden, self.inner_floor, out=hidden)
-            some.addmm_(hidden, self.narrow)
+            self._update(some, hidden)
         self.active = active[count:]
         self.done += count
         return self.done
+
+    def _activate(self, x: Float[Tensor, "row width"], out: Float[Tensor, "row width"]) -> None:
+        torch.maximum(x, self.floor, out=out)
+
+    def _update(self, x: Float[Tensor, "row width"], hidden: Float[Tensor, "row hidden_width"]) -> None:
+        """Add to `x` what the second convolution makes of `hidden`."""
+        torch.maximum(hidden, self.inner_floor, out=hidden)
+        x.addmm_(hidden, self.narrow)
+
+
+class _PeriodicWave(_Wave):
+    """Likewise with snakes, behind which no bias can be moved: each is added in its place and x lacks nothing."""
+
+    def __init__(self, block: ResidualBlock, offset: Tensor, hidden: Tensor) -> None:
+        super().__init__(block, offset, hidden)
+        assert isinstance(block.outer, Snake) and isinstance(block.inner, Snake)
+        assert block.wide.bias is not None and block.narrow.bias is not None
+        self.outer, self.inner = (_single(each.log_frequency).exp() for each in (block.outer, block.inner))
+        self.bias, self.narrow_bias = _single(block.wide.bias), block.scale * _single(block.narrow.bias)
+        self.offset = offset
+
+    def _activate(self, x: Tensor, out: Tensor) -> None:
+        out.copy_(snake(x, self.outer))
+
+    def _update(self, x: Tensor, hidden: Tensor) -> None:
+        x.addmm_(snake(hidden.add_(self.bias), self.inner), self.narrow).add_(self.narrow_bias)
 
 
 def _waves(stack: ResidualStack, like: Tensor) -> list[_Wave]:
@@ -169,7 +194,8 @@ def _waves(stack: ResidualStack, like: Tensor) -> list[_Wave]:
         if not waves:
             width = block.wide.out_channels
             hidden = like.new_empty(rows_at_once(width, like.device), width)
-        waves.append(_Wave(block, offset, hidden))
+        kind = _PeriodicWave if isinstance(block.outer, Snake) else _Wave
+        waves.append(kind(block, offset, hidden))
         offset = waves[-1].offset
     return waves
 
