@@ -24,6 +24,7 @@ SECTIONS = {
     "studio": "The Studio",
     "finetune": "Fine-tuning",
     "lieder": "Singing from scores",
+    "alignment": "Finding the words",
     "codec_ablation": "What each part of the codec's training is worth",
     "published": "The published models beside their peers",
     "full_size": "A full-size published model",

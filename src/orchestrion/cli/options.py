@@ -98,7 +98,7 @@ def sampling_options(command: F) -> F:
     command = click.option(
         "--guidance",
         type=PerLevel(float),
-        help="Above 1 exaggerates artist and genre, at twice the work; 1 is as learned.",
+        help="Above 1 exaggerates artist, genre and words, at twice the work; 1 is as learned.",
     )(command)
     command = click.option("--passes", type=PerLevel(int), help="In how many passes a masked prior fills a window.")(
         command

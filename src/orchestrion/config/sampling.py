@@ -11,8 +11,8 @@ class LevelSampling(Settings):
     """How the codes of one level are drawn.
 
     `temperature` 0 takes the likeliest code every time. `top_k` keeps that many of the likeliest codes,
-    `top_p` the fewest of the likeliest that hold this share of probability. `guidance` above 1 exaggerates what artist
-    and genres make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how much
+    `top_p` the fewest of the likeliest that hold this share of probability. `guidance` above 1 exaggerates what artist,
+    genres and lyrics make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how much
     of its context each window invents, after the first: the rest is overlap with what is there already.
 
     A masked prior fills a window in `passes`. Each keeps the codes that it is surest of, or random ones, and leaves the

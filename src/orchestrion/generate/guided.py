@@ -1,8 +1,8 @@
 """Classifier-free guidance: what a prior expects of an artist, exaggerated against what it expects of nobody.
 
-Scores are `u + g · (t - u)`, with t those of what is told and u those of unknown artist and genres, which priors learn
-by label dropout (Ho & Salimans 2022, arXiv 2207.12598; for codes Gafni et al. 2022, arXiv 2203.13131). Both are worked
-out side by side, as a batch of twice as many.
+Scores are `u + g · (t - u)`, with t those of what is told and u those of unknown artist and genres and no words, which
+priors learn by dropping them (Ho & Salimans 2022, arXiv 2207.12598; for codes Gafni et al. 2022, arXiv 2203.13131).
+Both are worked out side by side, as a batch of twice as many.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class GuidedFiller:
 
 
 def _both(conditions: Conditions) -> Conditions:
-    return conditions.followed_by(conditions.unlabelled())
+    return conditions.followed_by(conditions.unlabelled().wordless())
 
 
 def _guide(scores: Float[Tensor, "both code"], guidance: float) -> Float[Tensor, "item code"]:
