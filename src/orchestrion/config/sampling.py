@@ -12,8 +12,8 @@ class LevelSampling(Settings):
 
     `temperature` 0 takes the likeliest code every time. `top_k` keeps that many of the likeliest codes,
     `top_p` the fewest of the likeliest that hold this share of probability. `guidance` above 1 exaggerates what artist,
-    genres and lyrics make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how much
-    of its context each window invents, after the first: the rest is overlap with what is there already.
+    genres and lyrics make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how
+    much of its context each window invents, after the first: the rest is overlap with what is there already.
 
     A masked prior fills a window in `passes`. Each keeps the codes that it is surest of, or random ones, and leaves the
     others to the next; `order_temperature` mixes the two, the more the earlier the pass.
