@@ -29,6 +29,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium"),
+    pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: `scripts/page check` gets it, and runs this"),
 ]
 
 
@@ -123,8 +124,6 @@ class Visit:
 
     def accessible(self) -> None:
         """No serious violation of what axe checks."""
-        if not AXE.is_file():
-            pytest.skip("needs axe-core: run `npm ci` in web/")
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("axe.run().then(found => found.violations)")
         serious = [each for each in found if each["impact"] in ("serious", "critical")]
