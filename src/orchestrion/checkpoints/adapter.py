@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from orchestrion.checkpoints.folder import ModelInfo, check_names_and_shapes, model_sha256, read_tensors
-from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config import Settings, plain, read_described
 from orchestrion.config.training import AdapterConfig
 from orchestrion.errors import UserError
-from orchestrion.files import file_sha256, read_json, replacing, write_json
+from orchestrion.files import file_sha256, replacing, write_json
 from orchestrion.prior.adapt import adapt, grow, learned, settle
 from orchestrion.prior.masked import AnyPrior
 from orchestrion.text.vocab import Vocabulary
@@ -40,11 +40,6 @@ class AdapterInfo(Settings):
     sha256: str
 
 
-def grown_vocabulary(known: Vocabulary, artists: tuple[str, ...], genres: tuple[str, ...]) -> Vocabulary:
-    """The names of a model with new ones after them."""
-    return Vocabulary(artists=known.artists + artists, genres=known.genres + genres)
-
-
 def write_adapter(folder: Path, info: AdapterInfo, tensors: dict[int, dict[str, Tensor]]) -> None:
     """Write what was learned at each level, the description last; its `sha256` is taken from what is written."""
     named = {
@@ -68,16 +63,8 @@ class Adapter:
         path = folder / DESCRIPTION
         if not path.is_file():
             raise UserError(f"there is no adapter in {folder}", f"an adapter is a folder with {DESCRIPTION}")
-        data = read_json(path, "description of an adapter")
-        if not isinstance(data, dict) or data.get("format") != ADAPTER_FORMAT:
-            raise UserError(f"{path} does not describe an adapter", "give the folder of an adapter")
-        if data.get("version") != FORMAT_VERSION:
-            raise UserError(
-                f"{folder} is an adapter of format {data.get('version')} and this program reads {FORMAT_VERSION}",
-                "use a version of orchestrion that knows it",
-            )
         self.folder = folder
-        self.info = read_settings(AdapterInfo, data, str(path))
+        self.info = read_described(AdapterInfo, path, "description of an adapter")
         self.sha256 = file_sha256(path)
 
     def grown(self, folder: Path, info: ModelInfo) -> ModelInfo:

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
-from orchestrion.files import read_json, write_json
+from orchestrion.files import write_json
 
 FORMAT = "orchestrion.library_song"
 VERSION = 1
@@ -180,15 +180,7 @@ def check_id(given: str) -> str:
 
 def read_song(folder: Path) -> LibrarySong:
     """The song in a folder of the library; UserError if there is none, or one of a later version."""
-    data = read_json(folder / SONG, "song of the library")
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UserError(f"{folder / SONG} is not a song of the library", "move the folder away, or restore it")
-    if data.get("version") != VERSION:
-        raise UserError(
-            f"{folder} is a song of format {data.get('version')} and this program reads {VERSION}",
-            "use the version of orchestrion that made it",
-        )
-    return read_settings(LibrarySong, data, str(folder / SONG))
+    return read_described(LibrarySong, folder / SONG, "song of the library")
 
 
 def write_song(folder: Path, song: LibrarySong) -> None:

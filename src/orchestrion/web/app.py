@@ -109,7 +109,6 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.hub = Hub(studio, status)
-    app.state.status = status
     app.include_router(_about(studio, status, app.state.hub))
     app.include_router(_songs(studio))
     app.include_router(_takes(studio))

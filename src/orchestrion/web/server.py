@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import secrets
 import socket
 import subprocess
 import sys
@@ -107,7 +106,3 @@ def _own_addresses(host: str) -> tuple[str, ...]:
         return ()
     found = socket.getaddrinfo(socket.gethostname(), None)
     return tuple({f"[{one[4][0]}]" if ":" in str(one[4][0]) else str(one[4][0]) for one in found})
-
-
-def new_token() -> str:
-    return secrets.token_urlsafe(24)

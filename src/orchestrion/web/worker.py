@@ -125,7 +125,7 @@ class Worker:
     def _asked(self, jukebox: Jukebox, work: MakeTakes) -> tuple[Request, Codes | None]:
         """The request of the first take, and the codes that all begin with."""
         asked = dict(work.asked)
-        if asked.get("lyrics") and not any(prior and prior.lyrics for prior in jukebox.info.priors):
+        if asked.get("lyrics") and not jukebox.info.sings:
             asked["lyrics"] = ""  # kept with the song, for a model that sings
         if work.source is not None:
             source = work.source
@@ -229,7 +229,7 @@ def _described(jukebox: Jukebox, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "title": info.name,
-        "sings": any(prior and prior.lyrics for prior in info.priors),
+        "sings": info.sings,
         "levels": grid.num_levels,
         "sample_rate": grid.sample_rate,
         "shortest_seconds": grid.seconds(grid.hop_lengths[grid.top]),
