@@ -11,6 +11,7 @@ import soundfile
 from studio_world import quick_world, world
 
 from orchestrion.audio import io
+from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
 
@@ -175,6 +176,18 @@ def test_a_song_begins_with_sound_that_was_sent(page):
     ):
         refused = page.post("/songs", {"seconds": 0.8, "prime": {"upload": sent["id"], **prime}}, status=409)
         assert said in refused["error"]
+
+
+def test_a_worker_that_is_quicker_than_the_server_loses_nothing(page, monkeypatch):
+    def written(path, value):
+        if "job" in value:
+            page.work()  # between what the server has read of the upload and what it writes
+        write_json(path, value)
+
+    monkeypatch.setattr("orchestrion.web.studio.write_json", written)
+    sent = page.client.post("/api/uploads", params={"name": "hum.wav"}, content=wav(1.0)).json()
+    assert (sent["state"], sent["name"], sent["seconds"]) == ("done", "hum.wav", pytest.approx(1.0))
+    assert page.get(f"/uploads/{sent['id']}") == sent
 
 
 @pytest.mark.parametrize("content", [b"MZ not audio", b"RIFF\x00\x00\x00\x00WAVE", b"fLaC" + bytes(100), b"\xff\xfb"])

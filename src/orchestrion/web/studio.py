@@ -14,6 +14,7 @@ from orchestrion.config import plain
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, write_json
 from orchestrion.library.index import Index, Wanted, card_of
+from orchestrion.library.peaks import peaks_path
 from orchestrion.library.tree import (
     SONG,
     Act,
@@ -295,7 +296,7 @@ class Studio:
         upload = f"upload-{secrets.token_hex(8)}"
         folder = self.places.upload(upload)
         folder.mkdir()
-        write_json(folder / "upload.json", {"name": name, "seconds": None})
+        write_json(folder / "upload.json", {"name": name})
         return upload, folder / "raw"
 
     def end_upload(self, upload: str) -> schemas.Upload:
@@ -318,8 +319,10 @@ class Studio:
             job = self.jobs.get(about["job"])
         except KeyError as error:
             raise NotFound(f"the upload {upload!r} was not finished", "send the sound again") from error
+        peaks = peaks_path(self.places.upload(upload) / "audio.flac")  # the worker writes this alone
+        seconds = read_json(peaks, "peaks")["seconds"] if peaks.is_file() else None
         return schemas.Upload(
-            id=upload, name=about["name"], state=job.state, seconds=about["seconds"], problem=job.problem, job=job.id
+            id=upload, name=about["name"], state=job.state, seconds=seconds, problem=job.problem, job=job.id
         )
 
     # The map

@@ -19,7 +19,7 @@ from orchestrion.checkpoints import zoo
 from orchestrion.codes import Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
-from orchestrion.files import read_json, write_json
+from orchestrion.files import write_json
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox, Progress
 from orchestrion.jukebox.map import label_points, song_points, song_vector
@@ -168,8 +168,7 @@ class Worker:
             )
         self._tell(job, "decode", 0, 0, 1)
         io.write(folder / "audio.flac", io.read(raw, about.sample_rate, about.channels), about.sample_rate)
-        peaks = write_peaks(folder / "audio.flac")
-        write_json(folder / "upload.json", {**read_json(folder / "upload.json", "upload"), "seconds": peaks.seconds})
+        write_peaks(folder / "audio.flac")
         raw.unlink()
 
     def _draw_map(self, job: Job, work: DrawMap) -> None:
