@@ -1,3 +1,6 @@
+import sqlite3
+import threading
+
 import pytest
 
 from orchestrion.errors import UserError
@@ -66,3 +69,25 @@ def test_old_jobs_are_forgotten_and_waiting_ones_are_not(jobs, monkeypatch):
     for _ in range(6):
         jobs.end(jobs.add("map", {}).id, "done")
     assert len(jobs.latest()) <= 5 and waiting.id in {job.id for job in jobs.latest()}
+
+
+def test_closing_waits_for_threads_that_are_at_it(tmp_path):
+    """Closed under a thread that reads it, SQLite ends the whole process."""
+    for number in range(20):
+        jobs = Jobs(tmp_path / f"{number}.sqlite")
+        jobs.add("map", {})
+        reading = threading.Barrier(3)
+
+        def read(jobs=jobs, reading=reading) -> None:
+            reading.wait()
+            with pytest.raises(sqlite3.ProgrammingError):
+                while True:
+                    jobs.changed_since(0)
+
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        reading.wait()
+        jobs.close()
+        for thread in threads:
+            thread.join()

@@ -65,7 +65,8 @@ class Jobs:
         self._database.executescript(_TABLES)
 
     def close(self) -> None:
-        self._database.close()
+        with self._lock:  # a thread that is at it ends first
+            self._database.close()
 
     # Asking for work
 
