@@ -15,6 +15,8 @@ from orchestrion.library.tree import SONG, LibrarySong, levels_of, read_song
 
 Sort = Literal["newest", "title", "longest"]
 _VERSION = 1
+_AT_ONCE = 50
+"""Songs that are indexed before somebody else has a turn."""
 _ORDERS: dict[Sort, str] = {
     "newest": "created DESC, id",
     "title": "title COLLATE NOCASE, id",
@@ -73,19 +75,32 @@ class Index:
             self._begin_anew()
 
     def close(self) -> None:
-        self._database.close()
+        with self._lock:  # a thread that is at it ends first
+            self._database.close()
 
     def rebuild(self) -> list[str]:
-        """Index every song in the folder anew; returns a sentence for each that cannot be read."""
+        """Index every song in the folder anew; returns a sentence for each that cannot be read.
+
+        A few songs at a time, between which others may search and change.
+        """
         problems = []
+        folders = sorted(path.parent for path in self.folder.glob(f"*/{SONG}"))
+        for first in range(0, len(folders), _AT_ONCE):
+            with self._changes() as database:
+                for folder in folders[first : first + _AT_ONCE]:
+                    self._delete(database, folder.name)
+                    try:
+                        song = read_song(folder)
+                    except UserError as error:
+                        problems.append(str(error))
+                    else:
+                        self._delete(database, song.id)
+                        self._insert(database, song)
         with self._changes() as database:
-            for table in ("songs", "labels", "words"):
-                database.execute(f"DELETE FROM {table}")
-            for path in sorted(self.folder.glob(f"*/{SONG}")):
-                try:
-                    self._insert(database, read_song(path.parent))
-                except UserError as error:
-                    problems.append(str(error))
+            known = [row[0] for row in database.execute("SELECT id FROM songs")]
+            for song_id in known:
+                if not (self.folder / song_id / SONG).is_file():
+                    self._delete(database, song_id)
         return problems
 
     def put(self, song: LibrarySong) -> None:

@@ -1,0 +1,69 @@
+import shutil
+
+import pytest
+
+from orchestrion.library import index as module
+from orchestrion.library.index import Index, Wanted
+from orchestrion.library.tree import LibrarySong, Take, write_song
+
+
+def song(name: str, **more: object) -> LibrarySong:
+    take = Take(
+        id="take-1", parent=None, number=1, act="compose", batch="a", start=0.0, stop=4.0, model="mini", created="now"
+    )
+    return LibrarySong(id=name, title=name.replace("-", " "), created=name, **more).with_takes([take])
+
+
+@pytest.fixture
+def index(tmp_path):
+    made = Index(tmp_path, tmp_path / "index.sqlite")
+    yield made
+    made.close()
+
+
+def found(index: Index, words: str = "") -> list[str]:
+    return [card["id"] for card in index.search(Wanted(words=words, sort="title")).cards]
+
+
+def test_a_rebuilt_index_has_what_the_folder_has_and_nothing_else(index, tmp_path):
+    for name in ("moon-river", "night-train", "gone"):
+        write_song(tmp_path / name, song(name))
+        index.put(song(name))
+    shutil.rmtree(tmp_path / "gone")
+    write_song(tmp_path / "new-song", song("new-song", lyrics="harbour"))
+    write_song(tmp_path / "night-train", song("night-train", notes="renamed"))
+    assert index.rebuild() == []
+    assert found(index) == ["moon-river", "new-song", "night-train"]
+    assert found(index, "harb") == ["new-song"] and found(index, "renamed") == ["night-train"]
+
+
+def test_others_have_a_turn_while_it_is_rebuilt(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_AT_ONCE", 2)
+    names = [f"song-{number}" for number in range(5)]
+    for name in names:
+        write_song(tmp_path / name, song(name))
+    real, held = module.read_song, []
+
+    def read(folder):
+        held.append(len(found_elsewhere()))
+        return real(folder)
+
+    def found_elsewhere() -> list[str]:
+        other = Index(tmp_path, tmp_path / "index.sqlite")
+        try:
+            return found(other)
+        finally:
+            other.close()
+
+    monkeypatch.setattr(module, "read_song", read)
+    index.rebuild()
+    assert held == [0, 0, 2, 2, 4] and found(index) == names
+
+
+def test_a_song_that_cannot_be_read_is_told_and_left_out(index, tmp_path):
+    write_song(tmp_path / "whole", song("whole"))
+    write_song(tmp_path / "broken", song("broken"))
+    index.put(song("broken"))
+    (tmp_path / "broken" / "song.json").write_text("{")
+    (problem,) = index.rebuild()
+    assert "broken" in problem and found(index) == ["whole"]
