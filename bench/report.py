@@ -23,6 +23,8 @@ SECTIONS = {
     "compose": "Composing",
     "studio": "The Studio",
     "finetune": "Fine-tuning",
+    "plan": "Planned and measured",
+    "scaling": "Loss against compute",
     "lieder": "Singing from scores",
     "alignment": "Finding the words",
     "codec_ablation": "What each part of the codec's training is worth",

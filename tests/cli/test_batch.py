@@ -91,6 +91,23 @@ def test_two_devices_make_the_same_songs(capsys):
     assert contents("one") == contents("two")
 
 
+@pytest.mark.slow
+def test_a_ray_cluster_makes_the_same_songs_each_once(capsys):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    ask(*LINES)
+    assert run(capsys, "-o", "one", "--threads", "1", "--together", "1")[0] == 0
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    try:
+        options = ("-o", "many", "--threads", "1", "--together", "1", "--ray")
+        assert run(capsys, *options)[0] == 0
+        assert contents("one") == contents("many")
+        written = Path("many/bix.wav").stat().st_mtime_ns
+        assert run(capsys, *options)[0] == 0
+        assert Path("many/bix.wav").stat().st_mtime_ns == written
+    finally:
+        ray.shutdown()
+
+
 REFUSED = [
     (["{"], "line 1: is not JSON"),
     (["[1]"], "line 1: is not a JSON object"),
@@ -131,3 +148,5 @@ def test_a_batch_has_no_takes(capsys):
     ask({})
     status, _, err = run(capsys, "--takes", "2")
     assert status == 2 and "takes" in err
+    assert main((*COMPOSE, "--ray")) == 2
+    assert "--batch" in capsys.readouterr().err

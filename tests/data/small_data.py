@@ -46,7 +46,7 @@ def invented(number: int, *, validation: bool = False, **labels: object) -> Trac
     )
 
 
-def write_codes(folder: Path, tracks: list[Track], frames: int = 64, codebook_size: int = 4096) -> None:
+def write_codes(folder: Path | str, tracks: list[Track], frames: int = 64, codebook_size: int = 4096) -> None:
     """Codes that count: frame t of track k at the finest level is 100 k + t, and above it 1000 more."""
     writer = ShardWriter(folder, GRID, codebook_size, "weights")
     for number, each in enumerate(tracks):

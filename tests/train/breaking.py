@@ -36,17 +36,24 @@ from orchestrion.train.parallel import join, leave
 
 STEPS = 8
 FAULTS = ("kill", "full disk", "truncated file", "flipped byte", "no number")
-WAYS = (("codec", 1, "ddp"), ("top", 1, "ddp"), ("codec", 2, "ddp"), ("codec", 2, "fsdp"), ("top", 2, "fsdp"))
+WAYS = (
+    ("codec", 1, "ddp", False),
+    ("top", 1, "ddp", True),
+    ("codec", 2, "ddp", True),
+    ("codec", 2, "fsdp", False),
+    ("top", 2, "fsdp", True),
+)
 FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
 class Way:
-    """A kind of training, on so many processes."""
+    """A kind of training, on so many processes, whose checkpoints are perhaps written while it goes on."""
 
     kind: str
     ranks: int
     parallel: str
+    save_behind: bool
 
 
 class World:
@@ -62,7 +69,7 @@ class World:
 
     def reference(self, way: Way) -> Path:
         if way not in self.whole:
-            folder = self.folder / f"whole-{way.kind}-{way.ranks}-{way.parallel}"
+            folder = self.folder / f"whole-{way.kind}-{way.ranks}-{way.parallel}-{way.save_behind}"
             statuses = finish(self.start(way, folder))
             assert statuses == [0] * way.ranks, statuses
             self.whole[way] = folder
@@ -94,7 +101,7 @@ class World:
         try:
             small.run_kind(
                 way.kind, TrackStore(self.store.folder), CodeStore(self.codes), self.model, folder, STEPS,
-                parallel=way.parallel, **two_ranks.stopper(stop),
+                parallel=way.parallel, save_behind=way.save_behind, **two_ranks.stopper(stop),
             )  # fmt: skip
         except two_ranks.Enough:
             pass
@@ -221,7 +228,8 @@ def main() -> int:
             problem = break_a_run(world, way, fault, folder, chance)
             tried[fault] += 1
             recovered[fault] += not problem
-            what = f"{fault}, {way.kind} on {way.ranks} ({way.parallel})"
+            saved = ", saved behind" if way.save_behind else ""
+            what = f"{fault}, {way.kind} on {way.ranks} ({way.parallel}{saved})"
             sys.stderr.write(f"{number + 1:3} {what}: {problem or 'recovered'}\n")
             shutil.rmtree(folder, ignore_errors=True)
     sys.stdout.write(json.dumps({fault: f"{recovered[fault]} of {tried[fault]}" for fault in FAULTS}, indent=2) + "\n")

@@ -25,8 +25,8 @@ CASES = [
     ("codec", {"parallel": "fsdp"}),
     ("adversarial", {"parallel": "ddp"}),
     ("top", {"parallel": "ddp", "accumulate": 2}),
-    ("top", {"parallel": "fsdp", "recompute": True}),
-    ("upsampler", {"parallel": "ddp"}),
+    ("top", {"parallel": "fsdp", "recompute": True, "save_behind": True}),
+    ("upsampler", {"parallel": "ddp", "save_behind": True}),
     ("upsampler", {"parallel": "fsdp", "accumulate": 2}),
     ("masked", {"parallel": "ddp"}),
 ]

@@ -14,6 +14,9 @@ from orchestrion.audio import io
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
+from orchestrion.text.lyric_files import write_timed_lyrics
+from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
+from orchestrion.web.studio import LYRICS_FILE
 
 
 @pytest.fixture
@@ -74,6 +77,21 @@ def test_three_takes_are_made_heard_and_downloaded(page, tmp_path):
     assert page.get(path_of(song, take, "/picture")).startswith(b"\x89PNG")
     lyrics = page.get(path_of(song, take, "/lyrics"))
     assert not lyrics["timed"] and [line["text"] for line in lyrics["lines"]] == ["la la", "lo lo"]
+    lines = ((TimedWord(text="la", start=0.1, end=0.2), TimedWord(text="lo")), (TimedWord(text="hm"),))
+    sung = TimedLyrics(lines=tuple(TimedLine(words=words) for words in lines))
+    write_timed_lyrics(page.studio.places.take(song["id"], take["id"]) / LYRICS_FILE, sung)
+    assert page.get(path_of(song, take, "/lyrics")) == {
+        "timed": True,
+        "lines": [
+            {
+                "text": "la lo",
+                "start": 0.1,
+                "end": 0.2,
+                "words": [{"text": "la", "start": 0.1, "end": 0.2}, {"text": "lo", "start": 0.2, "end": 0.2}],
+            },
+            {"text": "hm", "start": None, "end": None, "words": []},
+        ],
+    }
     for kind in ("flac", "mp3", "wav"):
         response = page.client.get(f"/api{path_of(song, take, '/download')}", params={"format": kind})
         assert f'filename="{song["id"]}-2.{kind}"' in response.headers["content-disposition"]
@@ -324,7 +342,7 @@ def test_what_the_worker_cannot_make_is_told_in_plain_words(page):
 
 
 def test_the_map_of_labels_and_songs(page):
-    assert page.get("/map") == {"state": "missing", "model": "ditty", "points": [], "job": None}
+    assert page.get("/map") == {"state": "missing", "model": "ditty", "points": [], "left_out": 0, "job": None}
     songs = [page.song(title=f"Song {number}", seed=number) for number in range(2)]
     job = page.post("/map", status=202)
     assert page.post("/map", status=202)["id"] == job["id"] and page.get("/map")["state"] == "making"

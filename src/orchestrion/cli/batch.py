@@ -1,10 +1,10 @@
-"""`orchestrion compose --batch`: many songs, on one device or on several."""
+"""`orchestrion compose --batch`: many songs, on one device, on several, or on a Ray cluster."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +15,7 @@ import click
 from orchestrion.cli.compose import WORDS_SUFFIX, display, put
 from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import check_output, open_jukebox, sampling, show_result
+from orchestrion.cluster import everywhere
 from orchestrion.errors import UserError
 from orchestrion.files import refuse_overwrite
 from orchestrion.generate.request import Request
@@ -24,6 +25,8 @@ from orchestrion.library.folder import beside
 from orchestrion.library.provenance import sidecar
 
 Results = list[dict[str, Any]]
+Engine = tuple[tuple[str, Any], ...]
+"""What `open_jukebox` is told besides the model, by its names."""
 Compose = Callable[[Sequence[Order], str], Results]
 """Makes a group of songs on a device."""
 
@@ -37,6 +40,7 @@ def compose_batch(
     engine: dict[str, Any],
     drawing: dict[str, Any],
     most: int,
+    on_ray: bool,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -44,26 +48,31 @@ def compose_batch(
     """Make the songs of the file `path` in `folder`, each once: what is there from an earlier run is left alone.
 
     All lines are looked at before the first song is begun. `engine` may name several devices with commas between; each
-    has a process of its own, and takes the next group of songs when it is done with one.
+    has a process of its own, and takes the next group of songs when it is done with one. `on_ray` the cluster's
+    processes do, which all see `folder`.
     """
     devices = str(engine["device"]).split(",")
     jukebox = open_jukebox(model, **{**engine, "device": devices[0]})
     orders = read_orders(path, default.changed(sampling=sampling(jukebox.info.sampling, **drawing)))
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
-    compose = partial(compose_group, model, engine, folder, force)
+    compose = partial(
+        compose_group, model, tuple(sorted(engine.items())), folder.absolute() if on_ray else folder, force
+    )
     made: Results = []
     try:
         with display(quiet=quiet) as shown:
             bar = shown.add_task("songs", total=len(orders), completed=len(orders) - len(left))
             groups = together(left, most)
-            if len(devices) == 1:
+            if on_ray:
+                results: Iterator[Results] = _on_ray(compose, groups, engine)
+            elif len(devices) == 1:
 
                 def tell(event: Progress) -> None:
                     shown.update(
                         bar, description=f"songs ({event.stage} level {event.level}: {event.done}/{event.total})"
                     )
 
-                results: Iterator[Results] = (compose(group, devices[0], tell) for group in groups)
+                results = (compose(group, devices[0], tell) for group in groups)
             else:
                 results = _everywhere(compose, groups, devices)
             for one in results:
@@ -78,7 +87,7 @@ def compose_batch(
 
 def compose_group(
     model: str,
-    engine: dict[str, Any],
+    engine: Engine,
     folder: Path,
     replace: bool,
     orders: Sequence[Order],
@@ -86,7 +95,7 @@ def compose_group(
     tell: Callable[[Progress], None] | None = None,
 ) -> Results:
     """Make songs together on `device` and write them into `folder`; `tell` hears how far they are."""
-    jukebox = open_jukebox(model, **{**engine, "device": device})
+    jukebox = _opened(model, engine, device)
     outputs = [folder / order.file for order in orders]
     requests, folders = [order.request for order in orders], [beside(output) for output in outputs]
     composition = jukebox.compose_all(requests, folders, replace=replace)
@@ -95,6 +104,12 @@ def compose_group(
             tell(event)
     songs = composition.finish()
     return [put(song, output) for song, output in zip(songs, outputs, strict=True)]
+
+
+@lru_cache(maxsize=1)
+def _opened(model: str, engine: Engine, device: str) -> Jukebox:
+    """The model of a process, for one group of songs after another."""
+    return open_jukebox(model, **{**dict(engine), "device": device})
 
 
 def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bool:
@@ -134,3 +149,16 @@ def _everywhere(compose: Compose, groups: Iterable[Sequence[Order]], devices: Se
                         f"the process on {devices[place]} was ended from outside, perhaps for want of memory",
                         "give the same command again, with fewer songs --together",
                     ) from error
+
+
+def _on_ray(compose: Compose, groups: Iterable[Sequence[Order]], engine: dict[str, Any]) -> Iterator[Results]:
+    """What comes of the groups, as they are done, by the processes of a Ray cluster: on CUDA each has a GPU."""
+    device = str(engine["device"])
+    on_gpu = device.startswith("cuda")
+    yield from everywhere(
+        partial(_compose_on, compose, device), groups, num_cpus=engine["threads"] or 1, num_gpus=int(on_gpu)
+    )
+
+
+def _compose_on(compose: Compose, device: str, orders: Sequence[Order]) -> Results:
+    return compose(orders, device)

@@ -17,6 +17,7 @@ from orchestrion.cli.options import (
     json_option,
     open_jukebox,
     quiet_option,
+    ray_option,
     sampling,
     sampling_options,
     show_result,
@@ -52,6 +53,7 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
     show_default=True,
     help="How many songs of a batch are made at once, if they have the same length.",
 )
+@ray_option
 @click.option("--model", default="mini", show_default=True, help="Name or folder of the model; see `models list`.")
 @click.option("--artist", help='In the manner of; see `models show`. Left out, or "unknown": nobody in particular.')
 @click.option("--mix", type=(str, float), help="Another artist, and the share of the manner that is theirs, 0 to 1.")
@@ -100,6 +102,7 @@ def compose(
     output: Path | None,
     batch: Path | None,
     together: int,
+    on_ray: bool,
     model: str,
     artist: str | None,
     mix: tuple[str, float] | None,
@@ -180,11 +183,14 @@ def compose(
             engine=engine,
             drawing=drawing,
             most=together,
+            on_ray=on_ray,
             force=force,
             as_json=as_json,
             quiet=quiet,
         )
         return
+    if on_ray:
+        raise UserError("Ray makes many songs at once, and one was asked for", "list songs in a file: --batch FILE")
     output = output or Path("song.flac")
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:

@@ -8,6 +8,7 @@ import click
 
 from orchestrion.cli.options import (
     PATH,
+    PLACE,
     cache_option,
     device_option,
     force_option,
@@ -41,7 +42,7 @@ Say = Callable[[str], None]
 )
 @click.option(
     "--codes",
-    type=PATH,
+    type=PLACE,
     help="Its codes by the model's codec (orchestrion encode), for priors and songs.",
 )
 @cache_option
@@ -66,7 +67,7 @@ Say = Callable[[str], None]
 def evaluate(
     model: str,
     manifest: Path,
-    codes: Path | None,
+    codes: Path | str | None,
     cache: Path | None,
     parts: tuple[str, ...],
     clips: int,

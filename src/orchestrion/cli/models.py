@@ -8,6 +8,7 @@ import click
 from orchestrion.cli.options import (
     DTYPES,
     PATH,
+    PLACE,
     WEIGHTS,
     force_option,
     json_option,
@@ -135,7 +136,7 @@ def _bytes(folder: Path) -> int:
 @models.command()
 @click.argument("name")
 @click.option("--codec", required=True, type=PATH, help="Model folder of a codec run.")
-@click.option("--codes", required=True, type=PATH, help="Codes that the priors learned from.")
+@click.option("--codes", required=True, type=PLACE, help="Codes that the priors learned from.")
 @click.option("--prior", "priors", multiple=True, type=PATH, help="A finished prior run; give one for each level.")
 @click.option("--licence", required=True, help="Licence of the weights, for the model card.")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder of the new model.")
@@ -145,7 +146,7 @@ def _bytes(folder: Path) -> int:
 def build(
     name: str,
     codec: Path,
-    codes: Path,
+    codes: Path | str,
     priors: tuple[Path, ...],
     licence: str,
     output: Path,
@@ -174,10 +175,10 @@ def build(
 
 @models.command()
 @click.argument("name")
-@click.option("--codes", required=True, type=PATH, help="Codes that the priors learned from.")
+@click.option("--codes", required=True, type=PLACE, help="Codes that the priors learned from.")
 @force_option
 @quiet_option
-def remember(name: str, codes: Path, force: bool, quiet: bool) -> None:
+def remember(name: str, codes: Path | str, force: bool, quiet: bool) -> None:
     """Put what the model NAME learned from beside it, so that `compose` notices a song that repeats it.
 
     NAME is a name or a model folder. What is near is found from the held-out tracks of CODES.

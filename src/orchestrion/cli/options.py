@@ -26,6 +26,18 @@ DTYPES = ("float32", "bfloat16", "float16")
 WEIGHTS = ("bfloat16", "float16", "int8")
 PATH = click.Path(path_type=Path)
 
+
+class Place(click.ParamType[Any]):
+    """A folder, or an address of an object store."""
+
+    name = "PATH|ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
+PLACE = Place()
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 cache_option = click.option("--cache", type=PATH, help="Folder for decoded audio.  [default: beside MANIFEST]")
@@ -33,6 +45,7 @@ device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, mps, …; auto takes an accelerator if there is one."
 )
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+ray_option = click.option("--ray", "on_ray", is_flag=True, help="Work on the Ray cluster that RAY_ADDRESS names.")
 force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
 
 
@@ -173,15 +186,15 @@ def open_jukebox(
     )
 
 
-def open_codes(folder: Path, info: "ModelInfo") -> "CodeStore":
+def open_codes(place: Path | str, info: "ModelInfo") -> "CodeStore":
     """The codes of a data set, with the names of a model; UserError for those of another codec."""
     from orchestrion.checkpoints.folder import CODEC
     from orchestrion.data.encoded import CodeStore
 
-    store = CodeStore(folder, info.vocabulary)
+    store = CodeStore(place, info.vocabulary)
     if store.codec_hash != info.sha256.get(CODEC):
         raise UserError(
-            f"the codes in {folder} were not made by the codec of {info.name}",
+            f"the codes in {place} were not made by the codec of {info.name}",
             "encode the music with it: orchestrion encode MANIFEST --codec MODEL",
         )
     return store

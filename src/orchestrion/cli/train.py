@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from orchestrion.cli.main import STOPPED
-from orchestrion.cli.options import PATH, bar, cache_option, device_option, json_option, show_result, threads_option
+from orchestrion.cli.options import (
+    PATH,
+    PLACE,
+    bar,
+    cache_option,
+    device_option,
+    json_option,
+    ray_option,
+    show_result,
+    threads_option,
+)
 from orchestrion.config import Settings
 
 if TYPE_CHECKING:
@@ -83,7 +93,7 @@ def codec(
 
 
 @train.command()
-@click.argument("codes", type=PATH)
+@click.argument("codes", type=PLACE)
 @click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec made CODES.")
 @click.option("--level", required=True, type=click.IntRange(min=0), help="Level to learn; 0 is the finest.")
 @click.option(
@@ -94,7 +104,7 @@ def codec(
 )
 @training_options
 def prior(
-    codes: Path,
+    codes: Path | str,
     model: Path,
     level: int,
     teacher: Path | None,
@@ -294,7 +304,7 @@ def _own_codes(
 @click.command()
 @click.argument("manifest", type=PATH)
 @click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec is used.")
-@click.option("-o", "--output", required=True, type=PATH, help="Folder for the codes.")
+@click.option("-o", "--output", required=True, type=PLACE, help="Folder or object store (s3://…) for the codes.")
 @click.option(
     "--variations",
     default=0,
@@ -310,15 +320,21 @@ def _own_codes(
     type=click.Choice(("top", "all")),
     help="Levels that variations are encoded at: the others have many more codes and need them less.",
 )
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Processes that encode on each device."
+)
+@ray_option
 @cache_option
 @device_option
 @threads_option
 def encode(
     manifest: Path,
     model: Path,
-    output: Path,
+    output: Path | str,
     variations: int,
     varied: str,
+    workers: int,
+    on_ray: bool,
     cache: Path | None,
     device: str,
     threads: int | None,
@@ -328,28 +344,43 @@ def encode(
     With --variations, priors also hear each training track in keys and tempos near its own, and do not learn a
     small collection by heart.
 
+    Give several devices with commas between, or --workers, to encode in so many processes, each with its share of the
+    threads; with --ray they are the cluster's.
+
     Run the same command again to go on after a stop: what is encoded stays.
     """
     from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
-    from orchestrion.train.encode import encode_tracks
+    from orchestrion.train.encode import Spread, encode_tracks
+    from orchestrion.train.spread import Job, Processes, Ray
 
-    place = _place(device, threads)
+    devices = [str(_place(one, threads)) for one in device.split(",")]
     info = read_model(model)
     store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
-    codec_on_place = load_codec(model, info).to(place)
+    varied_levels = (info.grid.top,) if varied == "top" else None
+    places = [place for place in devices for _ in range(workers)]
+    spread: Spread | None = None
+    if on_ray or len(places) > 1:
+        share = threads or max(1, (os.cpu_count() or 1) // len(places))
+        job = Job(model.absolute(), store.folder.absolute(), _absolute(output), varied_levels, share)
+        spread = Ray(job, len(places), places[0]) if on_ray else Processes(job, tuple(places))
     with bar("encoding") as update:
         for encoded in encode_tracks(
-            codec_on_place,
+            load_codec(model, info).to(devices[0]),
             info.sha256[CODEC],
             store,
             output,
             variations=variations,
-            varied_levels=(info.grid.top,) if varied == "top" else None,
+            varied_levels=varied_levels,
+            spread=spread,
         ):
             update(encoded.done, encoded.total)
             if encoded.problem:
                 click.echo(f"left out: {encoded.problem}", err=True)
     click.echo(output)
+
+
+def _absolute(place: Path | str) -> Path | str:
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def _place(device: str, threads: int | None) -> "torch.device":

@@ -27,7 +27,7 @@ class OptimizerConfig(Settings):
     clip_norm: float = Field(default=1.0, gt=0)
 
 
-HOW_SHARED = ("parallel", "accumulate", "recompute")
+HOW_SHARED = ("parallel", "accumulate", "recompute", "compile_blocks", "save_behind")
 """Settings of a training that change how it is computed, not what is learned."""
 
 
@@ -51,6 +51,10 @@ class TrainingConfig(Settings):
     """In so many parts, one after another, each device takes its items of a batch."""
     recompute: bool = False
     """Keep only what goes into each block of a prior and compute the rest again for the gradient."""
+    compile_blocks: bool = False
+    """Give each block of a prior to `torch.compile`: slow at first, the same numbers but for rounding."""
+    save_behind: bool = False
+    """Write checkpoints while the training goes on: takes the memory of one more copy of all that is kept."""
 
 
 class AdversarialConfig(Settings):

@@ -4,7 +4,7 @@ The words of a track lie beside its codes."""
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from orchestrion.codes import Codes
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import Split, Track, split
-from orchestrion.data.sung import NO_WORDS, Listening, SungWords, keep_lyrics, read_sung
+from orchestrion.data.place import DataFolder
+from orchestrion.data.sung import NO_WORDS, Listening, SungWords, keep_lyrics, lyrics_file, read_sung
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, read_json, replacing, write_json
 from orchestrion.grid import Grid
@@ -34,6 +35,7 @@ VERSION = 1
 # The last part of a chance's key; the draw of a chunk uses 0 and 1.
 _ARTIST_DROPPED, _GENRES_DROPPED, _LYRICS_DROPPED, _ALL_DROPPED, _LYRICS_MOVED = 2, 3, 4, 5, 6
 _LARGEST_INT16 = 32767
+_MOST_OPEN = 512  # shards that are held open
 
 
 class Shard(Settings):
@@ -72,16 +74,17 @@ class CodeBatch:
 
 
 class ShardWriter:
-    """Writes the codes of a data set track by track into a folder; `CodeStore` reads them.
+    """Writes the codes of a data set track by track into a folder or an object store; `CodeStore` reads them.
 
-    Tracks written before by the same codec are kept (`has`), so stopped work goes on where it was.
-    `codec_hash` names the weights that made the codes. Raises UserError for a folder that cannot be written
-    or that holds the codes of another codec.
+    Tracks written before by the same codec are kept (`has`), so stopped work goes on where it was; several may write
+    into one place. `codec_hash` names the weights that made the codes. Raises UserError for a folder that cannot be
+    written or that holds the codes of another codec.
     """
 
-    def __init__(self, folder: Path, grid: Grid, codebook_size: int, codec_hash: str) -> None:
-        check_writable(folder)
-        self.folder = folder
+    def __init__(self, place: Path | str, grid: Grid, codebook_size: int, codec_hash: str) -> None:
+        self._files = DataFolder(place)
+        self.folder = self._files.folder
+        check_writable(self.folder)
         self._head = {
             "format": FORMAT,
             "version": VERSION,
@@ -94,16 +97,25 @@ class ShardWriter:
         self._dtype = torch.int16 if codebook_size - 1 <= _LARGEST_INT16 else torch.int32
         self._shards: dict[str, Shard] = {}
         self._lyrics: dict[str, str] = {}
-        started = folder / "codec.json"
-        if started.exists() and read_json(started, "set of codes") != self._head:
-            raise UserError(f"{folder} holds the codes of another codec", "give another folder, or delete this one")
-        write_json(started, self._head)
+        if self._files.has("codec.json"):
+            if read_json(self._files.fetch("codec.json", anew=True), "set of codes") != self._head:
+                raise UserError(f"{place} holds the codes of another codec", "give another folder, or delete this one")
+        else:
+            self._write("codec.json", self._head)
+
+    def look_again(self) -> None:
+        """Others may have written since."""
+        self._files.look_again()
+
+    def is_written(self, track: Track, variation: int = 0) -> bool:
+        """Whether the codes of this recording are there."""
+        return self._files.has(f"{_stem(track, variation)}.json")
 
     def has(self, track: Track, variation: int = 0) -> bool:
         """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
-        path = self.folder / f"{_stem(track, variation)}.json"
-        if not path.exists():
+        if not self.is_written(track, variation):
             return False
+        path = self._files.fetch(f"{_stem(track, variation)}.json")
         shard = read_settings(Shard, read_json(path, "description of codes"), str(path))
         self._shards[path.stem] = shard.model_copy(
             update={"track": track, "lyrics": self._lyrics.get(track.content_hash)}
@@ -117,6 +129,7 @@ class ShardWriter:
         """
         kept = keep_lyrics(track, self.folder)
         if kept is not None:
+            self._files.publish(lyrics_file(track, self.folder).name)
             self._lyrics[track.content_hash] = kept
 
     def add(self, track: Track, codes: Codes, num_samples: int, variation: int = 0) -> None:
@@ -135,15 +148,20 @@ class ShardWriter:
         )
         with replacing(self.folder / shard.file) as part:
             save_file(levels, part)
-        write_json(self.folder / f"{stem}.json", plain(shard))
+        self._files.publish(shard.file)
+        self._write(f"{stem}.json", plain(shard))
         self._shards[stem] = shard
 
     def finish(self) -> None:
         """Write the index: the tracks added or found by `has` make up the data set."""
         if not self._shards:
-            raise UserError(f"no track was encoded into {self.folder}", "give tracks that can be read")
+            raise UserError(f"no track was encoded into {self._files.place}", "give tracks that can be read")
         shards = [plain(shard) for shard in self._shards.values()]
-        write_json(self.folder / "index.json", {**self._head, "tracks": shards})
+        self._write("index.json", {**self._head, "tracks": shards})
+
+    def _write(self, name: str, value: Any) -> None:
+        write_json(self.folder / name, value)
+        self._files.publish(name)
 
 
 class CodeStore:
@@ -152,13 +170,17 @@ class CodeStore:
     Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
     lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn. `alphabet` spells
     lyrics.
+
+    Of an object store each process fetches the shards that its own windows are cut from, when they are drawn: batches
+    are functions of the step, however many processes there are and wherever a run goes on.
     """
 
-    def __init__(self, folder: Path, vocabulary: Vocabulary | None = None, *, artist_balance: float = 0.5) -> None:
-        self.folder = folder
-        index = read_json(folder / "index.json", "set of codes")
+    def __init__(self, place: Path | str, vocabulary: Vocabulary | None = None, *, artist_balance: float = 0.5) -> None:
+        self._files = DataFolder(place)
+        self.folder = folder = self._files.folder
+        index = read_json(self._files.fetch("index.json", anew=True), "set of codes")
         if not isinstance(index, dict) or index.get("format") != FORMAT or index.get("version") != VERSION:
-            raise UserError(f"{folder} holds no codes written by this program", "encode the music again")
+            raise UserError(f"{place} holds no codes written by this program", "encode the music again")
         self.grid = Grid(index["sample_rate"], tuple(index["hop_lengths"]))
         self.codebook_size: int = index["codebook_size"]
         self.codec_hash: str = index["codec_hash"]
@@ -171,7 +193,7 @@ class CodeStore:
         self.alphabet = Alphabet()
         self._draws: dict[tuple[int, int], Draw] = {}
         self._sung: dict[int, SungWords] = {}
-        self._open: dict[int, Any] = {}
+        self._open: OrderedDict[int, Any] = OrderedDict()
 
     @property
     def data_hash(self) -> str:
@@ -284,13 +306,16 @@ class CodeStore:
 
     def codes(self, index: int, level: int, start: int = 0, stop: int | None = None) -> Int[Tensor, " frame"]:
         """Codes of one track at one level, from frame `start` up to `stop` or to the end."""
-        path = self.folder / self.shards[index].file
         stop = self.shards[index].num_frames[level] if stop is None else stop
         try:
             if index not in self._open:
-                self._open[index] = safe_open(path, "pt")
+                self._open[index] = safe_open(self._files.fetch(self.shards[index].file), "pt")
+            self._open.move_to_end(index)
             codes: Tensor = self._open[index].get_slice(_key(level))[start:stop]
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
         except (SafetensorError, OSError) as error:
+            path = self.folder / self.shards[index].file
             raise UserError(f"{path} of the set of codes is missing or damaged", "encode the music again") from error
         return codes.long()
 
@@ -345,6 +370,8 @@ class CodeStore:
         """The words of one track, none if it has none."""
         if index not in self._sung:
             shard = self.shards[index]
+            if shard.lyrics is not None:
+                self._files.fetch(lyrics_file(shard.track, self.folder).name)
             self._sung[index] = (
                 NO_WORDS
                 if shard.lyrics is None

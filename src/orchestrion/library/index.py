@@ -14,7 +14,7 @@ from orchestrion.errors import UserError
 from orchestrion.library.tree import SONG, LibrarySong, levels_of, read_song
 
 Sort = Literal["newest", "title", "longest"]
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 50
 """Songs that are indexed before somebody else has a turn."""
 _ORDERS: dict[Sort, str] = {
@@ -24,15 +24,16 @@ _ORDERS: dict[Sort, str] = {
 }
 _TABLES = """
 CREATE TABLE songs (
-    id TEXT PRIMARY KEY, title TEXT, artist TEXT, seconds REAL, starred INTEGER, created TEXT, card TEXT
+    number INTEGER PRIMARY KEY, id TEXT UNIQUE, title TEXT, artist TEXT, seconds REAL, starred INTEGER, created TEXT,
+    card TEXT
 );
 CREATE TABLE labels (song TEXT, kind TEXT, name TEXT);
 CREATE INDEX labels_name ON labels (kind, name, song);
 CREATE INDEX labels_song ON labels (song);
 CREATE INDEX songs_created ON songs (created DESC);
 CREATE VIRTUAL TABLE words USING fts5 (
-    id UNINDEXED, title, artist, genres, lyrics, notes, tags, tokenize = "unicode61 remove_diacritics 2"
-);
+    title, artist, genres, lyrics, notes, tags, tokenize = "unicode61 remove_diacritics 2", prefix = "1 2 3"
+);  -- its rowid is the number of the song: looking an id up there reads all of it
 """
 _WORD = re.compile(r"\w+")
 
@@ -117,7 +118,7 @@ class Index:
         """The songs that are wanted, in the order that is wanted."""
         where, values = ["1"], []
         if terms := _WORD.findall(wanted.words):
-            where.append("id IN (SELECT id FROM words WHERE words MATCH ?)")
+            where.append("number IN (SELECT rowid FROM words WHERE words MATCH ?)")
             values.append(" ".join(f'"{term}"*' for term in terms))
         for kind, name in (("artist", wanted.artist), ("genre", wanted.genre), ("tag", wanted.tag)):
             if name is not None:
@@ -157,16 +158,16 @@ class Index:
 
     @staticmethod
     def _delete(database: sqlite3.Connection, song: str) -> None:
+        database.execute("DELETE FROM words WHERE rowid = (SELECT number FROM songs WHERE id = ?)", (song,))
         database.execute("DELETE FROM songs WHERE id = ?", (song,))
         database.execute("DELETE FROM labels WHERE song = ?", (song,))
-        database.execute("DELETE FROM words WHERE id = ?", (song,))
 
     def _insert(self, database: sqlite3.Connection, song: LibrarySong) -> None:
         card = card_of(song, self.folder / song.id)
         artists = {name for take in song.shown for name in _artists(take.artist, take.mix)}
         genres = {genre for take in song.shown for genre in take.genres}
-        database.execute(
-            "INSERT INTO songs VALUES (?, ?, ?, ?, ?, ?, ?)",
+        inserted = database.execute(
+            "INSERT INTO songs (id, title, artist, seconds, starred, created, card) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (song.id, song.title, card["artist"], card["seconds"], song.starred, song.created, json.dumps(card)),
         )
         labels = [("artist", name) for name in artists] + [("genre", name) for name in genres]
@@ -174,9 +175,9 @@ class Index:
         database.executemany("INSERT INTO labels VALUES (?, ?, ?)", [(song.id, *label) for label in labels])
         lyrics = {song.lyrics, *(take.lyrics for take in song.shown)}
         database.execute(
-            "INSERT INTO words VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO words (rowid, title, artist, genres, lyrics, notes, tags) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                song.id,
+                inserted.lastrowid,
                 song.title,
                 " ".join(sorted(artists)),
                 " ".join(sorted(genres)),

@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 
 def num_ranks() -> int:
@@ -24,10 +25,10 @@ def summed(tensor: Tensor) -> Tensor:
     return total
 
 
-def wait_for_all() -> None:
-    """Go on when all ranks have come here."""
+def wait_for_all(group: ProcessGroup | None = None) -> None:
+    """Go on when all ranks have come here; they meet in `group`, by default that of all their work."""
     if num_ranks() > 1:
-        dist.barrier()
+        dist.barrier(group)
 
 
 def all_rows(rows: Tensor, chosen: Tensor) -> Tensor:

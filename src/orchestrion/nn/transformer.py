@@ -1,7 +1,7 @@
 """Blocks of attention and MLP, and the stack of them."""
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +52,13 @@ class Mlp(nn.Module):
         return out
 
 
+class Kept(NamedTuple):
+    """What a block's two updates are multiplied by in training: 0, or 1 over the share that is kept (dropout)."""
+
+    attention: Float[Tensor, "batch 1 width"]
+    mlp: Float[Tensor, "batch 1 width"]
+
+
 class Block(nn.Module):
     """`x + s · (a + mlp(norm(x + a)))` with `a = attention(norm(x))` and s the residual scale."""
 
@@ -73,27 +80,35 @@ class Block(nn.Module):
         x: Float[Tensor, "batch token width"],
         angles: Angles,
         memory: Float[Tensor, "batch character memory"] | None = None,
-        rng: Generator | None = None,
+        kept: Kept | None = None,
     ) -> Float[Tensor, "batch token width"]:
-        """A whole sequence from its first token on."""
+        """A whole sequence from its first token on; of the updates of x only channels that are `kept` count."""
+
+        def whole(x: Tensor, memory: Tensor | None) -> Tensor:
+            return self.join(x, self.attention(self.attention_norm(x), angles, memory), kept)
+
         if not (self.recompute and torch.is_grad_enabled()):
-            return self.join(x, self.attention(self.attention_norm(x), angles, memory), rng)
-        before = None if rng is None else rng.get_state()
-
-        def again(x: Tensor, memory: Tensor | None) -> Tensor:
-            if rng is not None and before is not None:
-                rng.set_state(before)
-            return self.join(x, self.attention(self.attention_norm(x), angles, memory), rng)
-
-        out: Tensor = checkpoint(again, x, memory, use_reentrant=False, preserve_rng_state=False)
+            return whole(x, memory)
+        out: Tensor = checkpoint(whole, x, memory, use_reentrant=False, preserve_rng_state=False)
         return out
 
-    def join(self, x: Tensor, attended: Tensor, rng: Generator | None = None) -> Tensor:
+    def keep(self, x: Float[Tensor, "batch token width"], rng: Generator | None) -> Kept | None:
+        """Which channels dropout leaves, drawn ahead of `forward`; None for all, as everywhere but in training."""
+        if rng is None or not self.dropout or not self.training:
+            return None
+        share = 1 - self.dropout
+        return Kept(*(kept_channels(x, share, rng) / share for _ in Kept._fields))
+
+    def join(self, x: Tensor, attended: Tensor, kept: Kept | None = None) -> Tensor:
         """The block's output, where `attended` came out of its attention."""
-        attended = self._thin(attended, rng)
+        if kept is not None:
+            attended = attended * kept.attention.to(attended.dtype)
         between = x + attended
-        update = self._thin(self.mlp(self.mlp_norm(between)), rng)
-        return between + update if self.scale == 1.0 else x + self.scale * (attended + update)
+        update = self.mlp(self.mlp_norm(between))
+        if kept is not None:
+            update = update * kept.mlp.to(update.dtype)
+        out: Tensor = between + update if self.scale == 1.0 else x + self.scale * (attended + update)
+        return out
 
     def step(
         self, x: Float[Tensor, "batch width"], start: int, angles: Angles, past: LayerCache
@@ -114,11 +129,6 @@ class Block(nn.Module):
             return self.mlp.drawing(self.mlp_norm(between)).add_(between)
         update = self.mlp.drawing(self.mlp_norm(x + attended))
         return torch.add(x, update.add_(attended), alpha=self.scale)
-
-    def _thin(self, update: Tensor, rng: Generator | None) -> Tensor:
-        if rng is None or not self.dropout or not self.training:
-            return update
-        return update * (kept_channels(update, 1 - self.dropout, rng) / (1 - self.dropout))
 
 
 @runtime_checkable
@@ -173,7 +183,7 @@ class Transformer(nn.Module):
         for number, block in enumerate(self._blocks()):
             if number == layer:
                 weights = block.attention.weights(block.attention_norm(x), angles, memory)
-            x = block(x, angles, memory, rng)
+            x = block(x, angles, memory, block.keep(x, rng))
         return self.final_norm(x), weights
 
     def keep_first(self, num_layers: int) -> None:

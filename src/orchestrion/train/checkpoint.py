@@ -1,13 +1,15 @@
 """Checkpoints of a run: whole or absent, checked when they are read, the one before kept (docs/formats.md).
 
 Tensors that are whole on every rank are written by rank 0; sharded ones by all, each its own shards, with
-`torch.distributed.checkpoint` as safetensors. Either is read on any number of ranks.
+`torch.distributed.checkpoint` as safetensors. Either is read on any number of ranks. `Saver` writes them, if asked
+while the training goes on.
 """
 
 import logging
 import shutil
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_shards
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from orchestrion.errors import UserError
@@ -38,10 +42,70 @@ State = dict[str, dict[str, Tensor]]
 """Named tensors, by what they belong to: model, average, optimizer, recipe."""
 
 
-def save(folder: Path, step: int, state: State) -> None:
+class Saver:
+    """Saves one checkpoint of a run after another, on all ranks together.
+
+    With `behind` the tensors are copied to the processor's memory, and a thread writes them while the training goes on;
+    it has a process group of its own. Where that fails, the next call says so.
+    """
+
+    def __init__(self, folder: Path, *, behind: bool) -> None:
+        self.folder = folder
+        self._group: ProcessGroup | None = None
+        self._mesh: DeviceMesh | None = None
+        self._thread = ThreadPoolExecutor(1) if behind else None
+        self._writing: Future[None] | None = None
+        if behind and num_ranks() > 1:
+            self._group = dist.new_group(backend="gloo")
+            self._mesh = init_device_mesh("cpu", (num_ranks(),))
+
+    def save(self, step: int, state: State) -> None:
+        """Begin to save, after the one before is written; UserError where that or this cannot be written."""
+        self.wait()
+        if self._thread is None:
+            save(self.folder, step, state)
+        else:
+            self._writing = self._thread.submit(save, self.folder, step, self._copy(state), self._group)
+
+    def look(self) -> None:
+        """UserError where the last checkpoint could not be written; does not wait."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when all is written; UserError where it cannot be."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+    def _copy(self, state: State) -> State:
+        """What this rank may have to write of `state`, as it is now."""
+        if rank() > 0 and not _is_sharded(state):
+            return state  # rank 0 writes all of it
+        return {kind: {name: self._copied(tensor) for name, tensor in own.items()} for kind, own in state.items()}
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, DTensor):
+            return tensor.detach().to("cpu", copy=True)
+        assert self._mesh is not None, "a sharded tensor of one process"
+        local = tensor.to_local().detach().to("cpu", copy=True)
+        return DTensor.from_local(
+            local, self._mesh, tensor.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
+        )
+
+
+def save(folder: Path, step: int, state: State, group: ProcessGroup | None = None) -> None:
     """Write `checkpoint/` whole: beside the old one first, which then becomes `checkpoint.old/`.
 
-    UserError where it cannot be written; what stood there before stands then.
+    The ranks meet in `group`. UserError where it cannot be written; what stood there before stands then.
     """
     fresh, current, old = (folder / name for name in ("checkpoint.new", "checkpoint", "checkpoint.old"))
     with explained(folder, "save the checkpoint in"):
@@ -49,8 +113,8 @@ def save(folder: Path, step: int, state: State) -> None:
             if rank() == 0:
                 shutil.rmtree(fresh, ignore_errors=True)
                 fresh.mkdir(parents=True)
-            wait_for_all()
-            hashes = _write(fresh, {kind: tensors for kind, tensors in state.items() if tensors})
+            wait_for_all(group)
+            hashes = _write(fresh, {kind: tensors for kind, tensors in state.items() if tensors}, group)
         except SafetensorError as error:  # how safetensors reports a full disk
             raise UserError(f"cannot save the checkpoint in {folder}: {error}", "make room there") from error
         if rank() == 0:
@@ -63,12 +127,12 @@ def save(folder: Path, step: int, state: State) -> None:
                 current.rename(old)
             shutil.rmtree(current, ignore_errors=True)
             fresh.rename(current)
-        wait_for_all()
+        wait_for_all(group)
 
 
-def _write(folder: Path, state: State) -> dict[str, str]:
+def _write(folder: Path, state: State, group: ProcessGroup | None) -> dict[str, str]:
     """Write all tensors; gives the hash of every file, on rank 0."""
-    if not any(isinstance(tensor, DTensor) for tensors in state.values() for tensor in tensors.values()):
+    if not _is_sharded(state):
         if rank() > 0:
             return {}
         for kind, tensors in state.items():
@@ -76,12 +140,17 @@ def _write(folder: Path, state: State) -> dict[str, str]:
         return {f"{kind}.safetensors": file_sha256(folder / f"{kind}.safetensors") for kind in state}
     flat = {f"{kind}/{name}": tensor for kind, tensors in state.items() for name, tensor in tensors.items()}
     with _quiet():
-        save_shards(flat, storage_writer=HuggingFaceStorageWriter(str(folder / _SHARDS), save_distributed=True))
+        writer = HuggingFaceStorageWriter(str(folder / _SHARDS), save_distributed=True)
+        save_shards(flat, storage_writer=writer, process_group=group)
     mine = sorted((folder / _SHARDS).glob(f"shard-{rank() + 1:05d}-*.safetensors"))
     own = {f"{_SHARDS}/{path.name}": file_sha256(path) for path in mine}
     found: list[Any] = [None] * num_ranks()
-    dist.all_gather_object(found, own)
+    dist.all_gather_object(found, own, group=group)
     return {name: sha256 for one in found for name, sha256 in one.items()}
+
+
+def _is_sharded(state: State) -> bool:
+    return any(isinstance(tensor, DTensor) for tensors in state.values() for tensor in tensors.values())
 
 
 def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:

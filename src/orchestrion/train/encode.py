@@ -1,8 +1,9 @@
 """Encoding a data set: every track through the codec, into code shards that priors learn from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch.nn.functional as F
 
@@ -24,43 +25,95 @@ class Encoded:
     problem: str | None = None
 
 
+class Item(NamedTuple):
+    """A variation of a track, by the track's place among the prepared ones; 0 is the track as it is."""
+
+    place: int
+    variation: int
+
+
+Spread = Callable[[Sequence[Item]], Iterator[Item]]
+"""Encodes items somewhere and gives each when it is done, in any order."""
+
+
+class TrackEncoder:
+    """Writes the shards of a data set, one item at a time: at every level, variations at `varied_levels` or at all.
+
+    `codec_hash` names the codec's weights. UserError where the prepared audio is not what the codec hears.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        codec_hash: str,
+        tracks: TrackStore,
+        place: Path | str,
+        varied_levels: Collection[int] | None = None,
+    ) -> None:
+        config = codec.config
+        if (tracks.sample_rate, tracks.channels) != (config.sample_rate, config.channels):
+            raise UserError(
+                f"the prepared audio has {tracks.channels} channel(s) at {tracks.sample_rate} Hz, the codec hears "
+                f"{config.channels} at {config.sample_rate} Hz",
+                "prepare it for this codec in another cache folder",
+            )
+        self.codec, self.tracks, self.varied_levels = codec, tracks, varied_levels
+        self.device = next(codec.parameters()).device
+        self._writer = ShardWriter(place, codec.grid, config.codebook.size, codec_hash)
+
+    def __call__(self, item: Item) -> Item:
+        """Write an item's shard. The end of a track is filled up with silence to a whole frame."""
+        track = self.tracks.tracks[item.place].track
+        grid = self.codec.grid
+        audio = vary(self.tracks.audio(item.place), track.content_hash, item.variation, grid.hop_lengths[-1])
+        whole = F.pad(audio, (0, grid.whole(audio.shape[-1]) - audio.shape[-1]))
+        codes = self.codec.encode(whole[None].to(self.device), self.varied_levels if item.variation else None)
+        self._writer.add(track, codes, audio.shape[-1], item.variation)
+        return item
+
+
 def encode_tracks(
     codec: Codec,
     codec_hash: str,
     tracks: TrackStore,
-    folder: Path,
+    place: Path | str,
     *,
     variations: int = 0,
     varied_levels: Collection[int] | None = None,
+    spread: Spread | None = None,
 ) -> Iterator[Encoded]:
-    """Encode every track of `tracks` at every level into `folder`; tracks that are there already are kept.
+    """Encode every track of `tracks` at every level into `place`; tracks that are there already are kept.
 
     Training tracks are encoded `variations` times more, each time at another speed (`vary`), at `varied_levels` or
-    at all. `codec_hash` names the codec's weights. The end of a track is filled up with silence to a whole frame. The
-    words of a track are kept beside its codes; words that cannot be read are reported and left out.
+    at all. The words of a track are kept beside its codes; words that cannot be read are reported and left out.
+    `spread` does the work elsewhere (`train.spread`), by default it is done here. The index names the shards in the
+    same order, whoever wrote them.
     """
-    config = codec.config
-    if (tracks.sample_rate, tracks.channels) != (config.sample_rate, config.channels):
-        raise UserError(
-            f"the prepared audio has {tracks.channels} channel(s) at {tracks.sample_rate} Hz, the codec hears "
-            f"{config.channels} at {config.sample_rate} Hz",
-            "prepare it for this codec in another cache folder",
-        )
-    writer = ShardWriter(folder, codec.grid, config.codebook.size, codec_hash)
-    device = next(codec.parameters()).device
-    learned = tracks.indices("train")
-    work = [(index, 0) for index in range(len(tracks.tracks))]
-    work += [(index, variation) for variation in range(1, variations + 1) for index in learned]
-    for done, (index, variation) in enumerate(work, 1):
-        track = tracks.tracks[index].track
-        problem = None if variation else _keep_lyrics(writer, track)
-        if not writer.has(track, variation):
-            audio = vary(tracks.audio(index), track.content_hash, variation, codec.grid.hop_lengths[-1])
-            whole = F.pad(audio, (0, codec.grid.whole(audio.shape[-1]) - audio.shape[-1]))
-            codes = codec.encode(whole[None].to(device), varied_levels if variation else None)
-            writer.add(track, codes, audio.shape[-1], variation)
-        yield Encoded(track, done, len(work), problem)
-    writer.finish()
+    here = TrackEncoder(codec, codec_hash, tracks, place, varied_levels)
+    index = ShardWriter(place, codec.grid, codec.config.codebook.size, codec_hash)
+    work = [Item(number, 0) for number in range(len(tracks.tracks))]
+    work += [Item(number, variation) for variation in range(1, variations + 1) for number in tracks.indices("train")]
+    problems: dict[Item, str | None] = {}
+    left: list[Item] = []
+    for item in work:
+        track = tracks.tracks[item.place].track
+        problems[item] = None if item.variation else _keep_lyrics(index, track)
+        if index.is_written(track, item.variation):
+            yield Encoded(track, len(problems) - len(left), len(work), problems[item])
+        else:
+            left.append(item)
+    for done, item in enumerate((spread or _one_by_one(here))(left), len(work) - len(left) + 1):
+        yield Encoded(tracks.tracks[item.place].track, done, len(work), problems[item])
+    index.look_again()
+    for item in work:
+        track = tracks.tracks[item.place].track
+        if not index.has(track, item.variation):
+            raise UserError(f"the codes of {track.path} are not in {place} any more", "encode again")
+    index.finish()
+
+
+def _one_by_one(encoder: TrackEncoder) -> Spread:
+    return lambda items: map(encoder, items)
 
 
 def _keep_lyrics(writer: ShardWriter, track: Track) -> str | None:

@@ -163,7 +163,8 @@ def train(
             if done % config.validate_every == 0 or last:
                 run.validate(step, recent)
             if done % config.save_every == 0 or last or stopping:
-                checkpoint.save(folder, done, run.state())
+                run.saver.save(done, run.state())
+            run.saver.look()
             on_progress(Progress(done, config.steps, recent[_LOSS]))
             if stopping and not last:
                 return False
@@ -188,12 +189,16 @@ class _Run:
         )
         self.average = AveragedWeights(recipe.model, config.average_decay)
         self.device = next(recipe.model.parameters()).device
+        self.saver = checkpoint.Saver(folder, behind=config.save_behind)
         self.log: RunLog | None = None
         self.skipped = 0
 
     def close(self) -> None:
-        if self.log is not None:
-            self.log.close()
+        try:
+            self.saver.close()
+        finally:
+            if self.log is not None:
+                self.log.close()
 
     def numbers(self, step: int, metrics: dict[str, float]) -> None:
         if self.log is not None:

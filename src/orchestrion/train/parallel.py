@@ -42,9 +42,9 @@ def launched() -> bool:
 
 
 def join(device: torch.device) -> None:
-    """Meet the other processes that `torchrun` started: over NCCL on CUDA, else over gloo."""
+    """Meet the other processes that `torchrun` started: over NCCL on CUDA, over gloo on processors."""
     if launched() and not dist.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
 
 
@@ -102,6 +102,8 @@ class Shared:
         for module in model.modules():
             if isinstance(module, Block):
                 module.recompute = config.recompute
+                if config.compile_blocks:
+                    module.compile()
         if self.sharded:
             _shard(model, entries, config)
         elif num_ranks() > 1:

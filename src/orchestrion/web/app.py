@@ -149,7 +149,7 @@ def _about(studio: Studio, status: Callable[[], schemas.Status], hub: Hub) -> AP
     router = APIRouter(prefix="/api", responses=_PROBLEMS, tags=["about"])
 
     @router.get("/status")
-    def get_status() -> schemas.Status:
+    async def get_status() -> schemas.Status:  # two short reads: a thread would cost more than they do
         """Whether the model is there, how much waits, what may be asked for."""
         return status()
 
@@ -300,9 +300,7 @@ def _takes(studio: Studio) -> APIRouter:
     @router.get("/lyrics")
     def get_lyrics(song: Identifier, take: Identifier) -> schemas.TimedLyricsOut:
         """The lyrics of a take, with the time of each word where that is known."""
-        text = studio.take(song, take).lyrics
-        lines = [schemas.Line(text=line, start=None, end=None, words=[]) for line in text.splitlines()]
-        return schemas.TimedLyricsOut(timed=False, lines=lines)
+        return studio.timed_lyrics(song, take)
 
     @router.get("/download", response_class=FileResponse, responses=_binary("audio/flac", "audio/mpeg", "audio/wav"))
     def download(

@@ -9,7 +9,7 @@ from orchestrion.web import schemas
 from orchestrion.web.jobs import Job
 from orchestrion.web.studio import Studio
 
-LOOK_SECONDS = 0.15
+LOOK_SECONDS = 0.25
 KEEP_ALIVE_SECONDS = 15.0
 _MOST_BEHIND = 1000
 """Events that a page may be behind; beyond that its stream ends, and it begins anew."""
@@ -26,18 +26,20 @@ class Hub:
         self._listeners: set[asyncio.Queue[str | None]] = set()
         self._seen = studio.jobs.changed_since(2**62)[1]
         self._levels: dict[str, int] = {}
+        self._told_status = ""
 
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            for event in await asyncio.to_thread(self._changes):
-                self.tell(event)
+            if news := await asyncio.to_thread(self._changes):
+                self.tell("".join(news))
 
-    def tell(self, event: str) -> None:
+    def tell(self, events: str) -> None:
+        """Give every page these events, in one piece: what each page costs is the number of pieces."""
         for listener in list(self._listeners):
             try:
-                listener.put_nowait(event)
+                listener.put_nowait(events)
             except asyncio.QueueFull:
                 self._listeners.discard(listener)
                 with contextlib.suppress(asyncio.QueueEmpty):
@@ -80,7 +82,10 @@ class Hub:
             events.append(event("gone" if isinstance(song, schemas.Gone) else "song", song))
         if latest != self._seen:
             self._seen = latest
-            events.append(event("status", self.status()))
+            status = event("status", self.status())
+            if status != self._told_status:
+                self._told_status = status
+                events.append(status)
         return events
 
     def _is_news(self, job: Job) -> bool:

@@ -121,9 +121,12 @@ class SongCard(BaseModel):
 
 
 class SongOut(SongCard):
+    """A song as a page shows it. What has a lower `revision` than another is older."""
+
     lyrics: str
     notes: str
     tree: list[TakeOut]
+    revision: int
     can_undo: bool
     can_redo: bool
 
@@ -292,9 +295,13 @@ class MapPoint(BaseModel):
 
 
 class MapOut(BaseModel):
-    """The map: of labels as the model learned them, of songs as it hears them. Two planes, each of its own."""
+    """The map: of labels as the model learned them, of songs as it hears them. Two planes, each of its own.
+
+    So many songs, older than those on it, are `left_out`.
+    """
 
     state: Literal["missing", "making", "ready"]
     model: str
     points: list[MapPoint]
+    left_out: int
     job: str | None

@@ -4,11 +4,12 @@ import io
 import secrets
 import shutil
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from orchestrion.config import plain
 from orchestrion.errors import UserError
@@ -27,6 +28,8 @@ from orchestrion.library.tree import (
     read_song,
     write_song,
 )
+from orchestrion.text.lyric_files import read_timed_lyrics
+from orchestrion.text.timed import TimedLine
 from orchestrion.web import schemas
 from orchestrion.web.jobs import Job, Jobs
 from orchestrion.web.places import Places
@@ -34,6 +37,9 @@ from orchestrion.web.work import Decode, DrawMap, From, FromUpload, MakeTakes, R
 
 LARGEST_IMPORT_BYTES = 2**30
 """Of a song's files, unpacked."""
+LYRICS_FILE = "lyrics.json"
+"""In the folder of a take: when its words are sung."""
+_SONGS_ON_MAP = 1000
 
 
 class NotFound(UserError):
@@ -54,6 +60,8 @@ class Studio:
         self.index = Index(places.library, places.index)
         self._lock = threading.RLock()
         self._changed: dict[str, None] = {}
+        self._revision = time.time_ns() // 1_000_000  # later than that of a server before this one
+        self._revisions: dict[str, int] = {}
 
     def close(self) -> None:
         self.jobs.close()
@@ -79,6 +87,7 @@ class Studio:
             lyrics=song.lyrics,
             notes=song.notes,
             tree=tree,
+            revision=self._revisions.get(song.id, 0),
             can_undo=song.can_undo,
             can_redo=song.can_redo,
         )
@@ -90,7 +99,8 @@ class Studio:
         found: list[schemas.SongOut | schemas.Gone] = []
         for name in names:
             try:
-                found.append(self.shown(self.song(name)))
+                with self._lock:
+                    found.append(self.shown(self.song(name)))
             except NotFound:
                 found.append(schemas.Gone(id=name))
         return found
@@ -325,25 +335,42 @@ class Studio:
             id=upload, name=about["name"], state=job.state, seconds=seconds, problem=job.problem, job=job.id
         )
 
+    # Lyrics
+
+    def timed_lyrics(self, song: str, take: str) -> schemas.TimedLyricsOut:
+        """The lyrics of a take as they are sung; its text, line by line, where no times are known."""
+        text = self.take(song, take).lyrics
+        path = self.places.take(song, take) / LYRICS_FILE
+        if not path.is_file():
+            lines = [schemas.Line(text=line, start=None, end=None, words=[]) for line in text.splitlines()]
+            return schemas.TimedLyricsOut(timed=False, lines=lines)
+        return schemas.TimedLyricsOut(timed=True, lines=[_timed(line) for line in read_timed_lyrics(path).lines])
+
     # The map
 
     def map(self) -> schemas.MapOut:
         making = next((job.id for job in self.jobs.active() if job.kind == "map"), None)
         if not self.places.map.is_file():
-            return schemas.MapOut(state="making" if making else "missing", model=self.model, points=[], job=making)
+            state: Literal["making", "missing"] = "making" if making else "missing"
+            return schemas.MapOut(state=state, model=self.model, points=[], left_out=0, job=making)
         kept = read_json(self.places.map, "map")
         return schemas.MapOut(
-            state="making" if making else "ready", model=kept["model"], points=kept["points"], job=making
+            state="making" if making else "ready",
+            model=kept["model"],
+            points=kept["points"],
+            left_out=kept.get("left_out", 0),
+            job=making,
         )
 
     def draw_map(self) -> Job:
-        """Draw the map anew, of all songs that can be heard."""
+        """Draw the map anew, of the newest songs that can be heard."""
         for job in self.jobs.active():
             if job.kind == "map":
                 return job
-        cards = self.index.search(Wanted(limit=1000)).cards
-        songs = tuple((card["id"], card["heard"]["take"], card["title"]) for card in cards if card["heard"])
-        return self.jobs.add("map", plain(DrawMap(model=self.model, songs=songs)))
+        found = self.index.search(Wanted(limit=_SONGS_ON_MAP))
+        songs = tuple((card["id"], card["heard"]["take"], card["title"]) for card in found.cards if card["heard"])
+        work = DrawMap(model=self.model, songs=songs, left_out=found.total - len(found.cards))
+        return self.jobs.add("map", plain(work))
 
     def _steered(
         self, song: LibrarySong, source: Take, asked: schemas.Steered, *, act: Act, **where: Any
@@ -418,6 +445,8 @@ class Studio:
     def _put(self, song: LibrarySong) -> None:
         self.index.put(song)
         self._changed[song.id] = None
+        self._revision += 1
+        self._revisions[song.id] = self._revision
 
     def _removed(self, song: str) -> None:
         self.index.remove(song)
@@ -490,3 +519,15 @@ def _seed(given: int | None) -> int:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _timed(line: TimedLine) -> schemas.Line:
+    """A line as it is sung. A word whose times are unknown has no length, at the end of the one before."""
+    words: list[schemas.Word] = []
+    if line.start is not None:
+        end = line.start
+        for word in line.words:
+            start = end if word.start is None else word.start
+            end = max(start, start if word.end is None else word.end)
+            words.append(schemas.Word(text=word.text, start=start, end=end))
+    return schemas.Line(text=line.text, start=line.start, end=line.end, words=words)

@@ -54,7 +54,11 @@ class Decode(Settings):
 
 
 class DrawMap(Settings):
-    """A map that is to be drawn, of a model and of these songs: their id, the take that stands for each, its title."""
+    """A map that is to be drawn, of a model and of these songs: their id, the take that stands for each, its title.
+
+    So many older songs are `left_out`.
+    """
 
     model: str
     songs: tuple[tuple[str, str, str], ...]
+    left_out: int = 0

@@ -185,7 +185,7 @@ class Worker:
             vectors.append(song_vector(jukebox, audio))
         for (song, take, title), point in zip((which for which, _ in audible), song_points(vectors), strict=True):
             points.append({**plain(point), "name": title, "song": song, "take": take})
-        write_json(self.places.map, {"model": work.model, "points": points})
+        write_json(self.places.map, {"model": work.model, "points": points, "left_out": work.left_out})
 
     def _follow(self, job: Job, events: Iterable[Progress]) -> None:
         for event in events:

@@ -785,10 +785,14 @@ export interface components {
         /**
          * MapOut
          * @description The map: of labels as the model learned them, of songs as it hears them. Two planes, each of its own.
+         *
+         *     So many songs, older than those on it, are `left_out`.
          */
         MapOut: {
             /** Job */
             job: string | null;
+            /** Left Out */
+            left_out: number;
             /** Model */
             model: string;
             /** Points */
@@ -1006,7 +1010,10 @@ export interface components {
             /** Title */
             title?: string | null;
         };
-        /** SongOut */
+        /**
+         * SongOut
+         * @description A song as a page shows it. What has a lower `revision` than another is older.
+         */
         SongOut: {
             /** Artist */
             artist: string | null;
@@ -1025,6 +1032,8 @@ export interface components {
             lyrics: string;
             /** Notes */
             notes: string;
+            /** Revision */
+            revision: number;
             /** Seconds */
             seconds: number;
             /** Starred */

@@ -46,8 +46,10 @@ class Studio {
     return this.#songs.get(id) ?? null;
   }
 
-  /** A song as an answer of the service shows it. */
+  /** A song as an answer or an event of the service shows it; the newest that was told. */
   know(song: Song): Song {
+    const known = this.#songs.get(song.id);
+    if (known && known.revision > song.revision) return known; // an event that was on its way before an answer
     this.#songs.set(song.id, song);
     this.changes++;
     return song;

@@ -1,0 +1,171 @@
+"""Loss against compute: top priors of several sizes on the same music. Writes a section of docs/benchmarks.md.
+
+    python bench/scaling.py CODES --codec MODEL --run FOLDER [--sizes NAME ...] [--no-page] [--quick]
+
+Each size trains in a folder of its own under FOLDER at a constant rate, and its averaged weights are validated again
+and again, so one run gives a loss for many budgets. The same command goes on where it was stopped, and does not train
+a finished size again. --quick is a test of the script itself: a few steps, and the page is left alone.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from orchestrion.checkpoints.folder import load_codec, read_model
+from orchestrion.config.prior import Pattern, TransformerConfig
+from orchestrion.config.training import OptimizerConfig, PriorTrainingConfig
+from orchestrion.data.encoded import CodeStore
+from orchestrion.files import write_text
+from orchestrion.plan.cost import prior_cost
+from orchestrion.plan.plan import step_flops
+from orchestrion.presets.mini import mini_top
+from orchestrion.train.loop import train
+from orchestrion.train.precision import settled
+from orchestrion.train.prior import PriorRecipe
+from orchestrion.train.run import begin_run
+from report import machine, table, write_section
+
+CPU = torch.device("cpu")
+BATCH, WARMUP, DECAY = 8, 40, 0.98
+
+
+class Size(NamedTuple):
+    """A prior, how long it trains and how often it is validated, in steps."""
+
+    width: int
+    layers: int
+    steps: int
+    every: int
+
+
+SIZES = {
+    "0.2M": Size(48, 2, 1200, 100),
+    "0.7M": Size(96, 4, 900, 75),
+    "1.4M": Size(144, 5, 600, 50),
+    "3.2M": Size(208, 5, 400, 40),
+    "6.1M": Size(256, 6, 300, 30),
+}
+
+
+class Point(NamedTuple):
+    """A validation: FLOPs spent until then, bits per code."""
+
+    flops: float
+    bits: float
+
+
+def config_of(size: Size, *, quick: bool) -> PriorTrainingConfig:
+    top = mini_top()
+    full: Pattern = "full"
+    transformer = TransformerConfig(
+        width=size.width, num_heads=max(1, size.width // 48), patterns=(full,) * size.layers
+    )
+    rate = 2e-3
+    training = top.training.model_copy(
+        update={
+            "steps": 4 if quick else size.steps,
+            "batch_size": 2 if quick else BATCH,
+            "validate_every": 2 if quick else size.every,
+            "average_decay": DECAY,
+            "optimizer": OptimizerConfig(
+                kind="muon", learning_rate=rate, matrix_learning_rate=1.5 * rate, warmup_steps=WARMUP, decay_share=0.0
+            ),
+        }
+    )
+    return top.model_copy(update={"transformer": transformer, "training": settled(training, CPU)})
+
+
+def trained(config: PriorTrainingConfig, store: CodeStore, model: Path, folder: Path) -> tuple[list[Point], int, float]:
+    """Every validation of a size, its weights, and its median seconds a step; it trains now unless it is finished."""
+    recipe = PriorRecipe(config, store, store.grid.top, load_codec(model, read_model(model)), CPU)
+    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": store.grid.top})
+    finished = (folder / "prior.safetensors").exists()
+    if not finished and not train(recipe, config.training, folder):
+        sys.exit("stopped and saved: run the same command to go on")
+    cost = prior_cost(recipe.prior.config)
+    flops = step_flops(cost, config.training)
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    points = [
+        Point((record["step"] + 1) * flops, record["validation/bits"])
+        for record in records
+        if "validation/bits" in record
+    ]
+    key = "train/seconds_per_step"
+    seconds = statistics.median(record[key] for record in records if key in record)
+    return points, cost.parameters, seconds
+
+
+def frontier(points: list[Point]) -> list[Point]:
+    """Those that no smaller budget beats."""
+    best, kept = float("inf"), []
+    for point in sorted(points):
+        if point.bits < best:
+            best = point.bits
+            kept.append(point)
+    return kept
+
+
+def fit(points: list[Point]) -> tuple[float, float, float, float]:
+    """`floor + scale * (FLOPs / 1e12) ** -power` through the points, and how far off it is (root mean square)."""
+    flops, bits = np.array([point.flops for point in points]) / 1e12, np.array([point.bits for point in points])
+
+    def off(parameters: NDArray[np.float64]) -> Any:
+        floor, scale, power = parameters
+        return floor + scale * flops**-power - bits
+
+    found = least_squares(off, (bits.min() - 0.5, 1.0, 0.3), bounds=([0, 0, 0.01], [bits.min(), 50, 2.0]))
+    floor, scale, power = map(float, found.x)
+    return floor, scale, power, float(np.sqrt(np.mean(found.fun**2)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("codes", type=Path)
+    parser.add_argument("--codec", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--no-page", dest="page", action="store_false", help="Leave the page as it is.")
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    store = CodeStore(given.codes, artist_balance=mini_top().artist_balance)
+    rows, everything = [], []
+    for name in given.sizes:
+        print(f"training: {name}", file=sys.stderr)
+        config = config_of(SIZES[name], quick=given.quick)
+        points, weights, seconds = trained(config, store, given.codec, given.run / name)
+        everything += points
+        size, last = SIZES[name], points[-1]
+        speed = last.flops / config.training.steps / seconds / 1e9
+        rows.append(
+            [f"{weights / 1e6:.2f}", f"{size.layers} × {size.width}", config.training.steps, f"{last.flops:.2e}",
+             f"{min(point.bits for point in points):.3f}", f"{seconds:.2f}", f"{speed:.0f}"]
+        )  # fmt: skip
+    best = frontier(everything)
+    floor, scale, power, error = fit(best)
+    text = (
+        f"Top priors on the codes of {store.codec_hash[:8]}, windows of {mini_top().context_frames} codes, {BATCH} at "
+        f"a time, Muon at a constant rate, averaged weights, bits per code on {mini_top().validation_windows} held-out "
+        f"windows. FLOPs by `orchestrion/plan`.\n\n"
+        f"{table(['million weights', 'layers × width', 'steps', 'FLOPs', 'lowest bits', 's a step', 'GFLOP/s'], rows)}"
+        f"\n\nThrough the {len(best)} validations that no smaller budget beats: bits = {floor:.2f} + {scale:.2f} · "
+        f"(FLOPs / 10¹²)^-{power:.2f}, off by {error:.3f} bits (root mean square); "
+        + "; ".join(f"{point.flops:.1e}: {point.bits:.3f}" for point in best[:: max(1, len(best) // 8)])
+        + f". One seed, one data set: how far the curve holds beyond these budgets was not tried. {machine()} "
+        "Script: `bench/scaling.py`."
+    )
+    write_text(given.run / "table.md", text + "\n")
+    print(text)
+    if given.page and not given.quick:
+        write_section("scaling", text)
+
+
+if __name__ == "__main__":
+    main()
