@@ -301,6 +301,40 @@ def _own_codes(
     return CodeStore(folder / "codes", names, artist_balance=artist_balance)
 
 
+@train.command()
+@click.argument("manifest", type=PATH)
+@cache_option
+@training_options
+def phonemes(
+    manifest: Path,
+    cache: Path | None,
+    folder: Path,
+    config_file: Path | None,
+    preset: str,
+    steps: int | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Learn to hear which speech sounds are sung in the music of MANIFEST, which `orchestrion data lieder` makes.
+
+    The recogniser judges songs that a model sings: what it hears, beside what they were asked to sing.
+    """
+    from orchestrion.config.phonemes import PhonemeTrainingConfig
+    from orchestrion.train.parallel import first_alone, leave
+    from orchestrion.train.phonemes import SAMPLE_RATE, PhonemeRecipe
+    from orchestrion.train.run import begin_run
+
+    place = _place(device, threads)
+    config = _config(PhonemeTrainingConfig, config_file, PhonemeTrainingConfig)
+    config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
+    store = prepared(manifest, cache, SAMPLE_RATE, 1, config.artist_balance)
+    recipe = PhonemeRecipe(config, store, place)
+    with first_alone():
+        begin_run(folder, "phonemes", config, {"tracks": store.data_hash})
+    _run(recipe, config.training, folder)
+    leave()
+
+
 @click.command()
 @click.argument("manifest", type=PATH)
 @click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec is used.")

@@ -1,0 +1,181 @@
+"""Speech sounds heard in singing: a small recogniser, how many it has wrong, and when those of known words are sung."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from orchestrion.audio.spectral import LOG_FLOOR, mel_magnitudes
+from orchestrion.config import Settings, plain, read_described
+from orchestrion.config.phonemes import PhonemeConfig
+from orchestrion.errors import UserError
+from orchestrion.files import replacing, write_json
+from orchestrion.nn.conv import ResidualStack, downsample
+
+BLANK = 0
+"""The id of no sound; symbol n of the settings has the id n + 1."""
+
+_DESCRIPTION, _WEIGHTS = "phonemes.json", "phonemes.safetensors"
+_TIES = str.maketrans("", "", "\u0361\u035cːˑˈˌ‿.")
+_PIECE_SECONDS = 30.0
+_MARGIN_SECONDS = 2.0
+
+
+class PhonemeInfo(Settings):
+    """What the description of a recogniser holds; `figures` were measured on held-out singing."""
+
+    format: str = "orchestrion.phonemes"
+    version: int = 1
+    config: PhonemeConfig
+    figures: dict[str, float]
+
+
+class Segment(NamedTuple):
+    """A speech sound as its id, from frame `start` up to `stop`."""
+
+    symbol: int
+    start: int
+    stop: int
+
+
+def letters(phoneme: str) -> tuple[str, ...]:
+    """The sounds of a phoneme of the IPA, a letter each: without length, stress and other marks, diphthongs cut.
+
+    >>> letters("aɪ"), letters("ɑː"), letters("t͡s")
+    (('a', 'ɪ'), ('ɑ',), ('t', 's'))
+    """
+    bare = unicodedata.normalize("NFD", phoneme).replace("c\u0327", "ç").translate(_TIES)
+    return tuple(letter for letter in bare if not unicodedata.combining(letter) and not letter.isspace())
+
+
+class PhonemeRecognizer(nn.Module):
+    """Scores of each speech sound, and of none, at each frame; as a sequence (CTC, Graves et al. 2006) and by frame."""
+
+    def __init__(self, config: PhonemeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.first = nn.Conv1d(config.num_bands, config.width, 5, padding=2)
+        self.halve = downsample(config.width, config.width, 4, 2)
+        self.middle = ResidualStack(config.width, config.width, config.dilations)
+        self.recurrent = nn.GRU(config.width, config.recurrent_width, bidirectional=True, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.sequence = nn.Linear(2 * config.recurrent_width, len(config.symbols) + 1)
+        self.frame = nn.Linear(2 * config.recurrent_width, len(config.symbols) + 1)
+
+    @property
+    def frame_rate(self) -> float:
+        return self.config.sample_rate / self.config.hop_length
+
+    def forward(
+        self, audio: Float[Tensor, "batch sample"]
+    ) -> tuple[Float[Tensor, "batch frame symbol"], Float[Tensor, "batch frame symbol"]]:
+        """Log-probabilities for the sequence and of each frame; frame n is around sample n · hop."""
+        own = self.config
+        bands = (mel_magnitudes(audio, own.window, own.num_bands, own.sample_rate) + LOG_FLOOR).log()
+        bands = bands - bands.mean((1, 2), keepdim=True)
+        x = self.middle(self.halve(F.relu(self.first(bands))))
+        hidden, _ = self.recurrent(F.relu(x).transpose(1, 2))
+        hidden = self.dropout(hidden)
+        return F.log_softmax(self.sequence(hidden).float(), -1), F.log_softmax(self.frame(hidden).float(), -1)
+
+    @torch.no_grad()
+    def scores(self, audio: Float[Tensor, " sample"]) -> Float[Tensor, "frame symbol"]:
+        """Log-probabilities of a recording of any length, for the sequence; it is heard piece by piece."""
+        hop = self.config.hop_length
+        piece, margin = (round(seconds * self.frame_rate) for seconds in (_PIECE_SECONDS, _MARGIN_SECONDS))
+        total = max(1, audio.shape[-1] // hop)
+        found = []
+        for start in range(0, total, piece):
+            first, stop = max(0, start - margin), min(total, start + piece + margin)
+            part = audio[first * hop : stop * hop]
+            if part.shape[-1] < self.config.window:
+                part = F.pad(part, (0, self.config.window - part.shape[-1]))
+            heard, _ = self(part[None].to(self.sequence.weight.device))
+            found.append(heard[0, start - first : min(total, start + piece) - first].cpu())
+        return torch.cat(found)
+
+    def heard(self, audio: Float[Tensor, " sample"]) -> list[int]:
+        """The sounds of a recording: the likeliest of each frame, those that are held once."""
+        return collapsed(self.scores(audio).argmax(-1).tolist())
+
+    def ids(self, phonemes: Iterable[str]) -> list[int]:
+        """The sounds of phonemes; those that it does not know are left out."""
+        known = {symbol: number for number, symbol in enumerate(self.config.symbols, 1)}
+        return [known[letter] for phoneme in phonemes for letter in letters(phoneme) if letter in known]
+
+    def save(self, folder: Path, figures: dict[str, float]) -> None:
+        """Write the model into a folder, with what was measured of it."""
+        write_json(folder / _DESCRIPTION, plain(PhonemeInfo(config=self.config, figures=figures)))
+        with replacing(folder / _WEIGHTS) as part:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}, part)
+
+
+def load_recognizer(folder: Path) -> PhonemeRecognizer:
+    """A recogniser that `save` wrote, ready to listen; UserError where there is none."""
+    model = PhonemeRecognizer(read_described(PhonemeInfo, folder / _DESCRIPTION, "recogniser of speech sounds").config)
+    try:
+        model.load_state_dict(load_file(folder / _WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{folder / _WEIGHTS} is missing or damaged", "train the recogniser again") from error
+    return model.eval()
+
+
+def collapsed(frames: Sequence[int]) -> list[int]:
+    """The sounds of a row of frames: one for each run, none for the blank."""
+    return [symbol for symbol, _ in groupby(frames) if symbol != BLANK]
+
+
+def edits(found: Sequence[int], true: Sequence[int]) -> int:
+    """The fewest insertions, deletions and replacements that make `true` of `found` (Levenshtein 1966)."""
+    row = list(range(len(true) + 1))
+    for number, symbol in enumerate(found, 1):
+        before, row[0] = row[0], number
+        for place, wanted in enumerate(true, 1):
+            before, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, before + (symbol != wanted))
+    return row[-1]
+
+
+def aligned(scores: Float[Tensor, "frame symbol"], symbols: Sequence[int]) -> list[Segment] | None:
+    """Where each of `symbols` is, in their order, on the likeliest path through the scores; None if they do not fit.
+
+    A segment holds the frames that the path gives to a symbol (Viterbi 1967, with CTC's blanks between).
+    """
+    if not symbols:
+        return []
+    spread = [BLANK, *(each for symbol in symbols for each in (symbol, BLANK))]
+    states = torch.tensor(spread)
+    # A state may be come to from itself, the one before, and, where that is a blank between two others, the one before.
+    skips = torch.zeros(len(spread), dtype=torch.bool)
+    skips[2:] = (states[2:] != BLANK) & (states[2:] != states[:-2])
+    best = torch.full((len(spread),), -torch.inf)
+    best[:2] = scores[0, states[:2]]
+    came: list[Int[Tensor, " state"]] = []
+    for frame in scores[1:]:
+        one = F.pad(best, (1, 0), value=-torch.inf)[:-1]
+        two = F.pad(best, (2, 0), value=-torch.inf)[:-2].masked_fill(~skips, -torch.inf)
+        ways, step = torch.stack((best, one, two)).max(0)
+        best = ways + frame[states]
+        came.append(step)
+    state = len(spread) - 1 if best[-1] >= best[-2] else len(spread) - 2
+    if not torch.isfinite(best[state]):
+        return None
+    path = [state]
+    for step in reversed(came):
+        state -= int(step[state])
+        path.append(state)
+    path.reverse()
+    found, frame = [], 0
+    for at, run in groupby(path):
+        stop = frame + len(list(run))
+        if at % 2:
+            found.append(Segment(spread[at], frame, stop))
+        frame = stop
+    return found
