@@ -23,6 +23,7 @@ SECTIONS = {
     "compose": "Composing",
     "studio": "The Studio",
     "finetune": "Fine-tuning",
+    "guidance": "Guidance",
     "plan": "Planned and measured",
     "scaling": "Loss against compute",
     "lieder": "Singing from scores",

@@ -249,7 +249,8 @@ def test_songs_go_to_the_bin_and_come_back(page):
     assert page.client.delete(f"/api/songs/{song['id']}").status_code == 204
     page.get(f"/songs/{song['id']}", status=404)
     assert page.get("/songs")["total"] == 0
-    assert page.post(f"/songs/{song['id']}/restore", status=200) == song
+    back = page.post(f"/songs/{song['id']}/restore", status=200)
+    assert back == {**song, "revision": back["revision"]} and back["revision"] > song["revision"]
     assert page.get("/songs", q="gone")["total"] == 1
     page.post(f"/songs/{song['id']}/restore", status=404)
 
