@@ -5,9 +5,10 @@ import dataclasses
 import fsspec
 import pytest
 import torch
-from small_data import invented, write_codes
+from small_data import GRID, invented, write_codes
 
-from orchestrion.data.encoded import CodeStore
+from orchestrion.codes import Codes
+from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.place import DataFolder
 from orchestrion.errors import UserError
 
@@ -70,3 +71,15 @@ def test_the_index_is_fetched_anew_and_shards_are_kept(remote):
     before = CodeStore(ADDRESS)
     write_codes(ADDRESS, TRACKS[:2])
     assert len(CodeStore(ADDRESS).shards) == 2 and len(before.shards) == 4
+
+
+def test_what_another_codec_left_in_the_mirror_is_dropped(remote, tmp_path):
+    name = CodeStore(ADDRESS).shards[0].file
+    mirrored = CodeStore(ADDRESS).folder / name
+    mirrored.write_bytes(b"codes of before")
+    remote.rm("/bucket/codes", recursive=True)
+    writer = ShardWriter(ADDRESS, GRID, 4096, "other weights")
+    assert not mirrored.exists()
+    writer.add(TRACKS[0], Codes(GRID, (torch.zeros(1, 64).long(), torch.zeros(1, 16).long())), 500)
+    writer.finish()
+    assert CodeStore(ADDRESS).codes(0, 0).tolist() == [0] * 64

@@ -85,6 +85,7 @@ class ShardWriter:
         self._files = DataFolder(place)
         self.folder = self._files.folder
         check_writable(self.folder)
+        self._files.keep_for(codec_hash)
         self._head = {
             "format": FORMAT,
             "version": VERSION,
@@ -184,6 +185,7 @@ class CodeStore:
         self.grid = Grid(index["sample_rate"], tuple(index["hop_lengths"]))
         self.codebook_size: int = index["codebook_size"]
         self.codec_hash: str = index["codec_hash"]
+        self._files.keep_for(self.codec_hash)
         self.shards = tuple(read_settings(Shard, each, str(folder / "index.json")) for each in index["tracks"])
         tracks = [shard.track for shard in self.shards]
         self.vocabulary = vocabulary_of(tracks) if vocabulary is None else vocabulary

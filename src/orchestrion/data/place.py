@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrion.errors import UserError
-from orchestrion.files import explained, replacing
+from orchestrion.files import explained, replacing, write_text
 
 MIRROR_BYTES = 50 * 2**30
 """So much of an object store is kept here; beyond that the files that were not used for longest go."""
 _MAKE_ROOM_TO = 0.9
+_OWNER = "codec.txt"
 
 
 def is_address(place: Path | str) -> bool:
@@ -53,6 +54,17 @@ class DataFolder:
                 raise UserError(f"{self.place} has no {name}", "check the address") from error
         self._make_room(path)
         return path
+
+    def keep_for(self, codec_hash: str) -> None:
+        """Drop what a mirror holds from another codec: the address was written anew since."""
+        if self._files is None:
+            return
+        owner = self.folder / _OWNER
+        if owner.exists() and owner.read_text() != codec_hash:
+            for path in self.folder.glob("*.*"):
+                if path.name not in (_OWNER, "index.json", "codec.json"):
+                    path.unlink(missing_ok=True)
+        write_text(owner, codec_hash)
 
     def has(self, name: str) -> bool:
         """Whether the file is there; of an object store as it was when first asked, or asked after `look_again`."""
