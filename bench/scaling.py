@@ -34,7 +34,7 @@ from orchestrion.train.run import begin_run
 from report import machine, table, write_section
 
 CPU = torch.device("cpu")
-BATCH, WARMUP, DECAY = 8, 40, 0.98
+BATCH, WARMUP, DECAY = 8, 20, 0.95
 
 
 class Size(NamedTuple):
@@ -47,11 +47,11 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "0.2M": Size(48, 2, 800, 80),
-    "0.7M": Size(96, 4, 640, 64),
-    "1.4M": Size(144, 5, 440, 44),
-    "3.2M": Size(208, 5, 280, 28),
-    "6.1M": Size(256, 6, 200, 20),
+    "2x48": Size(48, 2, 500, 50),
+    "4x96": Size(96, 4, 360, 36),
+    "5x144": Size(144, 5, 240, 24),
+    "5x208": Size(208, 5, 160, 16),
+    "6x256": Size(256, 6, 110, 11),
 }
 
 
