@@ -147,11 +147,12 @@ def main() -> None:
         "hours",
     ]
     text = (
-        f"{table(header, rows)}\n\nThe plan counts what lasts and what the backward pass keeps (tests hold it to torch's "
-        "own account within 10 %); beside that a process has gradients of activations for a moment, and on small models "
-        f"these are a large part. Medians of {given.steps - 1} steps in {training.precision}; GB taken are what the "
-        "process allocates beyond what it had, with the music, the libraries' buffers and freed memory that the "
-        f"allocator keeps; hours are those of the whole training at that pace. {machine()} Script: `bench/plan.py`."
+        f"{table(header, rows)}\n\nThe plan counts what lasts and what the backward pass keeps (tests hold it to "
+        "torch's own account within 10 %); beside that a process has gradients of activations for a moment, and on "
+        f"small models these are a large part. Medians of {given.steps - 1} steps in {training.precision}; GB taken "
+        "are what the process allocates beyond what it had, with the music, the libraries' buffers and freed memory "
+        f"that the allocator keeps; hours are those of the whole training at that pace. {machine()} Script: "
+        "`bench/plan.py`."
     )
     publish(given, "plan", text, figures)
 

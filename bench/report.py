@@ -28,6 +28,7 @@ SECTIONS = {
     "scaling": "Loss against compute",
     "lieder": "Singing from scores",
     "alignment": "Finding the words",
+    "singing": "Singing the words",
     "codec_ablation": "What each part of the codec's training is worth",
     "published": "The published models beside their peers",
     "full_size": "A full-size published model",
