@@ -373,7 +373,7 @@ class CodeStore:
         if index not in self._sung:
             shard = self.shards[index]
             if shard.lyrics is not None:
-                self._files.fetch(lyrics_file(shard.track, self.folder).name)
+                self._files.fetch(lyrics_file(shard.track, self.folder).name, anew=True)
             self._sung[index] = (
                 NO_WORDS
                 if shard.lyrics is None

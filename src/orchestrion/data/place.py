@@ -44,8 +44,7 @@ class DataFolder:
         path = self.folder / name
         if self._files is None:
             return path
-        if path.exists() and not anew:
-            path.touch()
+        if not anew and _touched(path):
             return path
         with explained(path, f"fetch {self.place}/{name} to"), replacing(path) as part:
             try:
@@ -81,6 +80,8 @@ class DataFolder:
     def look_again(self) -> None:
         """Others may have written since."""
         self._names = None
+        if self._files is not None:
+            self._files.invalidate_cache(self._root)
 
     def publish(self, name: str) -> None:
         """Send a file that was written in `folder` where it belongs."""
@@ -116,6 +117,15 @@ class DataFolder:
                 continue
             found.append((about.st_mtime, about.st_size, path))
         return found
+
+
+def _touched(path: Path) -> bool:
+    """Whether a file is there; it then counts as used now."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:  # perhaps another process made room
+        return False
+    return True
 
 
 def _connected(address: str) -> tuple[Any, str]:
