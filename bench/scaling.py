@@ -34,6 +34,8 @@ from orchestrion.train.run import begin_run
 from report import machine, table, write_section
 
 CPU = torch.device("cpu")
+SETTLED_CODES = 250_000
+"""Before so many codes the rate is warming up and the averaged weights lag behind."""
 BATCH, WARMUP, DECAY = 8, 20, 0.95
 
 
@@ -56,9 +58,11 @@ SIZES = {
 
 
 class Point(NamedTuple):
-    """A validation: FLOPs spent until then, bits per code."""
+    """A validation: FLOPs spent until then, weights, codes learned from until then, bits per code."""
 
     flops: float
+    weights: int
+    codes: int
     bits: float
 
 
@@ -91,12 +95,15 @@ def trained(config: PriorTrainingConfig, store: CodeStore, model: Path, folder: 
     if not finished and not train(recipe, config.training, folder):
         sys.exit("stopped and saved: run the same command to go on")
     cost = prior_cost(recipe.prior.config)
-    flops = step_flops(cost, config.training)
+    flops, codes = step_flops(cost, config.training), config.training.batch_size * cost.tokens
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     points = [
-        Point((record["step"] + 1) * flops, record["validation/bits"])
+        Point(
+            steps * flops, cost.parameters, steps * config.training.batch_size * cost.tokens, record["validation/bits"]
+        )
         for record in records
         if "validation/bits" in record
+        for steps in [record["step"] + 1]
     ]
     key = "train/seconds_per_step"
     seconds = statistics.median(record[key] for record in records if key in record)
@@ -113,17 +120,29 @@ def frontier(points: list[Point]) -> list[Point]:
     return kept
 
 
-def fit(points: list[Point]) -> tuple[float, float, float, float]:
-    """`floor + scale * (FLOPs / 1e12) ** -power` through the points, and how far off it is (root mean square)."""
-    flops, bits = np.array([point.flops for point in points]) / 1e12, np.array([point.bits for point in points])
+class Fit(NamedTuple):
+    """`floor + size · (weights / 10⁶)^-size_power + data · (codes / 10⁶)^-data_power` bits (Hoffmann et al. 2022)."""
+
+    floor: float
+    size: float
+    size_power: float
+    data: float
+    data_power: float
+    error: float
+    """The root of the mean squared distance, in bits."""
+
+
+def fit(points: list[Point]) -> Fit:
+    """By least squares through the points."""
+    weights, codes, bits = (np.array([point[place] for point in points], dtype=float) for place in (1, 2, 3))
 
     def off(parameters: NDArray[np.float64]) -> Any:
-        floor, scale, power = parameters
-        return floor + scale * flops**-power - bits
+        floor, size, size_power, data, data_power = parameters
+        return floor + size * (weights / 1e6) ** -size_power + data * (codes / 1e6) ** -data_power - bits
 
-    found = least_squares(off, (bits.min() - 0.5, 1.0, 0.3), bounds=([0, 0, 0.01], [bits.min(), 50, 2.0]))
-    floor, scale, power = map(float, found.x)
-    return floor, scale, power, float(np.sqrt(np.mean(found.fun**2)))
+    found = least_squares(off, (4.0, 1.0, 0.3, 2.0, 0.3), bounds=([0, 0, 0.01, 0, 0.01], [bits.min(), 50, 3, 50, 3]))
+    floor, size, size_power, data, data_power = map(float, found.x)
+    return Fit(floor, size, size_power, data, data_power, float(np.sqrt(np.mean(found.fun**2))))
 
 
 def main() -> None:
@@ -149,17 +168,20 @@ def main() -> None:
              f"{min(point.bits for point in points):.3f}", f"{seconds:.2f}", f"{speed:.0f}"]
         )  # fmt: skip
     best = frontier(everything)
-    floor, scale, power, error = fit(best)
+    settled_in = [point for point in everything if point.codes >= SETTLED_CODES] or everything
+    found = fit(settled_in)
+    formula = (
+        f"{found.floor:.2f} + {found.size:.2f} · (million weights)^-{found.size_power:.2f} + "
+        f"{found.data:.2f} · (million codes)^-{found.data_power:.2f}"
+    )
+    ahead = ", ".join(f"{point.flops:.1e} {point.bits:.2f}" for point in best[:: max(1, len(best) // 8)])
+    header = ["million weights", "layers × width", "steps", "FLOPs", "lowest bits", "s a step", "GFLOP/s"]
     text = (
-        f"Top priors on the codes of {store.codec_hash[:8]}, windows of {mini_top().context_frames} codes, {BATCH} at "
-        f"a time, Muon at a constant rate, averaged weights, bits per code on {mini_top().validation_windows} held-out "
-        f"windows. FLOPs by `orchestrion/plan`.\n\n"
-        f"{table(['million weights', 'layers × width', 'steps', 'FLOPs', 'lowest bits', 's a step', 'GFLOP/s'], rows)}"
-        f"\n\nThrough the {len(best)} validations that no smaller budget beats: bits = {floor:.2f} + {scale:.2f} · "
-        f"(FLOPs / 10¹²)^-{power:.2f}, off by {error:.3f} bits (root mean square); "
-        + "; ".join(f"{point.flops:.1e}: {point.bits:.3f}" for point in best[:: max(1, len(best) // 8)])
-        + f". One seed, one data set: how far the curve holds beyond these budgets was not tried. {machine()} "
-        "Script: `bench/scaling.py`."
+        f"Top priors, windows of {mini_top().context_frames} codes, {BATCH} at a time, Muon at a constant rate, averaged "
+        f"weights, bits per code on {mini_top().validation_windows} held-out windows; codes of {store.codec_hash[:8]}. "
+        f"FLOPs by `orchestrion/plan`. One seed.\n\n{table(header, rows)}\n\nThrough {len(settled_in)} validations "
+        f"after {SETTLED_CODES / 1e6:g} million codes: bits = {formula}, off by {found.error:.3f} bits (root mean "
+        f"square). What no smaller budget beats, FLOPs and bits: {ahead}. {machine()} Script: `bench/scaling.py`."
     )
     write_text(given.run / "table.md", text + "\n")
     print(text)
