@@ -98,9 +98,7 @@ def trained(config: PriorTrainingConfig, store: CodeStore, model: Path, folder: 
     flops, codes = step_flops(cost, config.training), config.training.batch_size * cost.tokens
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     points = [
-        Point(
-            steps * flops, cost.parameters, steps * config.training.batch_size * cost.tokens, record["validation/bits"]
-        )
+        Point(steps * flops, cost.parameters, steps * codes, record["validation/bits"])
         for record in records
         if "validation/bits" in record
         for steps in [record["step"] + 1]
@@ -177,9 +175,10 @@ def main() -> None:
     ahead = ", ".join(f"{point.flops:.1e} {point.bits:.2f}" for point in best[:: max(1, len(best) // 8)])
     header = ["million weights", "layers × width", "steps", "FLOPs", "lowest bits", "s a step", "GFLOP/s"]
     text = (
-        f"Top priors, windows of {mini_top().context_frames} codes, {BATCH} at a time, Muon at a constant rate, averaged "
-        f"weights, bits per code on {mini_top().validation_windows} held-out windows; codes of {store.codec_hash[:8]}. "
-        f"FLOPs by `orchestrion/plan`. One seed.\n\n{table(header, rows)}\n\nThrough {len(settled_in)} validations "
+        f"Top priors, windows of {mini_top().context_frames} codes, {BATCH} at a time, Muon at a constant rate, "
+        f"averaged weights, bits per code on {mini_top().validation_windows} held-out windows; codes of "
+        f"{store.codec_hash[:8]}. FLOPs by `orchestrion/plan`. One seed.\n\n{table(header, rows)}\n\n"
+        f"Through {len(settled_in)} validations "
         f"after {SETTLED_CODES / 1e6:g} million codes: bits = {formula}, off by {found.error:.3f} bits (root mean "
         f"square). What no smaller budget beats, FLOPs and bits: {ahead}. {machine()} Script: `bench/scaling.py`."
     )
