@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from orchestrion.errors import UserError
@@ -26,8 +27,21 @@ def connected() -> Any:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"the Ray cluster cannot be joined: {error}", "check RAY_ADDRESS") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars, context.raise_original_map_exception = False, True
     return ray
+
+
+def worker_device(asked: str) -> str:
+    """The device of every worker: "auto" is CUDA where the cluster has GPUs, of which each worker sees its own.
+
+    UserError for several devices: how many there are is the cluster's matter.
+    """
+    if "," in asked or asked.startswith("cuda:"):
+        raise UserError(f"with Ray there is no {asked!r}: each worker has one device", "give --device cuda or cpu")
+    if asked != "auto":
+        return asked
+    return "cuda" if connected().cluster_resources().get("GPU") else "cpu"
 
 
 def everywhere(
@@ -55,7 +69,30 @@ def _done(work: Callable[[Asked], Result], one: Asked) -> Result:
 
 def _result(ray: Any, reference: Any) -> Any:
     """What came of a task; what it raised is raised as it was."""
-    try:
+    with explained(ray):
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+
+
+@contextmanager
+def explained(ray: Any) -> Iterator[None]:
+    """Raise what went wrong in a worker: its own UserError, or one that says that the worker is gone."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        for one in _causes(error):
+            if isinstance(one, UserError):
+                raise one from error
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise
+        raise UserError(
+            f"a worker of the Ray cluster was lost: {str(error).splitlines()[0]}", "give the same command again"
+        ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it came from, as Ray and Python say."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = getattr(error, "cause", None) or error.__cause__

@@ -74,7 +74,7 @@ def run(store: TrackStore, folder, steps: int, **options) -> PhonemeRecipe:
 
 
 def test_it_hears_what_is_sung_and_when(store, tmp_path):
-    recipe = run(store, tmp_path, 180)
+    recipe = run(store, tmp_path, 300)
     model = load_recognizer(tmp_path)
     assert model.config.symbols == ("a", "i", "s")
     index = store.indices("validation")[0]

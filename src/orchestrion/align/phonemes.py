@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from orchestrion.audio.spectral import LOG_FLOOR, mel_magnitudes
 from orchestrion.config import Settings, plain, read_described
 from orchestrion.config.phonemes import PhonemeConfig
 from orchestrion.errors import UserError
 from orchestrion.files import replacing, write_json
+from orchestrion.nn.chance import kept_channels
 from orchestrion.nn.conv import ResidualStack, downsample
 
 BLANK = 0
@@ -66,7 +67,6 @@ class PhonemeRecognizer(nn.Module):
         self.halve = downsample(config.width, config.width, 4, 2)
         self.middle = ResidualStack(config.width, config.width, config.dilations)
         self.recurrent = nn.GRU(config.width, config.recurrent_width, bidirectional=True, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
         self.sequence = nn.Linear(2 * config.recurrent_width, len(config.symbols) + 1)
         self.frame = nn.Linear(2 * config.recurrent_width, len(config.symbols) + 1)
 
@@ -75,15 +75,20 @@ class PhonemeRecognizer(nn.Module):
         return self.config.sample_rate / self.config.hop_length
 
     def forward(
-        self, audio: Float[Tensor, "batch sample"]
+        self, audio: Float[Tensor, "batch sample"], rng: Generator | None = None
     ) -> tuple[Float[Tensor, "batch frame symbol"], Float[Tensor, "batch frame symbol"]]:
-        """Log-probabilities for the sequence and of each frame; frame n is around sample n · hop."""
+        """Log-probabilities for the sequence and of each frame; frame n is around sample n · hop.
+
+        Channels are dropped only in training mode and where an `rng` is given.
+        """
         own = self.config
         bands = (mel_magnitudes(audio, own.window, own.num_bands, own.sample_rate) + LOG_FLOOR).log()
         bands = bands - bands.mean((1, 2), keepdim=True)
         x = self.middle(self.halve(F.relu(self.first(bands))))
         hidden, _ = self.recurrent(F.relu(x).transpose(1, 2))
-        hidden = self.dropout(hidden)
+        if rng is not None and self.training and own.dropout:
+            share = 1 - own.dropout
+            hidden = hidden * (kept_channels(hidden, share, rng) / share)
         return F.log_softmax(self.sequence(hidden).float(), -1), F.log_softmax(self.frame(hidden).float(), -1)
 
     @torch.no_grad()

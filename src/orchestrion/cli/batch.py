@@ -15,7 +15,7 @@ import click
 from orchestrion.cli.compose import WORDS_SUFFIX, display, put
 from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import check_output, open_jukebox, sampling, show_result
-from orchestrion.cluster import everywhere
+from orchestrion.cluster import everywhere, worker_device
 from orchestrion.errors import UserError
 from orchestrion.files import refuse_overwrite
 from orchestrion.generate.request import Request
@@ -52,12 +52,13 @@ def compose_batch(
     processes do, which all see `folder`.
     """
     devices = str(engine["device"]).split(",")
-    jukebox = open_jukebox(model, **{**engine, "device": devices[0]})
+    jukebox = open_jukebox(model, **{**engine, "device": "cpu" if on_ray else devices[0]})
     orders = read_orders(path, default.changed(sampling=sampling(jukebox.info.sampling, **drawing)))
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
-    compose = partial(
-        compose_group, model, tuple(sorted(engine.items())), folder.absolute() if on_ray else folder, force
-    )
+    if on_ray:  # its workers may have another working directory
+        folder, model = folder.absolute(), str(Path(model).absolute()) if Path(model).is_dir() else model
+        engine = {**engine, "adapter": engine["adapter"] and engine["adapter"].absolute()}
+    compose = partial(compose_group, model, tuple(sorted(engine.items())), folder, force)
     made: Results = []
     try:
         with display(quiet=quiet) as shown:
@@ -153,11 +154,9 @@ def _everywhere(compose: Compose, groups: Iterable[Sequence[Order]], devices: Se
 
 def _on_ray(compose: Compose, groups: Iterable[Sequence[Order]], engine: dict[str, Any]) -> Iterator[Results]:
     """What comes of the groups, as they are done, by the processes of a Ray cluster: on CUDA each has a GPU."""
-    device = str(engine["device"])
-    on_gpu = device.startswith("cuda")
-    yield from everywhere(
-        partial(_compose_on, compose, device), groups, num_cpus=engine["threads"] or 1, num_gpus=int(on_gpu)
-    )
+    device = worker_device(str(engine["device"]))
+    work = partial(_compose_on, compose, device)
+    yield from everywhere(work, groups, num_cpus=engine["threads"] or 1, num_gpus=int(device == "cuda"))
 
 
 def _compose_on(compose: Compose, device: str, orders: Sequence[Order]) -> Results:

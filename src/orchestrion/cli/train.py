@@ -384,10 +384,11 @@ def encode(
     Run the same command again to go on after a stop: what is encoded stays.
     """
     from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+    from orchestrion.cluster import worker_device
     from orchestrion.train.encode import Spread, encode_tracks
     from orchestrion.train.spread import Job, Processes, Ray
 
-    devices = [str(_place(one, threads)) for one in device.split(",")]
+    devices = [worker_device(device)] if on_ray else [str(_place(one, threads)) for one in device.split(",")]
     info = read_model(model)
     store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
     varied_levels = (info.grid.top,) if varied == "top" else None
@@ -399,7 +400,7 @@ def encode(
         spread = Ray(job, len(places), places[0]) if on_ray else Processes(job, tuple(places))
     with bar("encoding") as update:
         for encoded in encode_tracks(
-            load_codec(model, info).to(devices[0]),
+            load_codec(model, info).to("cpu" if spread else devices[0]),
             info.sha256[CODEC],
             store,
             output,

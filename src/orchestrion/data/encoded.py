@@ -85,7 +85,6 @@ class ShardWriter:
         self._files = DataFolder(place)
         self.folder = self._files.folder
         check_writable(self.folder)
-        self._files.keep_for(codec_hash)
         self._head = {
             "format": FORMAT,
             "version": VERSION,
@@ -103,6 +102,7 @@ class ShardWriter:
                 raise UserError(f"{place} holds the codes of another codec", "give another folder, or delete this one")
         else:
             self._write("codec.json", self._head)
+        self._files.keep_for(codec_hash)
 
     def look_again(self) -> None:
         """Others may have written since."""
@@ -116,7 +116,7 @@ class ShardWriter:
         """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
         if not self.is_written(track, variation):
             return False
-        path = self._files.fetch(f"{_stem(track, variation)}.json")
+        path = self._files.fetch(f"{_stem(track, variation)}.json", anew=True)
         shard = read_settings(Shard, read_json(path, "description of codes"), str(path))
         self._shards[path.stem] = shard.model_copy(
             update={"track": track, "lyrics": self._lyrics.get(track.content_hash)}

@@ -2,15 +2,19 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestrion.errors import UserError
-from orchestrion.files import explained, replacing, write_text
+from orchestrion.files import replacing, write_text
 
 MIRROR_BYTES = 50 * 2**30
 """So much of an object store is kept here; beyond that the files that were not used for longest go."""
 _MAKE_ROOM_TO = 0.9
+_LOOK_AFTER = 0.02
+_SHARD = ".safetensors"
 _OWNER = "codec.txt"
 
 
@@ -30,7 +34,7 @@ class DataFolder:
     def __init__(self, place: Path | str, *, mirror: Path | None = None, most_bytes: int = MIRROR_BYTES) -> None:
         self.place = place
         self._most_bytes = most_bytes
-        self._bytes: int | None = None
+        self._added = 0
         self._files: Any = None
         self._names: set[str] | None = None
         if is_address(place):
@@ -46,11 +50,8 @@ class DataFolder:
             return path
         if not anew and _touched(path):
             return path
-        with explained(path, f"fetch {self.place}/{name} to"), replacing(path) as part:
-            try:
-                self._files.get_file(f"{self._root}/{name}", str(part))
-            except FileNotFoundError as error:
-                raise UserError(f"{self.place} has no {name}", "check the address") from error
+        with replacing(path) as part, self._reached(name):
+            self._files.get_file(f"{self._root}/{name}", str(part))
         self._make_room(path)
         return path
 
@@ -61,7 +62,7 @@ class DataFolder:
         owner = self.folder / _OWNER
         if owner.exists() and owner.read_text() != codec_hash:
             for path in self.folder.glob("*.*"):
-                if path.name not in (_OWNER, "index.json", "codec.json"):
+                if path.name not in (_OWNER, "index.json", "codec.json") and not path.name.startswith("."):
                     path.unlink(missing_ok=True)
         write_text(owner, codec_hash)
 
@@ -70,10 +71,11 @@ class DataFolder:
         if self._files is None:
             return (self.folder / name).exists()
         if self._names is None:
-            try:
-                listed = self._files.ls(self._root, detail=False)
-            except FileNotFoundError:  # nothing was written there yet
-                listed = []
+            with self._reached():
+                try:
+                    listed = self._files.ls(self._root, detail=False)
+                except FileNotFoundError:  # nothing was written there yet
+                    listed = []
             self._names = {str(path).rpartition("/")[2] for path in listed}
         return name in self._names
 
@@ -87,30 +89,48 @@ class DataFolder:
         """Send a file that was written in `folder` where it belongs."""
         if self._files is None:
             return
-        with explained(self.folder / name, f"send to {self.place}"):
+        with self._reached(name):
             self._files.makedirs(self._root, exist_ok=True)
             self._files.put_file(str(self.folder / name), f"{self._root}/{name}")
         if self._names is not None:
             self._names.add(name)
+        self._make_room(self.folder / name)
 
-    def _make_room(self, fetched: Path) -> None:
-        if self._bytes is None:
-            self._bytes = sum(size for _, size, _ in self._kept())
-        else:
-            self._bytes += fetched.stat().st_size
-        if self._bytes <= self._most_bytes:
+    @contextmanager
+    def _reached(self, name: str = "") -> Iterator[None]:
+        """Turn whatever an object store raises into a UserError: each has errors of its own."""
+        try:
+            yield
+        except UserError:
+            raise
+        except FileNotFoundError as error:
+            raise UserError(f"{self.place} has no {name}", "check the address") from error
+        except Exception as error:
+            raise UserError(
+                f"{self.place} cannot be reached: {error or type(error).__name__}", "check the address and who you are"
+            ) from error
+
+    def _make_room(self, fresh: Path) -> None:
+        """Look how much there is, of all processes, after each share of the limit that this one has added."""
+        if fresh.suffix != _SHARD:
             return
-        for _, size, path in sorted(self._kept()):
-            if self._bytes <= _MAKE_ROOM_TO * self._most_bytes:
+        self._added += fresh.stat().st_size
+        if self._added < _LOOK_AFTER * self._most_bytes:
+            return
+        self._added = 0
+        kept = sorted(self._kept())
+        total = sum(size for _, size, _ in kept)
+        for _, size, path in kept if total > self._most_bytes else ():
+            if total <= _MAKE_ROOM_TO * self._most_bytes:
                 return
-            if path != fetched:
+            if path != fresh:
                 path.unlink(missing_ok=True)
-                self._bytes -= size
+                total -= size
 
     def _kept(self) -> list[tuple[float, int, Path]]:
         """When each shard was used last, its bytes, its path."""
         found = []
-        for path in self.folder.glob("*.safetensors"):
+        for path in self.folder.glob(f"*{_SHARD}"):
             try:
                 about = path.stat()
             except FileNotFoundError:  # another process made room

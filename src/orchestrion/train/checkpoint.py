@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_shards
@@ -30,7 +31,7 @@ from torch.distributed.tensor import DTensor
 from orchestrion.errors import UserError
 from orchestrion.files import explained, file_sha256, read_json, write_json
 from orchestrion.nn.ranks import num_ranks, rank, wait_for_all
-from orchestrion.train.parallel import like
+from orchestrion.train.parallel import PATIENCE, like
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Saver:
         self._thread = ThreadPoolExecutor(1) if behind else None
         self._writing: Future[None] | None = None
         if behind and num_ranks() > 1:
-            self._group = dist.new_group(backend="gloo")
+            self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
             self._mesh = init_device_mesh("cpu", (num_ranks(),))
 
     def save(self, step: int, state: State) -> None:
@@ -115,7 +116,10 @@ def save(folder: Path, step: int, state: State, group: ProcessGroup | None = Non
                 fresh.mkdir(parents=True)
             wait_for_all(group)
             hashes = _write(fresh, {kind: tensors for kind, tensors in state.items() if tensors}, group)
-        except SafetensorError as error:  # how safetensors reports a full disk
+        except (
+            SafetensorError,
+            CheckpointException,
+        ) as error:  # how a full disk is reported
             raise UserError(f"cannot save the checkpoint in {folder}: {error}", "make room there") from error
         if rank() == 0:
             write_json(
@@ -169,7 +173,7 @@ def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:
         if problem is None:
             try:
                 return (*_read(current, state), problems)
-            except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+            except (SafetensorError, CheckpointException, OSError, RuntimeError, KeyError, ValueError) as error:
                 problem = f"{current} cannot be read: {error}"
         problems.append(problem)
     if problems:

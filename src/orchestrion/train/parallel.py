@@ -20,7 +20,8 @@ from orchestrion.errors import UserError
 from orchestrion.nn.ranks import num_ranks, rank, summed, wait_for_all
 from orchestrion.nn.transformer import Block
 
-_PATIENCE = timedelta(hours=4)  # the others wait while rank 0 validates, draws and writes
+PATIENCE = timedelta(hours=4)
+"""So long processes wait for one another: rank 0 validates, draws and writes."""
 
 
 class Part(NamedTuple):
@@ -45,7 +46,7 @@ def join(device: torch.device) -> None:
     """Meet the other processes that `torchrun` started: over NCCL on CUDA, over gloo on processors."""
     if launched() and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        dist.init_process_group(backend, timeout=PATIENCE)
 
 
 def leave() -> None:

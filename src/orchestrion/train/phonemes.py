@@ -16,6 +16,7 @@ from orchestrion.data.chunks import Chunk, Draw, spread, track_weights
 from orchestrion.data.manifest import split
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
+from orchestrion.nn.chance import rows_of_batch
 from orchestrion.text.lyric_files import read_lyrics
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
@@ -101,6 +102,8 @@ class PhonemeRecipe:
         artists = [each.track.artist for each in tracks.tracks]
         self._draw = Draw(lengths, track_weights(lengths, artists, config.artist_balance))
         self._held_out = self._spread()
+        if not self._held_out:
+            raise UserError("nobody sings in the held-out tracks for as long as a chunk", "lower chunk_seconds")
 
     @property
     def model(self) -> nn.Module:
@@ -130,9 +133,8 @@ class PhonemeRecipe:
         seed = self.config.training.seed
         chunks = [self._draw.chunk(self.chunk_samples, seed, step, part.first + item) for item in range(part.size)]
         clip = self._cut(chunks)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(seed, step, stream=2 + part.first))  # dropout's
-            sequence, frame = self.recognizer(clip.audio)
+        rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
+        sequence, frame = self.recognizer(clip.audio, rng)
         ctc = self._sequence_loss(sequence, clip)
         frames = F.nll_loss(frame.flatten(0, 1), clip.frames[:, : frame.shape[1]].flatten())
         right = (frame.argmax(-1) == clip.frames[:, : frame.shape[1]]).float().mean()

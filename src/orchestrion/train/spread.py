@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+from orchestrion.cluster import connected, explained
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.encode import Item, TrackEncoder
@@ -94,8 +95,6 @@ class Ray:
         """Encode; UserError where Ray is not installed, or what a worker raised."""
         if not items:
             return
-        from orchestrion.cluster import connected
-
         ray = connected()
         rows = ray.data.from_items([item._asdict() for item in items], override_num_blocks=len(items))
         done = rows.map(
@@ -105,8 +104,9 @@ class Ray:
             num_cpus=None if self.device.startswith("cuda") else self.job.threads,
             num_gpus=1 if self.device.startswith("cuda") else None,
         )
-        for row in done.iter_rows():
-            yield Item(int(row["place"]), int(row["variation"]))
+        with explained(ray):
+            for row in done.iter_rows():
+                yield Item(int(row["place"]), int(row["variation"]))
 
 
 class _Worker:

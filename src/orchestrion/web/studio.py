@@ -60,7 +60,7 @@ class Studio:
         self.index = Index(places.library, places.index)
         self._lock = threading.RLock()
         self._changed: dict[str, None] = {}
-        self._revision = time.time_ns() // 1_000_000  # later than that of a server before this one
+        self._first_revision = self._revision = time.time_ns() // 1_000_000  # later than that of a server before this
         self._revisions: dict[str, int] = {}
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Studio:
             lyrics=song.lyrics,
             notes=song.notes,
             tree=tree,
-            revision=self._revisions.get(song.id, 0),
+            revision=self._revisions.get(song.id, self._first_revision),
             can_undo=song.can_undo,
             can_redo=song.can_redo,
         )
