@@ -117,8 +117,9 @@ def main() -> None:
     if given.part:
         print(json.dumps(measured(given.part, given.manifest, given.codes, given.codec, given.steps)))
         return
-    vocabulary = CodeStore(given.codes).vocabulary
-    planned = trainings("mini", len(vocabulary.artists), len(vocabulary.genres), CodeStore(given.codes).codebook_size)
+    store = CodeStore(given.codes)
+    names = store.vocabulary
+    planned = trainings("mini", len(names.artists), len(names.genres), store.codebook_size)
     rows, figures = [], []
     for part in PARTS:
         words = [str(given.manifest), str(given.codes), "--codec", str(given.codec), "--steps", str(given.steps)]

@@ -22,7 +22,7 @@ from orchestrion.align.phonemes import PhonemeRecognizer, edits, letters, load_r
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
-from orchestrion.evaluate.interval import bootstrap
+from orchestrion.evaluate.interval import Estimate, bootstrap
 from orchestrion.text.lyric_files import read_lyrics
 from peers.figures import Figure
 from report import add_output_options, machine, publish, table
@@ -92,7 +92,10 @@ def lower(own: Sequence[Error], other: Sequence[Error]) -> str:
     def saved(drawn: Tensor) -> float:
         return 1 - _share(own, drawn.tolist()) / _share(other, drawn.tolist())
 
-    estimate = bootstrap(len(own), saved)
+    return _percent(bootstrap(len(own), saved))
+
+
+def _percent(estimate: Estimate) -> str:
     return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
 
 

@@ -14,9 +14,9 @@ from orchestrion.audio import io
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
+from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
-from orchestrion.web.studio import LYRICS_FILE
 
 
 @pytest.fixture

@@ -87,8 +87,7 @@ class PhonemeRecognizer(nn.Module):
         x = self.middle(self.halve(F.relu(self.first(bands))))
         hidden, _ = self.recurrent(F.relu(x).transpose(1, 2))
         if rng is not None and self.training and own.dropout:
-            share = 1 - own.dropout
-            hidden = hidden * (kept_channels(hidden, share, rng) / share)
+            hidden = hidden * kept_channels(hidden, 1 - own.dropout, rng)
         return F.log_softmax(self.sequence(hidden).float(), -1), F.log_softmax(self.frame(hidden).float(), -1)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import explained, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.library.provenance import Engine, Made, SongModel
+from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
 from orchestrion.text.timed import TimedLyrics
 
@@ -32,7 +33,6 @@ FORMAT_VERSION = 1
 SUFFIX = ".song"
 
 _REQUEST, _CODES, _AUDIO, _PICTURE = "request.json", "codes.safetensors", "audio", "picture.png"
-_LYRICS = "lyrics.json"
 
 
 class SongInfo(Settings):
@@ -116,11 +116,11 @@ class SongFolder:
 
     def save_lyrics(self, lyrics: TimedLyrics) -> None:
         """Keep when each word is sung."""
-        write_timed_lyrics(self.path / _LYRICS, lyrics)
+        write_timed_lyrics(self.path / LYRICS_FILE, lyrics)
 
     def lyrics(self) -> TimedLyrics | None:
         """When each word is sung, where that was found out."""
-        path = self.path / _LYRICS
+        path = self.path / LYRICS_FILE
         return read_timed_lyrics(path) if path.exists() else None
 
     @property

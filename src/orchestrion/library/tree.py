@@ -19,6 +19,8 @@ from orchestrion.files import write_json
 
 FORMAT = "orchestrion.library_song"
 VERSION = 1
+LYRICS_FILE = "lyrics.json"
+"""In the song folder of a take: when its words are sung."""
 SONG = "song.json"
 ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,79}$"
 

@@ -23,8 +23,8 @@ def rows_of_batch(seed: int, first: int, total: int) -> RowGenerator:
 def kept_channels(
     update: Float[Tensor, "batch token width"], share: float, rng: Generator
 ) -> Float[Tensor, "batch 1 width"]:
-    """1 for channels to be kept, with the chance `share`, else 0: for a whole sequence at once."""
+    """For a whole sequence at once: 1 / `share` for channels to be kept, with the chance `share`, else 0."""
     batch, _, width = update.shape
     first, total = (rng.first, rng.total) if isinstance(rng, RowGenerator) else (0, batch)
     drawn = torch.empty(total, 1, width, dtype=update.dtype, device=rng.device).bernoulli_(share, generator=rng)
-    return drawn[first : first + batch].to(update.device)
+    return drawn[first : first + batch].to(update.device) / share

@@ -96,8 +96,7 @@ class Block(nn.Module):
         """Which channels dropout leaves, drawn ahead of `forward`; None for all, as everywhere but in training."""
         if rng is None or not self.dropout or not self.training:
             return None
-        share = 1 - self.dropout
-        return Kept(*(kept_channels(x, share, rng) / share for _ in Kept._fields))
+        return Kept(*(kept_channels(x, 1 - self.dropout, rng) for _ in Kept._fields))
 
     def join(self, x: Tensor, attended: Tensor, kept: Kept | None = None) -> Tensor:
         """The block's output, where `attended` came out of its attention."""

@@ -17,6 +17,7 @@ from orchestrion.files import explained, read_json, write_json
 from orchestrion.library.index import Index, Wanted, card_of
 from orchestrion.library.peaks import peaks_path
 from orchestrion.library.tree import (
+    LYRICS_FILE,
     SONG,
     Act,
     LibrarySong,
@@ -37,8 +38,6 @@ from orchestrion.web.work import Decode, DrawMap, From, FromUpload, MakeTakes, R
 
 LARGEST_IMPORT_BYTES = 2**30
 """Of a song's files, unpacked."""
-LYRICS_FILE = "lyrics.json"
-"""In the folder of a take: when its words are sung."""
 _SONGS_ON_MAP = 1000
 
 
