@@ -2,7 +2,7 @@
 
 python bench/decoding.py [--sizes 160M 11M] [--weights float32 float16 int8] [--batches 1 8] [--codes 30] [--runs 5]
 
-With one song at a time, steps are measured compiled as well.
+With one song at a time, steps are measured compiled as well, and so is reading where it is compiled.
 
 The context is 8192 in 128 rows, the patterns and widths those of the published small priors.
 """
@@ -17,9 +17,10 @@ import torch
 from measure import bandwidth
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
+from orchestrion.generate.draw import PREFILL_FRAMES
 from orchestrion.generate.pick import chances, pick
-from orchestrion.nn.compiled import CompiledSteps
 from orchestrion.nn.fast import Weights, quantized
+from orchestrion.nn.reading import compile_into
 from orchestrion.presets.published import attention_patterns, stack
 from orchestrion.prior import Conditions, Prior, PriorState
 from peers.figures import Figure, drawing, reading, timed
@@ -27,7 +28,6 @@ from report import add_output_options, machine, publish, table
 
 CONTEXT, CODEBOOK, PREFILL = 8192, 2048, 4096
 PLACES = (0, 4096, 8000)
-PIECE = 512
 SMALL = 2**19
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 SIZES = {"160M": (1024, 48), "11M": (512, 12)}
@@ -54,7 +54,7 @@ def made(prior: Prior, weights: str, compiled: bool) -> Prior:
         else quantized(prior, kind)
     )
     if compiled:
-        drawn.tokens.transformer.steps = CompiledSteps(prior.tokens.transformer, kind)
+        compile_into(drawn.tokens.transformer, prior.tokens.transformer, kind)
     return drawn
 
 
@@ -98,7 +98,7 @@ def seconds_per_code(
 def seconds_of_prefill(prior: Prior, state: PriorState, given: argparse.Namespace) -> list[float]:
     def fill() -> None:
         go_to(state, 0)
-        for piece in torch.split(torch.zeros(1, PREFILL, dtype=torch.long), PIECE, 1):
+        for piece in torch.split(torch.zeros(1, PREFILL, dtype=torch.long), PREFILL_FRAMES, 1):
             prior.advance(piece, state)
 
     return timed(fill, given.runs)
@@ -125,7 +125,8 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
                     for place, values in zip(PLACES, of_places, strict=True)
                 ]
                 seconds, prefill = [statistics.median(values) for values in of_places], None
-                if batch == 1 and given.prefill and not compiled:
+                reads = not compiled or drawn.tokens.transformer.reading is not None
+                if batch == 1 and given.prefill and reads:
                     values = seconds_of_prefill(drawn, state, given)
                     figures.append(Figure(reading(size, PREFILL), how, values, operations=2.0 * PREFILL * layers))
                     prefill = statistics.median(values)

@@ -47,7 +47,7 @@ class Limits:
 
     def floor(self, figure: Figure, operations: float) -> float:
         """Seconds that the bytes it reads or these operations need at least; 0 where both are unknown."""
-        speed = self.operations.get(figure.how, self.operations["float32"])
+        speed = self.operations.get(figure.how.removesuffix(", compiled"), self.operations["float32"])
         return max(figure.bytes_read / self.bytes_read, operations / speed)
 
 

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from torch import Tensor
 
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.interval import mean
 from orchestrion.generate.told import told_of
+from orchestrion.nn.compiled import CompiledSteps
 from orchestrion.nn.fast import Weights, quantized, whole_numbers
 from orchestrion.nn.linear import Linear
+from orchestrion.nn.reading import CompiledReading, reads_fast
 from orchestrion.prior import Prior
 from orchestrion.prior.masked import MaskedPrior, hide_evenly
 from peers.figures import Figure
@@ -49,6 +52,20 @@ def rounded(prior: Prior) -> Prior:
     return changed
 
 
+def as_read(prior: Prior) -> Prior:
+    """A copy that reads its windows as known codes are read, in whole numbers."""
+    changed = copy.deepcopy(prior)
+    transformer = changed.tokens.transformer
+    layers = CompiledSteps(transformer, "int8").layers
+    transformer.reading = CompiledReading(transformer, layers, prior.config.context_frames)
+
+    def watched(x: Tensor, memory: Tensor | None, layer: None, *, rng: None = None) -> tuple[Tensor, None]:
+        return transformer.advance(x, transformer.begin(x[:, :1], x.shape[1], memory)), None
+
+    transformer.watched = watched  # type: ignore[method-assign, assignment]
+    return changed
+
+
 @torch.inference_mode()
 def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     folder = zoo.locate(given.model)
@@ -69,6 +86,8 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
             kinds["int8, small matrices too"] = quantized(prior, "int8", many_rows=True)
             if isinstance(prior, Prior):
                 kinds["int8, compiled"] = rounded(prior)
+                if reads_fast():
+                    kinds["int8, compiled, reading"] = as_read(prior)
         for name, held in kinds.items():
             found = [bits(held, batch, place) for place, batch in enumerate(windows)]
             change = torch.tensor(found, dtype=torch.float64) - exact
@@ -82,7 +101,8 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     text = (
         f"Bits per code of `{info.name}` on at most {given.windows} held-out windows of each level, and how they "
         "change with the weights of its priors; the interval is of 95 %. With int8 small matrices are in float16, "
-        "unless it says otherwise; compiled steps round all matrices, and not what they are multiplied with.\n\n"
+        "unless it says otherwise; compiled steps round all matrices, and not what they are multiplied with; compiled "
+        "reading rounds both.\n\n"
         f"{table(header, rows)}\n\n{machine()} Script: `bench/weights_bits.py`."
     )
     return text, figures

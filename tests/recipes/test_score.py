@@ -128,3 +128,10 @@ def test_damage_is_survived_or_refused(at, byte):
         assert read_score(bytes(data), "song").voice.notes
     except UserError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("mark", ["1.", "[2.] ", "2)\u00a0", "[3]", "1: "])
+def test_the_number_of_a_verse_is_not_sung(mark):
+    marked = rose().replace(b"<text>Ro", f"<text>{mark}Ro".encode(), 1)
+    assert marked != rose()
+    assert sung(marked) == sung(rose())

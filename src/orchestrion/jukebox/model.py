@@ -40,8 +40,9 @@ from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
 from orchestrion.library.provenance import Engine, SongAdapter, SongModel
-from orchestrion.nn.compiled import CompiledSteps, check_compiler
+from orchestrion.nn.compiled import check_compiler
 from orchestrion.nn.fast import Weights, quantized, usable
+from orchestrion.nn.reading import compile_into
 from orchestrion.prior.masked import AnyPrior
 from orchestrion.prior.model import Prior
 from orchestrion.text.lyrics import id_times, sectioned, spelled, untimed, written
@@ -550,7 +551,7 @@ class Jukebox:
         prior = prior.to(self.device)
         drawing = quantized(prior, self.weights, many_rows=prior.config.masked) if self.weights else prior
         if self.compiled and isinstance(prior, Prior):
-            drawing.tokens.transformer.steps = CompiledSteps(prior.tokens.transformer, self.weights)
+            compile_into(drawing.tokens.transformer, prior.tokens.transformer, self.weights)
         yield drawing
 
     @contextmanager

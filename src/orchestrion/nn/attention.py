@@ -95,13 +95,19 @@ class Attention(nn.Module):
         """The next tokens, from `start` on, where `cache` holds what came before."""
         if x.shape[1] == 1:
             return self.step(x.squeeze(1), start, angles, cache).unsqueeze(1)
+        return self._close(self.mixed(self.inputs(x), start, angles, cache))
+
+    def mixed(
+        self, new: Float[Tensor, "batch new parts"], start: int, angles: Angles, cache: LayerCache
+    ) -> Float[Tensor, "batch new head head_width"]:
+        """What the heads find for the next tokens, of which the layer of inputs has made `new`."""
         if self.pattern == "lyrics":
-            return self._close(_mix(self._query(x), *cache.seen(start)))
-        queries, keys, values = self._project(x, angles)
+            return _mix(self._query(new), *cache.seen(start))
+        queries, keys, values = self._project(new, angles)
         if start:
-            return self._close(self._continue(queries, keys, values, start, cache))
+            return self._continue(queries, keys, values, start, cache)
         cache.write(keys, values, start)
-        return self._close(self._attend(queries, keys, values))
+        return self._attend(queries, keys, values)
 
     def step(
         self, x: Float[Tensor, "batch width"], start: int, angles: Angles, cache: LayerCache
@@ -166,11 +172,11 @@ class Attention(nn.Module):
     def _parts(self, x: Tensor, angles: Angles, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `batch token head width`."""
         if self.pattern == "lyrics":
-            return self._query(x), *self._recall(memory)
-        return self._project(x, angles)
+            return self._query(self.inputs(x)), *self._recall(memory)
+        return self._project(self.inputs(x), angles)
 
-    def _query(self, x: Tensor) -> Tensor:
-        queries = _heads(self.inputs(x), self.head_width)
+    def _query(self, new: Tensor) -> Tensor:
+        queries = _heads(new, self.head_width)
         return unit_rms(queries) if self.normalize else queries
 
     def _recall(self, memory: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -179,9 +185,9 @@ class Attention(nn.Module):
         keys, values = _heads(self.memory(memory), self.head_width).chunk(2, 2)
         return unit_rms(keys) if self.normalize else keys, values
 
-    def _project(self, x: Tensor, angles: Angles) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, new: Tensor, angles: Angles) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, `batch token head width`."""
-        all_three = _heads(self.inputs(x), self.head_width)
+        all_three = _heads(new, self.head_width)
         pair, values = all_three[:, :, : 2 * self.num_heads], all_three[:, :, 2 * self.num_heads :]
         if self.normalize:
             pair = unit_rms(pair)

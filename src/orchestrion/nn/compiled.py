@@ -29,7 +29,7 @@ from orchestrion.nn.transformer import Block, Transformer, bend
 
 MOST_ROWS_CUDA = 64
 """Beyond it a step is arithmetic rather than waiting for one small kernel after another."""
-_MOST_VARIANTS = 256
+MOST_VARIANTS = 256
 """Of compiled code in one process: one for each form of layers, kind of weights and batch size."""
 _MADE_ONCE = {"realize_reads_threshold": 2, "realize_opcount_threshold": 8}
 """The compiler keeps the result of more reads or operations than these instead of repeating them where it is used."""
@@ -114,7 +114,7 @@ class CompiledSteps:
         if len(x) in self.batches:
             return self._step(x, position, cache)
         self.batches.add(len(x))
-        with torch._dynamo.config.patch(recompile_limit=_MOST_VARIANTS):
+        with torch._dynamo.config.patch(recompile_limit=MOST_VARIANTS):
             return self._step(x, position, cache)
 
     def _step(self, x: Tensor, position: int, cache: Cache) -> Tensor:
@@ -209,10 +209,10 @@ def _compiled(forms: tuple[LayerForm, ...], replayed: bool) -> Callable[..., Ten
 
 
 def _normal(x: Tensor, norm: tuple[Tensor, Tensor] | None) -> Tensor:
-    return _unit(x) if norm is None else F.layer_norm(x, x.shape[-1:], *norm)
+    return unit(x) if norm is None else F.layer_norm(x, x.shape[-1:], *norm)
 
 
-def _unit(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width"]:
+def unit(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width"]:
     """`norm.unit_rms` as the compiler likes it."""
     size = vectors.float().square().mean(-1, keepdim=True).sqrt() + EPSILON
     return (vectors.float() / size).to(vectors.dtype)
@@ -241,7 +241,7 @@ def _attend(
     new = _multiply(x, layer.inputs).view(batch, -1, num_heads, form.head_width)
     turning, values = new[:, :2], new[:, 2:]
     if form.normalize:
-        turning = _unit(turning)
+        turning = unit(turning)
     if form.layout.pattern == "lyrics":
         return _mix(turning[:, 0], memory, None, None, layer.output)
     if angles is not None:

@@ -1,6 +1,6 @@
 """Blocks of attention and MLP, and the stack of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -142,6 +142,23 @@ class Steps(Protocol):
     ) -> Float[Tensor, "batch width"]: ...
 
 
+@runtime_checkable
+class Reading(Protocol):
+    """Another way through all blocks for `num_rows` known tokens at once."""
+
+    num_rows: int
+
+    def takes(self, x: Float[Tensor, "batch new width"]) -> bool: ...
+    def __call__(
+        self,
+        x: Float[Tensor, "batch new width"],
+        start: int,
+        angles: Angles,
+        blocks: Iterable[Block],
+        pasts: Iterable[LayerCache],
+    ) -> Float[Tensor, "batch new width"]: ...
+
+
 class Transformer(nn.Module):
     """Vectors in, vectors out; each position sees itself and earlier ones as the patterns allow."""
 
@@ -156,6 +173,8 @@ class Transformer(nn.Module):
         self.context_tokens = context_tokens
         self.steps: Steps | None = None
         """Makes steps of one token in place of the blocks: `compiled.CompiledSteps` of the same weights."""
+        self.reading: Reading | None = None
+        """Reads many tokens in place of the blocks: `reading.CompiledReading` of the same weights."""
 
     def forward(
         self,
@@ -234,16 +253,24 @@ class Transformer(nn.Module):
         return advanced.clone()  # outside, so that it is a tensor like any other
 
     def _advance(self, x: Tensor, cache: Cache) -> Tensor:
+        if self.reading is None:
+            x = self._piece(x, cache)
+        else:
+            x = torch.cat([self._piece(piece, cache) for piece in torch.split(x, self.reading.num_rows, 1)], 1)
+        out: Tensor = self.final_norm(x)
+        return out
+
+    def _piece(self, x: Tensor, cache: Cache) -> Tensor:
         start = cache.length
         cache.length = start + x.shape[1]
         if x.shape[1] == 1:
-            x = self._step(x.squeeze(1), start, cache).unsqueeze(1)
-        else:
-            angles = self._angles(start, x)
-            for block, past in zip(self._blocks(), cache.layers, strict=True):
-                x = block.advance(x, start, angles, past)
-        out: Tensor = self.final_norm(x)
-        return out
+            return self._step(x.squeeze(1), start, cache).unsqueeze(1)
+        angles = self._angles(start, x)
+        if self.reading is not None and self.reading.takes(x):
+            return self.reading(x, start, angles, self._blocks(), cache.layers)
+        for block, past in zip(self._blocks(), cache.layers, strict=True):
+            x = block.advance(x, start, angles, past)
+        return x
 
     def _step(self, x: Tensor, start: int, cache: Cache) -> Tensor:
         if (steps := self._steps_for(x)) is not None:

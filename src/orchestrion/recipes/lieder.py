@@ -263,11 +263,11 @@ def _perform(song: Song, folder: Path, soundfont: Path) -> str | None:
     try:
         sung = sing_song(song)
         audio = _mixed(song, sung.audio, soundfont)
+        lyrics = TimedLyrics(language=song.language, lines=tuple(lines(sung.words)))
+        write_timed_lyrics(target.with_suffix(".lrc"), lyrics)
+        write_timed_lyrics(target.with_suffix(SUFFIX), lyrics)
     except UserError as error:
         return f"{song.name}: {error}"
-    lyrics = TimedLyrics(language=song.language, lines=tuple(lines(sung.words)))
-    write_timed_lyrics(target.with_suffix(".lrc"), lyrics)
-    write_timed_lyrics(target.with_suffix(SUFFIX), lyrics)
     io.write(target, torch.from_numpy(audio.T).float(), SAMPLE_RATE)
     return None
 

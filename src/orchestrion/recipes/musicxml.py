@@ -13,6 +13,7 @@ from orchestrion.errors import UserError
 
 _MAX_BYTES = 64_000_000  # of a score unpacked; the longest songs have a twentieth of that
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_VERSE_MARK = re.compile(r"^\s*(\[\s*\d+\s*[.)]?\s*\]|\d+\s*[.):])[\s\u203f]*")  # "1. When", "[2.] Er"
 _FORTE = 90  # the MIDI velocity that MusicXML's dynamics are percentages of
 _USUAL_VELOCITY = 72
 
@@ -198,7 +199,8 @@ def _lyrics(element: Element) -> dict[int, Syllable]:
     found: dict[int, Syllable] = {}
     for lyric in element.findall("lyric"):
         number = int((re.findall(r"\d+", lyric.get("number") or "") or ["1"])[-1])
-        text = "‿".join("".join(text.text or "" for text in lyric.findall("text")).split())
+        written = "".join(text.text or "" for text in lyric.findall("text"))
+        text = "‿".join(_VERSE_MARK.sub("", written).split())
         kind = lyric.findtext("syllabic") or "single"
         if any(letter.isalpha() for letter in text):
             found[number] = Syllable(text, kind in ("single", "begin"), kind in ("single", "end"))
