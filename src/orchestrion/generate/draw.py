@@ -12,7 +12,7 @@ from orchestrion.generate.pick import chances, pick
 from orchestrion.generate.windows import Window
 from orchestrion.prior.labels import Conditions
 
-PREFILL_FRAMES = 1024
+PREFILL_FRAMES = 2048
 """How many known codes a prior is given at once: bounds the memory of a long context."""
 
 

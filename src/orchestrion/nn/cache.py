@@ -79,6 +79,13 @@ class Layout:
                 pass
         return slice(0, count), slice(first, first + count)
 
+    def lasting(self, start: int, stop: int) -> int:
+        """The first of the tokens `start` to `stop` that is not replaced by a later one of them."""
+        rows = {"row": 1, "previous_row": 2}.get(self.pattern)
+        if rows is None:
+            return start
+        return max(start, ((stop - 1) // self.row_length + 1 - rows) * self.row_length)
+
     def seen(self, position: int) -> slice:
         """The slots that the token at `position` sees, itself among them."""
         row, column = divmod(position, self.row_length)
@@ -114,14 +121,24 @@ class LayerCache:
         values: Float[Tensor, "batch new head width"],
         start: int,
     ) -> None:
-        """Keep what is needed of the tokens from `start` on, row by row."""
+        """Keep what is needed of the tokens from `start` on, row by row; only of rows that no later one replaces."""
         stop, row_length = start + keys.shape[1], self.layout.row_length
-        for first in range(start - start % row_length, stop, row_length):
+        begun = self.layout.lasting(start, stop)
+        if self.layout.pattern == "column" and begun % row_length == 0 == stop % row_length:
+            self._write_columns(keys, values, begun // row_length, stop // row_length)
+            return
+        for first in range(begun - begun % row_length, stop, row_length):
             low, high = max(first, start), min(first + row_length, stop)
             kept, slots = self.layout.places(low, high)
             tokens = slice(low - start + kept.start, low - start + kept.stop)
             for part, new in zip(self.memory, (keys, values), strict=True):
                 part[:, :, slots] = new[:, tokens].transpose(1, 2)
+
+    def _write_columns(self, keys: Tensor, values: Tensor, first: int, last: int) -> None:
+        """Whole rows at once, which lie across the columns."""
+        memory = self.memory.unflatten(3, (-1, self.layout.num_rows))[:, :, :, :, first:last]
+        for part, new in zip(memory, (keys, values), strict=True):
+            part.copy_(new.unflatten(1, (last - first, -1)).permute(0, 3, 2, 1, 4))
 
     def seen(
         self, position: int

@@ -1,4 +1,4 @@
-"""Known tokens, a thousand at once, in whole numbers: integer products with compiled code between them.
+"""Known tokens, two thousand at once, in whole numbers: integer products with compiled code between them.
 
 Reading is arithmetic, where drawing waits for memory. A processor with instructions for products of 8 bits (VNNI) does
 them five times as fast as in single precision. What is left, norms and rounding, is passes over memory: written out,
@@ -19,7 +19,7 @@ from orchestrion.nn.fast import Weights
 from orchestrion.nn.norm import EPSILON
 from orchestrion.nn.transformer import Block, Transformer, bend
 
-NUM_ROWS = 1024
+NUM_ROWS = 2048
 """So many are read at once: with fewer, products are slower, and with more, rows leave the cache of a processor."""
 _MOST = 127
 _SMALLEST = 1e-30
