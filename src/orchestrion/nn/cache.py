@@ -136,10 +136,9 @@ class LayerCache:
 
     def _write_columns(self, keys: Tensor, values: Tensor, first: int, last: int) -> None:
         """Whole rows at once, which lie across the columns."""
-        memory = self.memory.view(*self.memory.shape[:3], -1, self.layout.num_rows, self.memory.shape[4])[
-            ..., first:last, :
-        ]
-        for part, new in zip(memory, (keys, values), strict=True):
+        _, batch, num_heads, _, width = self.memory.shape
+        columns = self.memory.view(2, batch, num_heads, -1, self.layout.num_rows, width)[..., first:last, :]
+        for part, new in zip(columns, (keys, values), strict=True):
             part.copy_(new.view(len(new), last - first, -1, *new.shape[2:]).permute(0, 3, 2, 1, 4))
 
     def seen(
