@@ -31,7 +31,7 @@ MOST_ROWS_CUDA = 64
 """Beyond it a step is arithmetic rather than waiting for one small kernel after another."""
 MOST_VARIANTS = 256
 """Of compiled code in one process: one for each form of layers, kind of weights and batch size."""
-_MADE_ONCE = {"realize_reads_threshold": 2, "realize_opcount_threshold": 8}
+MADE_ONCE = {"realize_reads_threshold": 2, "realize_opcount_threshold": 8}
 """The compiler keeps the result of more reads or operations than these instead of repeating them where it is used."""
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -203,7 +203,7 @@ def _compiled(forms: tuple[LayerForm, ...], replayed: bool) -> Callable[..., Ten
         return x
 
     # On a processor the vector that a matrix is multiplied with must be made once, not anew for each row of the matrix.
-    how: dict[str, Any] = {"mode": "reduce-overhead"} if replayed else {"options": _MADE_ONCE}
+    how: dict[str, Any] = {"mode": "reduce-overhead"} if replayed else {"options": MADE_ONCE}
     compiled: Callable[..., Tensor] = torch.compile(run, dynamic=False, fullgraph=True, **how)
     return compiled
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from orchestrion.nn.attention import Angles
 from orchestrion.nn.cache import LayerCache
-from orchestrion.nn.compiled import MOST_VARIANTS, CompiledSteps, LayerTensors, Product, unit
+from orchestrion.nn.compiled import MADE_ONCE, MOST_VARIANTS, CompiledSteps, LayerTensors, Product, unit
 from orchestrion.nn.fast import Weights
 from orchestrion.nn.norm import EPSILON
 from orchestrion.nn.transformer import Block, Transformer, bend
 
 NUM_ROWS = 2048
-"""So many are read at once: with fewer, products are slower, and with more, rows leave the cache of a processor."""
+"""So many are read at once: fewer take longer, twice as many no less (docs/experiments.md)."""
 _MOST = 127
 _SMALLEST = 1e-30
 
@@ -105,12 +105,7 @@ def _closing(activation: str, residual_scale: float) -> Callable[[Tensor, Tensor
 
 
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    made: Callable[..., Tensor] = torch.compile(
-        function,
-        dynamic=False,
-        fullgraph=True,
-        options={"realize_reads_threshold": 2, "realize_opcount_threshold": 8},
-    )
+    made: Callable[..., Tensor] = torch.compile(function, dynamic=False, fullgraph=True, options=dict(MADE_ONCE))
     return made
 
 
