@@ -20,7 +20,7 @@ from orchestrion.text.lyric_files import read_lyrics
 from orchestrion.text.lyrics import untimed, written
 from orchestrion.text.timed import TimedLyrics
 from peers.figures import Figure
-from report import add_output_options, machine, publish, table
+from report import ERRORS_HEADER, add_output_options, errors_row, machine, publish, table
 
 
 def timed_tracks(manifest: Path, side: str, most: int) -> list[tuple[Track, TimedLyrics]]:
@@ -35,17 +35,6 @@ def timed_tracks(manifest: Path, side: str, most: int) -> list[tuple[Track, Time
         raise UserError(f"no {side} track of {manifest} has words with times", "sing some: orchestrion data lieder")
     step = max(1, len(found) // most)
     return found[::step][:most]
-
-
-def row(name: str, errors: list[float], asked: int) -> tuple[str, ...]:
-    figures = summary(errors)
-    return (
-        name,
-        f"{figures['words']:.0f} of {asked}",
-        f"{figures['median_seconds']:.2f}",
-        f"{figures['within_quarter_second']:.0%}",
-        f"{figures['within_second']:.0%}",
-    )
 
 
 def main() -> None:
@@ -72,14 +61,13 @@ def main() -> None:
         if given.picture and track is tracks[0][0]:
             draw_alignment(given.picture, aligned, title=track.title or track.path.stem)
         print(track.path.stem, summary(found))
-    rows = [row("the model", found, asked), row("all characters alike", guessed, asked)]
-    header = ("starts of words by", "words", "median error (s)", "within 0.25 s", "within 1 s")
+    rows = [("the model", *errors_row(found, asked)), ("all characters alike", *errors_row(guessed, asked))]
     about = f"{len(tracks)} {given.side} songs, the model {jukebox.name!r}. {machine()} Script: `bench/alignment.py`."
     figures = [
         Figure("error of a word's start", name, [abs(error) for error in errors])
         for name, errors in (("model", found), ("linear", guessed))
     ]
-    publish(given, "alignment", f"{table(header, rows)}\n\n{about}", figures)
+    publish(given, "alignment", f"{table(('starts of words by', *ERRORS_HEADER), rows)}\n\n{about}", figures)
 
 
 main()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from orchestrion.align.linear import summary
 from orchestrion.files import write_text
 from orchestrion.version import __version__
 from peers.figures import Figure, add_json_option, write_json
@@ -42,6 +43,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown."""
     lines = [list(header), ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+ERRORS_HEADER = ("words", "median error (s)", "within 0.25 s", "within 1 s")
+
+
+def errors_row(errors: list[float], asked: int) -> tuple[str, ...]:
+    """How far off the starts of words are, of so many that were asked for, under `ERRORS_HEADER`."""
+    figures = summary(errors)
+    return (
+        f"{figures['words']:.0f} of {asked}",
+        f"{figures['median_seconds']:.2f}",
+        f"{figures['within_quarter_second']:.0%}",
+        f"{figures['within_second']:.0%}",
+    )
 
 
 def machine() -> str:

@@ -6,9 +6,12 @@ RECOGNISER is the run of `orchestrion train phonemes`, MANIFEST sung music whose
 track a stretch is taken in which somebody sings. The recogniser listens to it as it is, coded and decoded by the
 model's codec, and to a song that the model composes with those words. What it hears is compared with the sounds of the
 words and with those of other tracks' words: the share of sounds that are missing, too many or wrong (phoneme error).
+Where it hears the words begin is compared with where they do, and, in composed songs, with where the model says that
+they do.
 """
 
 import argparse
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,25 +21,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from orchestrion import Jukebox, Request
-from orchestrion.align.phonemes import PhonemeRecognizer, edits, letters, load_recognizer
+from orchestrion.align.linear import linear
+from orchestrion.align.phonemes import PhonemeRecognizer, aligned, edits, letters, load_recognizer
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
 from orchestrion.evaluate.interval import Estimate, bootstrap
 from orchestrion.text.lyric_files import read_lyrics
+from orchestrion.text.lyrics import untimed
+from orchestrion.text.timed import TimedLyrics, TimedWord
 from peers.figures import Figure
-from report import add_output_options, machine, publish, table
+from report import ERRORS_HEADER, add_output_options, errors_row, machine, publish, table
 
 LEAD_SECONDS = 1.0
 
 
+class SungWord(NamedTuple):
+    """From which second it is sung, and its sounds."""
+
+    start: float
+    sounds: tuple[str, ...]
+
+
 class Stretch(NamedTuple):
-    """A part of a track in which somebody sings: where it begins, its words and their sounds."""
+    """A part of a track in which somebody sings: where it begins, and its words, one by one and as lines of text."""
 
     track: Track
     start: float
     text: str
-    sounds: tuple[str, ...]
+    words: tuple[SungWord, ...]
+
+    @property
+    def sounds(self) -> tuple[str, ...]:
+        return tuple(sound for word in self.words for sound in word.sounds)
 
 
 class Error(NamedTuple):
@@ -57,22 +74,46 @@ def stretches(manifest: Path, side: str, seconds: float, most: int) -> list[Stre
         if not starts or starts[0] - LEAD_SECONDS + seconds > track.seconds:
             continue
         first = max(0.0, starts[0] - LEAD_SECONDS)
-        lines, sounds = [], []
+        lines, sung = [], []
         for line in lyrics.lines:
-            words = [word for word in line.words if word.end is not None and word.end <= first + seconds]
-            sounds += [
-                letter
-                for word in words
-                for syllable in word.syllables
-                for phoneme in syllable.phonemes
-                for letter in letters(phoneme.text)
+            timed = [(word, word.start, word.end) for word in line.words]
+            words = [
+                (word, start) for word, start, end in timed if start is not None and end and end <= first + seconds
             ]
-            lines += [" ".join(word.text for word in words)] if words else []
-        if sounds:
-            found.append(Stretch(track, first, "\n".join(lines), tuple(sounds)))
+            sung += [SungWord(start - first, sounds_of(word)) for word, start in words]
+            lines += [" ".join(word.text for word, _ in words)] if words else []
+        if any(word.sounds for word in sung):
+            found.append(Stretch(track, first, "\n".join(lines), tuple(sung)))
     if len(found) < 2:
         raise UserError(f"{manifest} has too few {side} tracks with sounds", "sing some: orchestrion data lieder")
     return found[:: max(1, len(found) // most)][:most]
+
+
+def sounds_of(word: TimedWord) -> tuple[str, ...]:
+    phonemes = (phoneme for syllable in word.syllables for phoneme in syllable.phonemes)
+    return tuple(letter for phoneme in phonemes for letter in letters(phoneme.text))
+
+
+def heard_starts(
+    model: PhonemeRecognizer, sound: Float[Tensor, " sample"], words: Sequence[SungWord]
+) -> list[float | None]:
+    """At which second the recogniser hears each word begin; None of all where they do not fit into the sound."""
+    ids = [model.ids(word.sounds) for word in words]
+    segments = aligned(model.scores(sound), [symbol for word in ids for symbol in word])
+    if segments is None:
+        return [None] * len(words)
+    left = iter(segments)
+    own = [[next(left) for _ in word] for word in ids]
+    return [word[0].start / model.frame_rate if word else None for word in own]
+
+
+def apart(found: Sequence[float | None], true: Sequence[float | None]) -> list[float]:
+    """By how many seconds starts differ, where both are known."""
+    return [one - other for one, other in zip(found, true, strict=True) if one is not None and other is not None]
+
+
+def starts(lyrics: TimedLyrics) -> list[float | None]:
+    return [word.start for word in lyrics.words]
 
 
 def error_of(found: Sequence[int], true: Sequence[int]) -> Error:
@@ -134,6 +175,7 @@ def main() -> None:
         raise UserError(f"the recogniser hears {model.config.sample_rate} Hz, the model makes {rate}", "train another")
     asked = stretches(given.manifest, "validation", given.seconds, given.songs)
     kinds: dict[str, list[Tensor]] = {"sung, as it is": [], "sung, coded and decoded": [], "composed": []}
+    late: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number, one in enumerate(asked):
         first = round(one.start * rate)
         real = io.read(one.track.path, rate, channels)[:, first : first + round(given.seconds * rate)]
@@ -144,14 +186,24 @@ def main() -> None:
         song = jukebox.compose(request).finish()
         for name, sound in zip(kinds, (real, again, song.audio), strict=True):
             kinds[name].append(sound.mean(0))
+        known = [word.start for word in one.words]
+        late["sung, as it is", "the recogniser"] += apart(heard_starts(model, real.mean(0), one.words), known)
+        if song.lyrics is not None:
+            heard = heard_starts(model, song.audio.mean(0), one.words)
+            late["composed", "the model"] += apart(starts(song.lyrics), heard)
+            late["composed", "all characters alike"] += apart(starts(linear(untimed(one.text), given.seconds)), heard)
         print(f"{number + 1} of {len(asked)}: {one.track.path.stem}", flush=True)
     rows, figures = [], []
     for name, sounds in kinds.items():
         own, other = judged(model, sounds, asked, given.others)
         rows.append([name, shown(own), shown(other), lower(own, other)])
         figures.append(Figure(f"phoneme error, {name}", "own words", [one.wrong / one.asked for one in own], "share"))
+    asked_words = sum(len(one.words) for one in asked)
+    begun = [(*name, *errors_row(errors, asked_words)) for name, errors in late.items() if errors]
     text = (
-        f"{table(['', 'its own words', 'words of others', 'lower by'], rows)}\n\n{len(asked)} held-out songs, "
+        f"{table(['', 'its own words', 'words of others', 'lower by'], rows)}\n\n"
+        "Where words begin, in sung music against the times of its making, in composed songs against the recogniser:"
+        f"\n\n{table(('', 'by', *ERRORS_HEADER), begun)}\n\n{len(asked)} held-out songs, "
         f"{given.seconds:g} s of each, the model `{jukebox.name}`"
         + ("" if jukebox.info.sings else ", which does not sing and was told no words")
         + f". Intervals are of songs drawn again. {machine()} Script: `bench/singing.py`."

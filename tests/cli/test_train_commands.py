@@ -58,7 +58,7 @@ def test_music_without_a_held_out_track(capsys, manifest, tmp_path):
 
 def test_a_codec_that_is_not_there(capsys, manifest, tmp_path):
     said = told(capsys, "encode", manifest, "--codec", tmp_path / "absent", "-o", tmp_path / "codes")
-    assert "there is no model" in said
+    assert "no model called" in said
 
 
 def test_codes_of_another_codec(capsys, manifest, tmp_path):

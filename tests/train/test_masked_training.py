@@ -114,8 +114,11 @@ def test_teachers_that_cannot_teach_are_refused(codes, codec_run, taught, teache
         open_teacher(teacher, 0, "other")
     top = tmp_path / "top"
     small.run_prior(codes, codec_run / "model", 1, top, small.prior_config(1, 2))
-    with pytest.raises(UserError, match="another hop_length"):
+    with pytest.raises(UserError, match="is for level 1"):
         small.run_masked(codes, codec_run / "model", tmp_path / "r", small.masked_config(2), top)
+    coder = load_codec(codec_run / "model", read_model(codec_run / "model"))
+    with pytest.raises(UserError, match="another hop_length"):
+        MaskedRecipe(small.masked_config(2), codes, 0, coder, small.CPU, trained_prior(top))
     longer = small.masked_config(2).model_copy(update={"context_frames": 64})
     with pytest.raises(UserError, match="sees 32 frames"):
         small.run_masked(codes, codec_run / "model", tmp_path / "s", longer, teacher)

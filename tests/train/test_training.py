@@ -15,15 +15,18 @@ from safetensors.torch import load_file
 
 import orchestrion
 from orchestrion.checkpoints.folder import load_codec, read_card, read_model
+from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
-from orchestrion.train.assemble import build_model
+from orchestrion.text.vocab import Vocabulary
+from orchestrion.train.assemble import Trained, build_model, open_prior
 from orchestrion.train.codec import CodecRecipe, with_scales
 from orchestrion.train.loop import Progress
 from orchestrion.train.precision import settled
+from orchestrion.train.prior import PriorRecipe
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +194,69 @@ def test_trained_parts_make_a_model_that_composes(codes, codec_run, prior_runs, 
     assert song.audio.shape == (1, 1600)
     assert song.audio.isfinite().all()
     assert read_model(model).about["figures"]["level_1"]["windows"] > 0
+
+
+def recipe_of(codes, codec_run, config, level: int = 1) -> PriorRecipe:
+    model = codec_run / "model"
+    return PriorRecipe(config, codes, level, load_codec(model, read_model(model)), small.CPU)
+
+
+def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(codes, codec_run, prior_runs):
+    recipe = recipe_of(codes, codec_run, small.prior_config(1, 6))
+    fresh = {name: tensor.clone() for name, tensor in recipe.prior.state_dict().items()}
+    known = open_prior(prior_runs[1], 1, codes.codec_hash)
+    assert known.vocabulary is not None and len(known.vocabulary.artists) > 1
+    first, *others = known.vocabulary.artists
+    swapped = Vocabulary(artists=("Somebody else", first.upper(), *others[1:]), genres=())
+    recipe.begin_with(Trained(known.prior, swapped, None))
+    own, theirs = recipe.prior.state_dict(), known.prior.state_dict()
+    for name, tensor in own.items():
+        if not name.startswith("labels."):
+            assert torch.equal(tensor, theirs[name]), name
+    artists = own["labels.artist.weight"]
+    assert torch.equal(artists[0], theirs["labels.artist.weight"][0])
+    assert torch.equal(artists[1], theirs["labels.artist.weight"][2])
+    assert torch.equal(artists[2], fresh["labels.artist.weight"][2])
+    assert torch.equal(own["labels.genre.weight"][1:], fresh["labels.genre.weight"][1:])
+
+
+def test_a_prior_does_not_begin_with_one_of_another_kind(codes, codec_run, prior_runs):
+    with pytest.raises(UserError, match="is for level 0"):
+        open_prior(prior_runs[0], 1, codes.codec_hash)
+    with pytest.raises(UserError, match="another codec"):
+        open_prior(prior_runs[1], 1, "other")
+    config = small.prior_config(1, 6)
+    wider = config.transformer.model_copy(update={"patterns": ("full",) * 3})
+    recipe = recipe_of(codes, codec_run, config.model_copy(update={"transformer": wider}))
+    with pytest.raises(UserError, match="another shape"):
+        recipe.begin_with(open_prior(prior_runs[1], 1, codes.codec_hash))
+
+
+def test_a_run_that_began_with_another_prior_is_another_run(codec_run, codes, prior_runs, tmp_path, capsys):
+    settings = tmp_path / "top.toml"
+    settings.write_text(
+        """context_frames = 16
+        [transformer]
+        width = 8
+        num_heads = 2
+        patterns = ["full", "full"]
+        [timing]
+        num_bins = 8
+        min_total_seconds = 0.5
+        max_total_seconds = 60.0
+        [training]
+        steps = 2
+        batch_size = 2
+        """,
+        encoding="utf-8",
+    )
+    command = ["train", "prior", codes.folder, "--codec", codec_run / "model", "--level", "1", "--config", settings]
+    command = [str(part) for part in (*command, "--device", "cpu", "--run", tmp_path / "run")]
+    assert main([*command, "--begin", str(prior_runs[1])]) == 0
+    assert (tmp_path / "run" / "prior.safetensors").exists()
+    capsys.readouterr()
+    assert main(command) == USER_ERROR
+    assert "another data" in capsys.readouterr().err
 
 
 def test_parts_that_do_not_belong_together_are_refused(codes, codec_run, prior_runs, store, tmp_path):

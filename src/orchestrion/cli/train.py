@@ -94,20 +94,25 @@ def codec(
 
 @train.command()
 @click.argument("codes", type=PLACE)
-@click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec made CODES.")
+@click.option("--codec", "model", required=True, help="Model, by its name or folder, whose codec made CODES.")
 @click.option("--level", required=True, type=click.IntRange(min=0), help="Level to learn; 0 is the finest.")
 @click.option(
+    "--begin",
+    help="A model, or the run of a prior, of the same shape: begin with its weights, and what it knows of the same "
+    "names, rather than with chance.",
+)
+@click.option(
     "--teacher",
-    type=PATH,
     help="A model, or the run of a prior, that draws this level code by code: a masked prior begins with its weights "
     "and learns from it.",
 )
 @training_options
 def prior(
     codes: Path | str,
-    model: Path,
+    model: str,
     level: int,
-    teacher: Path | None,
+    begin: str | None,
+    teacher: str | None,
     folder: Path,
     config_file: Path | None,
     preset: str,
@@ -117,16 +122,19 @@ def prior(
 ) -> None:
     """Learn to compose one level of CODES: the top from labels, the others from the level above."""
     from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+    from orchestrion.checkpoints.zoo import locate
     from orchestrion.config.training import PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
+    from orchestrion.train.assemble import open_prior
     from orchestrion.train.masked import MaskedRecipe, open_teacher
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.prior import PriorRecipe
     from orchestrion.train.run import begin_run, weights_digest
 
     place = _place(device, threads)
-    info = read_model(model)
+    folder_of_codec = locate(model)
+    info = read_model(folder_of_codec)
     store = CodeStore(codes)
     if store.codec_hash != info.sha256[CODEC]:
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
@@ -137,16 +145,23 @@ def prior(
     store = CodeStore(codes, artist_balance=config.artist_balance)
     if teacher and not config.transformer.sees_ahead:
         raise UserError("only a masked prior has a teacher", "leave it out, or set transformer.patterns to 'all'")
+    if teacher and begin:
+        raise UserError("a prior begins with its teacher's weights", "leave out --begin")
     taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
-    data = {"codes": store.data_hash, "level": level} | ({"teacher": weights_digest(taught)} if taught else {})
+    begun = open_prior(begin, level, store.codec_hash) if begin else None
+    data = {"codes": store.data_hash, "level": level}
+    data |= {"teacher": weights_digest(taught)} if taught else {}
+    data |= {"begin": weights_digest(begun.prior)} if begun else {}
     with first_alone():
         begin_run(folder, "prior", config, data)
-    codec_ = load_codec(model, info)
+    codec_ = load_codec(folder_of_codec, info)
     recipe = (
         MaskedRecipe(config, store, level, codec_, place, taught)
         if config.transformer.sees_ahead
         else PriorRecipe(config, store, level, codec_, place)
     )
+    if begun:
+        recipe.begin_with(begun)
     _run(recipe, config.training, folder, folder / "prior.safetensors")
     leave()
 
@@ -337,7 +352,7 @@ def phonemes(
 
 @click.command()
 @click.argument("manifest", type=PATH)
-@click.option("--codec", "model", required=True, type=PATH, help="Model folder whose codec is used.")
+@click.option("--codec", "model", required=True, help="Model, by its name or folder, whose codec is used.")
 @click.option("-o", "--output", required=True, type=PLACE, help="Folder or object store (s3://…) for the codes.")
 @click.option(
     "--variations",
@@ -363,7 +378,7 @@ def phonemes(
 @threads_option
 def encode(
     manifest: Path,
-    model: Path,
+    model: str,
     output: Path | str,
     variations: int,
     varied: str,
@@ -384,23 +399,25 @@ def encode(
     Run the same command again to go on after a stop: what is encoded stays.
     """
     from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+    from orchestrion.checkpoints.zoo import locate
     from orchestrion.cluster import worker_device
     from orchestrion.train.encode import Spread, encode_tracks
     from orchestrion.train.spread import Job, Processes, Ray
 
     devices = [worker_device(device)] if on_ray else [str(_place(one, threads)) for one in device.split(",")]
-    info = read_model(model)
+    coder = locate(model)
+    info = read_model(coder)
     store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
     varied_levels = (info.grid.top,) if varied == "top" else None
     places = [place for place in devices for _ in range(workers)]
     spread: Spread | None = None
     if on_ray or len(places) > 1:
         share = threads or max(1, (os.cpu_count() or 1) // len(places))
-        job = Job(model.absolute(), store.folder.absolute(), _absolute(output), varied_levels, share)
+        job = Job(coder.absolute(), store.folder.absolute(), _absolute(output), varied_levels, share)
         spread = Ray(job, len(places), places[0]) if on_ray else Processes(job, tuple(places))
     with bar("encoding") as update:
         for encoded in encode_tracks(
-            load_codec(model, info).to("cpu" if spread else devices[0]),
+            load_codec(coder, info).to("cpu" if spread else devices[0]),
             info.sha256[CODEC],
             store,
             output,

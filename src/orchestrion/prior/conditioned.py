@@ -80,6 +80,15 @@ class ConditionedModel(nn.Module):
         return Told(start, conditioning, memory)
 
     @torch.no_grad()
+    def begin_with(self, other: "ConditionedModel") -> list[str]:
+        """Take over the weights of `other` wherever name and shape are the same; returns their names."""
+        own, theirs = self.state_dict(), other.state_dict()
+        taken = [name for name, tensor in own.items() if name in theirs and theirs[name].shape == tensor.shape]
+        for name in taken:
+            own[name].copy_(theirs[name])
+        return taken
+
+    @torch.no_grad()
     def _initialise(self, rng: Generator | None) -> None:
         """Linear layers keep the size of what goes through; what closes a branch starts at zero."""
         std = 0.02 if self.config.tied_output else 0.1

@@ -64,15 +64,6 @@ class MaskedPrior(ConditionedModel):
         surprise = torch.zeros(codes.shape, device=codes.device).masked_scatter(hidden, nats.detach())
         return PriorLoss(total, (surprise.sum(1) / hidden.sum(1)).mean() / math.log(2))
 
-    @torch.no_grad()
-    def begin_with(self, other: ConditionedModel) -> list[str]:
-        """Take over the weights of `other` wherever name and shape are the same; returns their names."""
-        own, theirs = self.state_dict(), other.state_dict()
-        taken = [name for name, tensor in own.items() if name in theirs and theirs[name].shape == tensor.shape]
-        for name in taken:
-            own[name].copy_(theirs[name])
-        return taken
-
 
 def hide(batch: int, frames: int, rng: Generator) -> Bool[Tensor, "batch frame"]:
     """Frames to be hidden for a training step: what filling a window in passes will meet.

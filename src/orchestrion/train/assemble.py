@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from orchestrion.checkpoints.folder import CODEC, ModelInfo, load_codec, read_model, unfilled, write_model
+from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.folder import (
+    CODEC,
+    ModelInfo,
+    load_codec,
+    load_prior,
+    read_model,
+    unfilled,
+    write_model,
+)
 from orchestrion.config import read_settings
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
@@ -21,6 +31,8 @@ from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.vocab import Vocabulary
+
+_RUN = "prior.json"  # of a finished run
 
 
 def build_model(
@@ -60,7 +72,7 @@ def build_model(
             raise UserError(f"the prior in {run} knows other names than {store.folder}", "train it on these codes")
         priors[level] = trained_prior(run)
         if description.get("alphabet") is not None:
-            alphabets[level] = read_settings(Alphabet, description["alphabet"], str(run / "prior.json"))
+            alphabets[level] = read_settings(Alphabet, description["alphabet"], str(run / _RUN))
         figures[f"level_{level}"] = description["figures"]
     if len(set(alphabets.values())) > 1:
         raise UserError("the priors spell lyrics in different alphabets", "train them by the same version")
@@ -82,20 +94,58 @@ def build_model(
 
 def run_description(run: Path) -> Any:
     """What a finished run of a prior says of itself; UserError for one that is not finished."""
-    if not (run / "prior.json").exists():
+    if not (run / _RUN).exists():
         raise UserError(f"the training of the prior in {run} is not finished", "run its command again")
-    return read_json(run / "prior.json", "description of a prior")
+    return read_json(run / _RUN, "description of a prior")
 
 
 def trained_prior(run: Path) -> AnyPrior:
     """The prior of a finished run."""
-    config = read_settings(PriorConfig, run_description(run)["config"], str(run / "prior.json"))
+    config = read_settings(PriorConfig, run_description(run)["config"], str(run / _RUN))
     prior = unfilled(make_prior, config)
     try:
         prior.load_state_dict(load_file(run / "prior.safetensors"), assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise UserError(f"{run / 'prior.safetensors'} is damaged", "run its training command again") from error
     return prior
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A prior, and the names and the spelling that it knows: None where another program gave it those."""
+
+    prior: AnyPrior
+    vocabulary: Vocabulary | None
+    alphabet: Alphabet | None
+
+
+def open_prior(name: str | Path, level: int, codec_hash: str) -> Trained:
+    """The prior of `level` in a model, given by its name or folder, or that of a finished run.
+
+    `codec_hash` names the codec whose codes it is to know; UserError for a prior that knows others.
+    """
+    run = Path(name)
+    if (run / _RUN).exists():
+        description = run_description(run)
+        found, codec = int(description["level"]), description["codec_hash"]
+        if found != level:
+            raise UserError(f"the prior in {run} is for level {found}", f"give one for level {level}")
+        spelling = description.get("alphabet")
+        trained = Trained(
+            trained_prior(run),
+            Vocabulary.from_json(description["vocabulary"], str(run)),
+            None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
+        )
+    else:
+        folder = zoo.locate(name)
+        info = read_model(folder)
+        codec = info.sha256.get(CODEC)
+        trained = Trained(
+            load_prior(folder, info, level), None if info.published_names else info.vocabulary, info.alphabet
+        )
+    if codec != codec_hash:
+        raise UserError(f"the prior in {name} knows the codes of another codec", "give one for these codes")
+    return trained
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from orchestrion.checkpoints.folder import CODEC, DESCRIPTION, load_prior, read_model
 from orchestrion.codec import Codec
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.training import PriorTrainingConfig
@@ -16,7 +15,7 @@ from orchestrion.nn.chance import RowGenerator
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly
 from orchestrion.prior.model import Prior, PriorLoss
-from orchestrion.train.assemble import run_description, trained_prior
+from orchestrion.train.assemble import open_prior
 from orchestrion.train.prior import PriorRecipe
 
 
@@ -91,18 +90,12 @@ class MaskedRecipe(PriorRecipe):
         return self.prior.loss(codes, hide_evenly(len(codes), codes.shape[1], first).to(codes.device), conditions)
 
 
-def open_teacher(path: Path, level: int, codec_hash: str) -> Prior:
-    """The prior of `level` in a model folder, or that of a finished run; UserError for one that cannot teach.
+def open_teacher(name: str | Path, level: int, codec_hash: str) -> Prior:
+    """The prior of `level` in a model, given by its name or folder, or that of a finished run.
 
-    `codec_hash` names the codec whose codes are learned.
+    `codec_hash` names the codec whose codes are learned. UserError for a prior that cannot teach.
     """
-    if (path / DESCRIPTION).exists():
-        info = read_model(path)
-        prior, codec = load_prior(path, info, level), info.sha256.get(CODEC)
-    else:
-        prior, codec = trained_prior(path), run_description(path)["codec_hash"]
-    if codec != codec_hash:
-        raise UserError(f"the prior in {path} knows the codes of another codec", "give one for these codes")
+    prior = open_prior(name, level, codec_hash).prior
     if not isinstance(prior, Prior):
-        raise UserError(f"the prior in {path} is a masked one itself", "give one that goes from frame to frame")
+        raise UserError(f"the prior in {name} is a masked one itself", "give one that goes from frame to frame")
     return prior

@@ -22,9 +22,11 @@ from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.chance import RowGenerator, rows_of_batch
-from orchestrion.prior.labels import Conditions
+from orchestrion.prior.labels import Conditions, LabelEmbedding
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.prior.model import Following, Prior, PriorLoss, followed
+from orchestrion.text.vocab import UNKNOWN_ID, Vocabulary
+from orchestrion.train.assemble import Trained
 from orchestrion.train.checks import prior_findings
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
@@ -115,6 +117,42 @@ class PriorRecipe:
             raise UserError(
                 "no held-out track is as long as a window", "add more tracks, or use a shorter context_frames"
             )
+
+    def begin_with(self, trained: Trained) -> None:
+        """Take over the weights of a prior of the same shape, and the rows of the names that both know.
+
+        UserError where its transformer is another, or where it spells lyrics otherwise.
+        """
+        ours, theirs = self.prior.config, trained.prior.config
+        kept = {name: row.clone() for name, row in self.prior.state_dict().items() if name.startswith("labels.")}
+        taken = set(self.prior.begin_with(trained.prior))
+        missing = [name for name, _ in self.prior.named_parameters() if name not in taken | set(kept)]
+        if missing:
+            raise UserError(
+                f"the prior to begin with has another shape: it has no {missing[0]} like this one's",
+                "give one with the same transformer, or its settings with --config",
+            )
+        if ours.lyrics and theirs.lyrics and trained.alphabet != self.store.alphabet:
+            raise UserError("the prior to begin with spells lyrics otherwise", "give one of the same version")
+        if self.prior.labels is not None:
+            self.prior.load_state_dict(self.prior.state_dict() | kept)
+            if trained.prior.labels is not None and trained.vocabulary is not None:
+                self._take_names(trained.prior.labels, trained.vocabulary)
+
+    @torch.no_grad()
+    def _take_names(self, labels: LabelEmbedding, known: Vocabulary) -> None:
+        """The rows of the names that `known` has too."""
+        own, names = self.prior.labels, self.store.vocabulary
+        assert own is not None
+        for table, other, ours, theirs in (
+            (own.artist, labels.artist, names.artists, known.artists),
+            (own.genre, labels.genre, names.genres, known.genres),
+        ):
+            table.weight[UNKNOWN_ID] = other.weight[UNKNOWN_ID]
+            places = {name.casefold(): place for place, name in enumerate(theirs, 1)}
+            for place, name in enumerate(ours, 1):
+                if name.casefold() in places:
+                    table.weight[place] = other.weight[places[name.casefold()]]
 
     def _windows(self, most: int) -> list[CodeBatch]:
         """At most so many windows of the held-out tracks, evenly spread, in batches."""
