@@ -8,10 +8,12 @@ import torch
 import tiny
 from orchestrion import presets
 from orchestrion.cli.main import main
+from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.training import OptimizerConfig, TrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.plan import DEVICES, plan, prior_cost
 from orchestrion.prior.model import Prior
+from orchestrion.text.alphabet import Alphabet
 from orchestrion.train.ema import AveragedWeights
 from orchestrion.train.optim import Optimizer
 
@@ -90,3 +92,23 @@ def test_the_command_plans_presets_and_files(capsys, tmp_path):
     for words, hint in ((["5b_lyric"], "did you mean 5b_lyrics"), (["mini", "--device", "tpu"], "known: h200")):
         assert main(["train", "plan", *words]) == 2
         assert hint in capsys.readouterr().err
+
+
+def test_a_model_that_sings_is_planned_with_what_reads_its_lyrics(capsys):
+    assert main(["train", "plan", "mini-song", "--artists", "3", "--genres", "2", "--device", "cpu", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)["trainings"]["prior of level 1"]["parameters"]
+    preset = presets.mini_song().priors[1]
+    assert preset.lyrics is not None
+    prior = Prior(
+        PriorConfig(
+            sample_rate=22_050,
+            hop_length=512,
+            codebook_size=2048,
+            context_frames=preset.context_frames,
+            transformer=preset.transformer,
+            labels=LabelConfig(num_artists=4, num_genres=3),
+            timing=preset.timing,
+            lyrics=preset.lyrics.spelled(Alphabet().size),
+        )
+    )
+    assert planned == sum(parameter.numel() for parameter in prior.parameters())

@@ -13,10 +13,10 @@ from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.plan import Cost, Device, Memory, Plan, codec_cost, prior_cost
 from orchestrion.presets import published
+from orchestrion.text.alphabet import Alphabet
 
 Trainings = dict[str, tuple[Cost, TrainingConfig]]
 
-_MINE = {"mini": presets.mini, "mini-sequential": presets.mini_sequential}
 _PUBLISHED = {
     "1b_lyrics": presets.published_1b_lyrics,
     "5b": presets.published_5b,
@@ -44,8 +44,8 @@ def planned(devices: dict[str, Device], name: str) -> Device:
 def trainings(config: str, artists: int, genres: int, codebook_size: int) -> Trainings:
     """The trainings that a preset or a file describes, by name; UserError for one that does neither."""
     labels = LabelConfig(num_artists=artists + 1, num_genres=genres + 1)
-    if config in _MINE:
-        return _of_model(_MINE[config](), labels)
+    if config in presets.TRAINED:
+        return _of_model(presets.TRAINED[config](), labels)
     if config in _PUBLISHED:
         return {
             "codec": (codec_cost(presets.published_codec(), _PUBLISHED_CHUNK), published.codec_training()),
@@ -55,7 +55,7 @@ def trainings(config: str, artists: int, genres: int, codebook_size: int) -> Tra
         }
     path = Path(config)
     if not path.is_file():
-        names = [*_MINE, *_PUBLISHED]
+        names = [*presets.TRAINED, *_PUBLISHED]
         close = difflib.get_close_matches(config, names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"presets are {', '.join(names)}; or give a TOML file"
         raise UserError(f"there is no preset and no file called {config!r}", hint)
@@ -100,6 +100,7 @@ def _prior(config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int)
         labels=labels if config.use_labels else None,
         timing=config.timing,
         conditioner=config.conditioner,
+        lyrics=config.lyrics.spelled(Alphabet().size) if config.lyrics else None,
     )
 
 

@@ -195,7 +195,8 @@ def plan_(
 ) -> None:
     """What a training takes: weights, memory by part, arithmetic, hours, and what to change if it does not fit.
 
-    CONFIG is a preset (mini, mini-sequential, 1b_lyrics, 5b, 5b_lyrics) or a file of settings as --config takes it.
+    CONFIG is a preset (mini, mini-sequential, mini-song, 1b_lyrics, 5b, 5b_lyrics), or a file of settings as --config
+    takes it.
     """
     from orchestrion.cli.planning import planned, shown, trainings
     from orchestrion.plan import DEVICES, plan
@@ -461,10 +462,9 @@ def _preset(name: str) -> "ModelTrainingConfig":
     from orchestrion import presets
     from orchestrion.errors import UserError
 
-    known = {"mini": presets.mini, "mini-sequential": presets.mini_sequential, "mini-song": presets.mini_song}
-    if name not in known:
-        raise UserError(f"there is no preset {name!r} to train", f"known: {', '.join(known)}")
-    return known[name]()
+    if name not in presets.TRAINED:
+        raise UserError(f"there is no preset {name!r} to train", f"known: {', '.join(presets.TRAINED)}")
+    return presets.TRAINED[name]()
 
 
 def _config(kind: type[S], path: Path | None, preset: Callable[[], S]) -> S:

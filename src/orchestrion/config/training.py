@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
 from orchestrion.config.codec import CodecConfig, Window
-from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
+from orchestrion.config.prior import ConditionerConfig, LyricsConfig, TimingConfig, TransformerConfig
 
 
 class OptimizerConfig(Settings):
@@ -117,6 +117,15 @@ class LyricsTrainingConfig(Settings):
     attention_weight: float = Field(default=0.1, ge=0)
     """Weight of the loss that draws the attention of one head, the first of the last layer that attends to lyrics, to
     the word that is sung, where its times are known; a code's is 1."""
+
+    def spelled(self, alphabet_size: int) -> LyricsConfig:
+        """What a prior is made of that learns so, with lyrics of so many different ids."""
+        return LyricsConfig(
+            alphabet_size=alphabet_size,
+            num_characters=self.num_characters,
+            encoder=self.encoder,
+            loss_weight=self.loss_weight,
+        )
 
 
 class PriorTrainingConfig(Settings):

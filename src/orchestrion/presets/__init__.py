@@ -8,7 +8,11 @@ from orchestrion.presets.published import top_5b as published_5b
 from orchestrion.presets.published import top_5b_lyrics as published_5b_lyrics
 from orchestrion.presets.published import upsampler as published_upsampler
 
+TRAINED = {"mini": mini, "mini-sequential": mini_sequential, "mini-song": mini_song}
+"""Models that are trained here, all their parts, by the name that the command line knows."""
+
 __all__ = [
+    "TRAINED",
     "finetune",
     "finetune_whole",
     "mini",

@@ -12,9 +12,9 @@ from orchestrion.checkpoints.folder import write_weights
 from orchestrion.codec import Codec
 from orchestrion.codes import Codes
 from orchestrion.config import Settings, plain, read_settings
-from orchestrion.config.prior import LabelConfig, LyricsConfig, PriorConfig
+from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.config.training import LyricsTrainingConfig, PriorTrainingConfig
+from orchestrion.config.training import PriorTrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.data.sung import Listening
 from orchestrion.errors import UserError
@@ -55,7 +55,7 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> P
         "labels": labels if config.use_labels else None,
         "timing": config.timing,
         "conditioner": config.conditioner,
-        "lyrics": lyrics_config(config.lyrics, store) if config.lyrics else None,
+        "lyrics": config.lyrics.spelled(store.alphabet.size) if config.lyrics else None,
     }
     given = {
         "sample_rate": grid.sample_rate,
@@ -65,15 +65,6 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> P
         **{name: plain(part) for name, part in parts.items() if part is not None},
     }
     return read_settings(PriorConfig, given, "this configuration")
-
-
-def lyrics_config(config: LyricsTrainingConfig, store: CodeStore) -> LyricsConfig:
-    return LyricsConfig(
-        alphabet_size=store.alphabet.size,
-        num_characters=config.num_characters,
-        encoder=config.encoder,
-        loss_weight=config.loss_weight,
-    )
 
 
 class Head(NamedTuple):
