@@ -1,17 +1,23 @@
-"""How well a model finds the words of recordings: writes a section into docs/benchmarks.md.
+"""How well the words of recordings are found: writes a section into docs/benchmarks.md.
 
-    python bench/alignment.py MODEL MANIFEST [--side validation] [--songs 50] [--picture words.png]
+    python bench/alignment.py MANIFEST [--recognizer RUN] [--model MODEL] [--side validation] [--songs 50]
+        [--picture words.png]
 
-MODEL is a model that sings. Of the tracks in MANIFEST those of one side of the split are taken whose lyrics have times:
-the words alone are given, and where the model finds their starts is compared with the times, beside the guess that
-all characters of a song take the same time.
+Of the tracks in MANIFEST those of one side of the split are taken whose lyrics have times: the words alone are given,
+and where a recogniser of letters (the one that ships) finds their starts is compared with the times, beside the guess
+that all characters of a song take the same time, and what the attention of MODEL, one that sings, finds.
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
+import torch
+
 from orchestrion.align.linear import linear, start_errors, summary
+from orchestrion.align.listening import SHIPPED, listen
 from orchestrion.align.picture import draw_alignment
+from orchestrion.align.recognizer import Recognizer, load_recognizer
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
@@ -37,37 +43,54 @@ def timed_tracks(manifest: Path, side: str, most: int) -> list[tuple[Track, Time
     return found[::step][:most]
 
 
+def starts_by_each(
+    tracks: list[tuple[Track, TimedLyrics]], recognizer: Recognizer, model: Jukebox | None, picture: Path | None
+) -> dict[str, list[float]]:
+    """By how many seconds words begin too late, for each way of finding them; `picture` is of the first track."""
+    late: dict[str, list[float]] = defaultdict(list)
+    for track, known in tracks:
+        words = untimed(written(known))
+        sound = io.read(track.path, recognizer.config.sample_rate, 1)
+        heard = listen(recognizer, sound[0], words)
+        late["the recogniser"] += start_errors(heard.lyrics, known)
+        late["all characters alike"] += start_errors(linear(words, track.seconds), known)
+        if model is not None:
+            codec = model.info.codec
+            attended = model.align_audio(
+                io.read(track.path, codec.sample_rate, codec.channels), codec.sample_rate, words
+            )
+            late[f"the attention of {model.name}"] += start_errors(attended.lyrics, known)
+        if picture is not None and track is tracks[0][0]:
+            draw_alignment(picture, heard, title=track.title or track.path.stem)
+        print(
+            track.path.stem,
+            {name: round(summary(errors)["median_seconds"], 3) for name, errors in late.items() if errors},
+        )
+    return late
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model")
     parser.add_argument("manifest", type=Path)
+    parser.add_argument("--recognizer", type=Path, default=SHIPPED)
+    parser.add_argument("--model")
     parser.add_argument("--side", choices=("validation", "train"), default="validation")
     parser.add_argument("--songs", type=int, default=50)
     parser.add_argument("--picture", type=Path, help="of the first song")
     add_output_options(parser)
     given = parser.parse_args()
-    jukebox = Jukebox.from_pretrained(given.model)
-    codec = jukebox.info.codec
-    found: list[float] = []
-    guessed: list[float] = []
-    asked = 0
     tracks = timed_tracks(given.manifest, given.side, given.songs)
-    for track, known in tracks:
-        words = untimed(written(known))
-        aligned = jukebox.align_audio(io.read(track.path, codec.sample_rate, codec.channels), codec.sample_rate, words)
-        found += start_errors(aligned.lyrics, known)
-        guessed += start_errors(linear(words, track.seconds), known)
-        asked += sum(word.start is not None for word in known.words)
-        if given.picture and track is tracks[0][0]:
-            draw_alignment(given.picture, aligned, title=track.title or track.path.stem)
-        print(track.path.stem, summary(found))
-    rows = [("the model", *errors_row(found, asked)), ("all characters alike", *errors_row(guessed, asked))]
-    about = f"{len(tracks)} {given.side} songs, the model {jukebox.name!r}. {machine()} Script: `bench/alignment.py`."
+    model = None if given.model is None else Jukebox.from_pretrained(given.model)
+    late = starts_by_each(tracks, load_recognizer(given.recognizer), model, given.picture)
+    asked = sum(word.start is not None for _, known in tracks for word in known.words)
+    rows = [(name, *errors_row(errors, asked)) for name, errors in late.items() if errors]
+    about = f"{len(tracks)} {given.side} songs. {machine()} Script: `bench/alignment.py`."
     figures = [
-        Figure("error of a word's start", name, [abs(error) for error in errors])
-        for name, errors in (("model", found), ("linear", guessed))
+        Figure("error of a word's start", name, [abs(error) for error in errors]) for name, errors in late.items()
     ]
     publish(given, "alignment", f"{table(('starts of words by', *ERRORS_HEADER), rows)}\n\n{about}", figures)
 
 
-main()
+if __name__ == "__main__":
+    torch.set_grad_enabled(mode=False)
+    main()

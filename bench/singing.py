@@ -2,7 +2,7 @@
 
     python bench/singing.py MODEL RECOGNISER MANIFEST [--songs 32] [--seconds 20] [--others 8]
 
-RECOGNISER is the run of `orchestrion train phonemes`, MANIFEST sung music whose sounds have times. Of each held-out
+RECOGNISER is the run of `orchestrion train recognizer`, MANIFEST sung music whose sounds have times. Of each held-out
 track a stretch is taken in which somebody sings. The recogniser listens to it as it is, coded and decoded by the
 model's codec, and to a song that the model composes with those words. What it hears is compared with the sounds of the
 words and with those of other tracks' words: the share of sounds that are missing, too many or wrong (phoneme error).
@@ -22,7 +22,8 @@ from torch import Tensor
 
 from orchestrion import Jukebox, Request
 from orchestrion.align.linear import linear
-from orchestrion.align.phonemes import PhonemeRecognizer, aligned, edits, letters, load_recognizer
+from orchestrion.align.listening import both
+from orchestrion.align.recognizer import Recognizer, aligned, edits, letters, load_recognizer
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
@@ -94,12 +95,10 @@ def sounds_of(word: TimedWord) -> tuple[str, ...]:
     return tuple(letter for phoneme in phonemes for letter in letters(phoneme.text))
 
 
-def heard_starts(
-    model: PhonemeRecognizer, sound: Float[Tensor, " sample"], words: Sequence[SungWord]
-) -> list[float | None]:
+def heard_starts(model: Recognizer, sound: Float[Tensor, " sample"], words: Sequence[SungWord]) -> list[float | None]:
     """At which second the recogniser hears each word begin; None of all where they do not fit into the sound."""
     ids = [model.ids(word.sounds) for word in words]
-    segments = aligned(model.scores(sound), [symbol for word in ids for symbol in word])
+    segments = aligned(both(model.listen(sound)), [symbol for word in ids for symbol in word])
     if segments is None:
         return [None] * len(words)
     left = iter(segments)
@@ -145,7 +144,7 @@ def _share(errors: Sequence[Error], drawn: list[int]) -> float:
 
 
 def judged(
-    model: PhonemeRecognizer, sounds: Sequence[Float[Tensor, " sample"]], asked: Sequence[Stretch], others: int
+    model: Recognizer, sounds: Sequence[Float[Tensor, " sample"]], asked: Sequence[Stretch], others: int
 ) -> tuple[list[Error], list[Error]]:
     """Errors of what is heard against its own words, and against those of so many other tracks together."""
     true = [model.ids(one.sounds) for one in asked]
@@ -171,6 +170,8 @@ def main() -> None:
     given = parser.parse_args()
     jukebox, model = Jukebox.from_pretrained(given.model), load_recognizer(given.recogniser)
     rate, channels = jukebox.info.codec.sample_rate, jukebox.info.codec.channels
+    if model.config.hears != "phonemes":
+        raise UserError("this recogniser hears letters", "give one of speech sounds")
     if rate != model.config.sample_rate:
         raise UserError(f"the recogniser hears {model.config.sample_rate} Hz, the model makes {rate}", "train another")
     asked = stretches(given.manifest, "validation", given.seconds, given.songs)

@@ -26,7 +26,8 @@ def _tiny_world(tmp_path, monkeypatch):
         (("absent.wav", "--lyrics", "words.txt"), "no song at absent.wav"),
         (("song.wav",), "nothing says what is sung"),
         (("song.wav", "--lyrics", "absent.txt"), "cannot read the lyrics"),
-        (("song.wav", "--lyrics", "words.txt"), "which model is to listen"),
+        (("song.wav", "--lyrics", "words.txt", "--recognizer", "absent"), "recogniser"),
+        (("song.wav", "--lyrics", "many.txt"), "do not fit into"),
         (("song.wav", "--lyrics", "words.txt", "--model", "ditty"), "does not sing"),
         (("song.wav", "--lyrics", "words.txt", "-o", "words.doc"), "no name for timed lyrics"),
         (("song.wav", "--lyrics", "words.txt", "--picture", "a.jpg"), "no name for a picture"),
@@ -39,12 +40,21 @@ def _tiny_world(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_aligned_is_explained(capsys, arguments, said):
     Path("empty.txt").write_text(" \n")
+    Path("many.txt").write_text("many words " * 100)
     Path("binary.txt").write_bytes(b"\x00\x01\x02")
     Path("broken.lrc").write_text("[0:99.9] la\n")
     Path("there.lrc").write_text("mine")
     assert main(("align", *arguments)) == USER_ERROR
     assert said in capsys.readouterr().err
     assert Path("there.lrc").read_text() == "mine"
+
+
+def test_a_recording_is_listened_to_without_a_model(capsys):
+    io.write(Path("long.wav"), torch.randn(1, 3 * tiny.SAMPLE_RATE) / 10, tiny.SAMPLE_RATE)
+    assert main(("align", "long.wav", "--lyrics", "words.txt", "-o", "long.json", "--json")) == 0
+    assert '"words": 3' in capsys.readouterr().out
+    words = read_timed_lyrics(Path("long.json")).words
+    assert all(0 <= word.start < word.end <= 3 and 0 <= word.confidence <= 1 for word in words)
 
 
 def test_a_guess_needs_no_model(capsys):

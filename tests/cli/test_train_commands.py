@@ -79,6 +79,19 @@ def test_codes_of_another_codec(capsys, manifest, tmp_path):
     assert "give 0 to 1" in said
 
 
+def test_a_run_that_is_refused_leaves_nothing_behind(capsys, manifest, tmp_path):
+    model, run, config = tmp_path / "model", tmp_path / "run", tmp_path / "top.toml"
+    tiny.write_tiny_model(model)
+    assert main(["encode", str(manifest), "--codec", str(model), "-o", str(tmp_path / "codes")]) == 0
+    capsys.readouterr()
+    config.write_text(
+        'context_frames = 100000\n[transformer]\nwidth = 8\nnum_heads = 2\npatterns = ["full"]\n'
+        "[training]\nsteps = 2\nbatch_size = 2\n"
+    )
+    command = ("train", "prior", tmp_path / "codes", "--codec", model, "--level", "1", "--run", run)
+    assert "shorter context_frames" in told(capsys, *command, "--config", config) and not run.exists()
+
+
 def test_a_model_is_not_built_over_another(capsys, tmp_path):
     tiny.write_tiny_model(tmp_path / "model")
     said = told(

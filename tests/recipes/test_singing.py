@@ -119,6 +119,12 @@ def test_every_language_has_its_voice():
     assert all(speak(["a"], language)["a"].sounds for language in espeak.VOICES)
 
 
+@needs_espeak
+def test_a_word_of_another_language_has_sounds_only():
+    names = [name for name, _ in speak(["Juillet,"], "fr")["Juillet,"].sounds]
+    assert names and not any("(" in name for name in names)
+
+
 def test_without_espeak_the_line_that_installs_it_is_named(monkeypatch):
     monkeypatch.setattr(espeak, "_LIBRARIES", ("libabsent.so",))
     with pytest.raises(UserError, match="apt-get install espeak-ng"):

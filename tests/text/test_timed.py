@@ -229,3 +229,15 @@ def test_unknown_times_stay_unknown():
 def test_a_wrong_suffix_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"\.lrc"):
         write_timed_lyrics(tmp_path / "song.srt", TimedLyrics())
+
+
+def test_numbered_cues_of_webvtt_are_no_sections():
+    text = "WEBVTT\n\n1\n00:01.000 --> 00:02.000\nla li\n\nChorus\n00:02.000 --> 00:03.000\nlu\n"
+    assert [line.section for line in from_webvtt(text, "here").lines] == [None, "Chorus"]
+
+
+def test_a_language_of_webvtt_that_is_no_tag_is_explained():
+    text = "WEBVTT\nLanguage: {}\n\n00:01.000 --> 00:02.000\nla\n"
+    assert from_webvtt(text.format("pt-BR"), "here").language == "pt-BR"
+    with pytest.raises(UserError, match="the header of here names no language: 'English \\(US\\)'"):
+        from_webvtt(text.format("English (US)"), "here")

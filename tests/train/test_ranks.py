@@ -29,6 +29,7 @@ CASES = [
     ("upsampler", {"parallel": "ddp", "save_behind": True}),
     ("upsampler", {"parallel": "fsdp", "accumulate": 2}),
     ("masked", {"parallel": "ddp"}),
+    ("singing", {"parallel": "fsdp", "recompute": True}),
 ]
 NAMES = ["-".join([kind, *map(str, settings.values())]) for kind, settings in CASES]
 

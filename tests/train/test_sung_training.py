@@ -24,7 +24,9 @@ from orchestrion.prior.model import Prior
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
 from orchestrion.text.timed import TimedLyrics
 from orchestrion.train.assemble import build_model, trained_prior
+from orchestrion.train.finetune import Base
 from orchestrion.train.loop import train
+from orchestrion.train.parallel import Part
 from orchestrion.train.prior import PriorRecipe
 
 CPU = torch.device("cpu")
@@ -174,6 +176,24 @@ def test_a_configuration_that_cannot_sing_is_explained(world):
     config = config.model_copy(update={"transformer": TransformerConfig(width=16, num_heads=2, patterns=("full",))})
     with pytest.raises(UserError, match="need a layer with the pattern 'lyrics'"):
         PriorRecipe(config, CodeStore(world / "codes"), 1, tiny.codec(), CPU)
+
+
+def test_parts_of_a_batch_follow_words_as_the_whole_does(world):
+    config = sung_data.config(2)
+    transformer = config.transformer.model_copy(update={"dropout": 0.0})
+    recipe = PriorRecipe(
+        config.model_copy(update={"transformer": transformer}), CodeStore(world / "codes"), 1, tiny.codec(), CPU
+    )
+    with torch.no_grad():
+        whole = recipe.loss(0, Part(0, 4, 4)).loss
+        parts = [recipe.loss(0, Part(first, 1, 4)).loss for first in range(4)]
+    assert len({round(float(part), 4) for part in parts}) > 1
+    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+
+
+def test_a_model_that_sings_is_not_fine_tuned_yet(model):
+    with pytest.raises(UserError, match="sings"):
+        Base.open(model)
 
 
 def test_training_with_words_goes_on_to_the_same_weights(world, tmp_path):

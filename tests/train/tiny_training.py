@@ -12,6 +12,7 @@ from orchestrion.config.prior import ConditionerConfig, TimingConfig, Transforme
 from orchestrion.config.training import (
     AdversarialConfig,
     CodecTrainingConfig,
+    LyricsTrainingConfig,
     OptimizerConfig,
     PriorTrainingConfig,
     TrainingConfig,
@@ -92,6 +93,15 @@ def prior_config(level: int, steps: int, **settings: object) -> PriorTrainingCon
     )
 
 
+def singing_config(steps: int, **settings: object) -> PriorTrainingConfig:
+    """As `prior_config(1, …)`, for a prior that reads lyrics."""
+    config = prior_config(1, steps, **settings)
+    stack = config.transformer.model_copy(update={"patterns": ("full", "lyrics", "full")})
+    encoder = TransformerConfig(width=8, num_heads=1, patterns=("full",), positions="learned")
+    lyrics = LyricsTrainingConfig(num_characters=12, encoder=encoder)
+    return config.model_copy(update={"transformer": stack, "lyrics": lyrics})
+
+
 def run_codec(store: TrackStore, folder: Path, config: CodecTrainingConfig, **options: object) -> bool:
     with first_alone():
         begin_run(folder, "codec", config, {"tracks": store.data_hash})
@@ -148,6 +158,8 @@ def run_kind(
         return run_codec(store, folder, adversarial_config(steps, start_share=0.5, **settings), **progress)
     if kind == "masked":
         return run_masked(codes, model, folder, masked_config(steps, **settings), None, **progress)
+    if kind == "singing":
+        return run_prior(codes, model, 1, folder, singing_config(steps, **settings), **progress)
     level = {"top": 1, "upsampler": 0}[kind]
     return run_prior(codes, model, level, folder, prior_config(level, steps, **settings), **progress)
 

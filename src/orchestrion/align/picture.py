@@ -1,4 +1,4 @@
-"""A picture of an alignment: attention by time and word, and the times that were found."""
+"""A picture of an alignment: how much of each moment belongs to each word, and the times that were found."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _INK, _PAPER, _FOUND, _UNHEARD = "#1d2433", "#ffffff", "#ff6f3c", "#9aa3b5"
 
 
 def draw_alignment(path: Path, aligned: Aligned, *, title: str = "") -> None:
-    """Write a PNG: how much each moment attends to each word, and when each word begins and ends.
+    """Write a PNG: how much of each moment belongs to each word, and when each word begins and ends.
 
     Words that are not heard are grey. The same alignment gives the same bytes.
     """
@@ -49,7 +49,7 @@ def draw_alignment(path: Path, aligned: Aligned, *, title: str = "") -> None:
     axes.set_xlim(0, seconds)
     if title:
         axes.set_title(_printable(title), color=_INK, fontsize=12, loc="left")
-    figure.colorbar(image, ax=axes, label="share of attention", pad=0.01, aspect=40)
+    figure.colorbar(image, ax=axes, label=aligned.measure, pad=0.01, aspect=40)
     with replacing(path) as part:
         figure.savefig(part, format="png", metadata={"Software": "orchestrion"})
 

@@ -22,9 +22,10 @@ _HEARD = 0.05
 
 @dataclass(frozen=True)
 class Aligned:
-    """Lyrics with the times that were found, and what that rests on: the attention of each frame to each word.
+    """Lyrics with the times that were found, and what that rests on: how much of each frame belongs to each word.
 
-    The confidence of a word is the share of attention that it has while it is sung; a word that is not heard has the
+    Found by attention, `shares` are those that words have of it, and the confidence of a word is its share while it is
+    sung; by a recogniser, both are how sure that is (`measure`). A word that is not heard has the
     confidence 0, its times lie evenly between those of its neighbours, or are unknown before the first and after the
     last word that is heard.
     """
@@ -32,10 +33,11 @@ class Aligned:
     lyrics: TimedLyrics
     shares: Float[Tensor, "frame word"]
     frame_rate: float
+    measure: str = "share of attention"
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class Stretch:
     """Where a word is sung, in frames."""
 
     start: int
@@ -52,7 +54,7 @@ def align_words(
     smooth = _smoothed(shares, frame_rate)
     stretches = [(word, stretch) for word, stretch in enumerate(ids.stretches, -1) if stretch]
     around = _smoothed(read_shares(weights, [stretch for _, stretch in stretches]), frame_rate)
-    found: list[_Stretch | None] = [None] * len(ids.words)
+    found: list[Stretch | None] = [None] * len(ids.words)
     first = 0
     for at, run in groupby(follow(around).tolist()):
         stop = first + len(list(run))
@@ -60,7 +62,7 @@ def align_words(
         if word >= 0:
             found[word] = _trimmed(smooth[first:stop, word], shares[first:stop, word], first)
         first = stop
-    times = _times(found, frame_rate)
+    times = times_of(found, frame_rate)
     return Aligned(with_times(lyrics, times), shares, frame_rate)
 
 
@@ -98,17 +100,17 @@ def _smoothed(shares: Tensor, frame_rate: float) -> Tensor:
     return F.avg_pool1d(padded, 2 * reach + 1, stride=1)[0].T
 
 
-def _trimmed(smooth: Tensor, shares: Tensor, first: int) -> _Stretch | None:
+def _trimmed(smooth: Tensor, shares: Tensor, first: int) -> Stretch | None:
     """The part of a stretch of frames, the first of them number `first`, in which the word is heard."""
     most = float(smooth.max())
     if most < _HEARD:
         return None
     strong = (smooth >= _EDGE * most).nonzero()[:, 0].tolist()
     start, stop = strong[0], strong[-1] + 1
-    return _Stretch(first + start, first + stop, min(float(shares[start:stop].mean()), 1.0))
+    return Stretch(first + start, first + stop, min(float(shares[start:stop].mean()), 1.0))
 
 
-def _times(found: Sequence[_Stretch | None], frame_rate: float) -> list[TimedWord]:
+def times_of(found: Sequence[Stretch | None], frame_rate: float) -> list[TimedWord]:
     """Words without a text; those that are not heard share the time between their neighbours."""
     heard = [place for place, stretch in enumerate(found) if stretch is not None]
     timed: list[TimedWord] = []

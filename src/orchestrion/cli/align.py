@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     type=PATH,
     help="File with the words that are sung.  [default: those that the song was composed with]",
 )
-@click.option("--model", help="Name or folder of the model that listens.  [default: the one that made the song]")
+@click.option(
+    "--model",
+    help="Name or folder of a model that sings: its attention tells.  [default: the one that made the song, if that "
+    "one sings]",
+)
+@click.option(
+    "--recognizer",
+    type=PATH,
+    help="Run of a recogniser of letters that listens, where no model tells.  [default: the one that ships]",
+)
 @click.option(
     "-o", "--output", type=PATH, help="lrc, vtt or json, which keeps the confidences too.  [default: SONG.lrc]"
 )
@@ -37,6 +46,7 @@ def align(
     song: Path,
     words: Path | None,
     model: str | None,
+    recognizer: Path | None,
     output: Path | None,
     lines: bool,
     picture: Path | None,
@@ -71,7 +81,13 @@ def align(
     if linear:
         found = _guessed(song, kept, lyrics)
     else:
-        aligned = _listened(song, kept, lyrics, model, engine, own=words is None)
+        if model and recognizer:
+            raise UserError("either a model tells or a recogniser", "leave --model or --recognizer out")
+        teller = None if recognizer else model or _singer(kept)
+        if teller is None:
+            aligned = _heard(_audio(song, kept), lyrics, recognizer, engine)
+        else:
+            aligned = _attended(song, kept, lyrics, teller, engine, own=words is None)
         found = aligned.lyrics
         if picture is not None:
             from orchestrion.align.picture import draw_alignment
@@ -105,11 +121,54 @@ def _guessed(song: Path, kept: "SongFolder | None", lyrics: "TimedLyrics") -> "T
     return linear(lyrics, seconds)
 
 
-def _listened(
+def _singer(kept: "SongFolder | None") -> str | None:
+    """The name of the model that made a song, if its attention follows words."""
+    from orchestrion.checkpoints.folder import read_model
+    from orchestrion.checkpoints.zoo import locate
+    from orchestrion.jukebox.asked import follows_words
+
+    if kept is None:
+        return None
+    name = kept.info.model.name
+    try:
+        folder = locate(name)
+    except UserError as error:
+        click.echo(f"{error.problem}: the recogniser listens instead", err=True)
+        return None
+    return name if follows_words(read_model(folder)) else None
+
+
+def _audio(song: Path, kept: "SongFolder | None") -> Path:
+    """The file to listen to: in a song's folder that of the finest level that was made."""
+    if kept is None or not song.is_dir():
+        return song
+    made = [path for path in map(kept.audio_path, range(len(kept.info.hop_lengths))) if path.exists()]
+    if not made:
+        raise UserError(f"there is nothing to hear in {song} yet", "go on with it first")
+    return made[0]
+
+
+def _heard(audio: Path, lyrics: "TimedLyrics", recognizer: Path | None, engine: dict[str, Any]) -> "Aligned":
+    """The words found by a recogniser of letters in what is heard."""
+    import torch
+
+    from orchestrion.align.listening import SHIPPED, listen
+    from orchestrion.align.recognizer import load_recognizer
+    from orchestrion.audio import io
+    from orchestrion.nn.device import chosen_device
+
+    if engine["threads"]:
+        torch.set_num_threads(engine["threads"])
+    device = chosen_device(None if engine["device"] == "auto" else engine["device"])
+    model = load_recognizer(recognizer or SHIPPED).to(device)
+    return listen(model, io.read(audio, model.config.sample_rate, 1)[0], lyrics)
+
+
+def _attended(
     song: Path,
     kept: "SongFolder | None",
     lyrics: "TimedLyrics",
-    model: str | None,
+    model: str,
     engine: dict[str, Any],
     *,
     own: bool,
@@ -117,14 +176,13 @@ def _listened(
     """The words found by a model: in a song's codes, or in a recording; `own` lyrics are read as they were composed."""
     from orchestrion.audio import io
 
-    name = model or (kept.info.model.name if kept else None)
-    if name is None:
-        raise UserError("nothing says which model is to listen", "name one that sings by --model")
-    jukebox = open_jukebox(name, **engine)
+    jukebox = open_jukebox(model, **engine)
     if kept is not None and _same_codec(jukebox, kept):
         return jukebox.align(jukebox.load(kept.path), None if own else lyrics)
     codec = jukebox.info.codec
-    return jukebox.align_audio(io.read(song, codec.sample_rate, codec.channels), codec.sample_rate, lyrics)
+    return jukebox.align_audio(
+        io.read(_audio(song, kept), codec.sample_rate, codec.channels), codec.sample_rate, lyrics
+    )
 
 
 def _same_codec(jukebox: "Jukebox", kept: "SongFolder") -> bool:

@@ -25,7 +25,7 @@ from orchestrion.config import Settings
 if TYPE_CHECKING:
     import torch
 
-    from orchestrion.config.training import ModelTrainingConfig
+    from orchestrion.config.training import ModelTrainingConfig, PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
     from orchestrion.data.manifest import Track
     from orchestrion.data.tracks import TrackStore
@@ -84,11 +84,12 @@ def codec(
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     config = with_scales(config, store)
+    recipe = CodecRecipe(config, store, place)
     with first_alone():
         begin_run(folder, "codec", config, {"tracks": store.data_hash})
     for sentence in audio_findings(store):
         click.echo(sentence, err=True)
-    _run(CodecRecipe(config, store, place), config.training, folder, folder / "model")
+    _run(recipe, config.training, folder, folder / "model")
     leave()
 
 
@@ -140,7 +141,7 @@ def prior(
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")
-    config = _config(PriorTrainingConfig, config_file, lambda: _preset(preset).priors[level])
+    config = _config(PriorTrainingConfig, config_file, lambda: _of_level(preset, level))
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = CodeStore(codes, artist_balance=config.artist_balance)
     if teacher and not config.transformer.sees_ahead:
@@ -152,8 +153,6 @@ def prior(
     data = {"codes": store.data_hash, "level": level}
     data |= {"teacher": weights_digest(taught)} if taught else {}
     data |= {"begin": weights_digest(begun.prior)} if begun else {}
-    with first_alone():
-        begin_run(folder, "prior", config, data)
     codec_ = load_codec(folder_of_codec, info)
     recipe = (
         MaskedRecipe(config, store, level, codec_, place, taught)
@@ -162,6 +161,8 @@ def prior(
     )
     if begun:
         recipe.begin_with(begun)
+    with first_alone():
+        begin_run(folder, "prior", config, data)
     _run(recipe, config.training, folder, folder / "prior.safetensors")
     leave()
 
@@ -267,10 +268,9 @@ def finetune(
         training = _settled(config.training, steps, place, run)
         own = config.model_copy(update={"training": training})
         told = {"codes": store.data_hash, "level": level, "model": model_sha256(base.folder)}
-        with first_alone():
-            begin_run(run, "finetune", own, told)
         recipe = FinetuneRecipe(base, own, store, level, place)
         with first_alone():
+            begin_run(run, "finetune", own, told)
             recipe.measure_before(run / "before.json")
         _run(recipe, training, run)
     if rank() == 0:
@@ -319,10 +319,16 @@ def _own_codes(
 
 @train.command()
 @click.argument("manifest", type=PATH)
+@click.option(
+    "--hears",
+    type=click.Choice(("phonemes", "letters")),
+    help="What it writes down: speech sounds judge singing, letters find words in it.  [default: phonemes]",
+)
 @cache_option
 @training_options
-def phonemes(
+def recognizer(
     manifest: Path,
+    hears: str | None,
     cache: Path | None,
     folder: Path,
     config_file: Path | None,
@@ -331,22 +337,24 @@ def phonemes(
     device: str,
     threads: int | None,
 ) -> None:
-    """Learn to hear which speech sounds are sung in the music of MANIFEST, which `orchestrion data lieder` makes.
+    """Learn to hear what is sung in the music of MANIFEST, which `orchestrion data lieder` makes.
 
-    The recogniser judges songs that a model sings: what it hears, beside what they were asked to sing.
+    A recogniser judges songs that a model sings (what it hears, beside what they were asked to sing) and finds words in
+    recordings (`orchestrion align`).
     """
-    from orchestrion.config.phonemes import PhonemeTrainingConfig
+    from orchestrion.config.recognizer import RecognizerTrainingConfig
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.phonemes import SAMPLE_RATE, PhonemeRecipe
+    from orchestrion.train.recognizer import SAMPLE_RATE, RecognizerRecipe
     from orchestrion.train.run import begin_run
 
     place = _place(device, threads)
-    config = _config(PhonemeTrainingConfig, config_file, PhonemeTrainingConfig)
-    config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
+    config = _config(RecognizerTrainingConfig, config_file, RecognizerTrainingConfig)
+    chosen = {"training": _settled(config.training, steps, place, folder)} | ({"hears": hears} if hears else {})
+    config = config.model_copy(update=chosen)
     store = prepared(manifest, cache, SAMPLE_RATE, 1, config.artist_balance)
-    recipe = PhonemeRecipe(config, store, place)
+    recipe = RecognizerRecipe(config, store, place)
     with first_alone():
-        begin_run(folder, "phonemes", config, {"tracks": store.data_hash})
+        begin_run(folder, "recognizer", config, {"tracks": store.data_hash, "sounds": recipe.sounds_hash})
     _run(recipe, config.training, folder)
     leave()
 
@@ -456,6 +464,15 @@ def _place(device: str, threads: int | None) -> "torch.device":
         raise UserError(f"the device {device!r} cannot be used here", "try --device cpu") from error
     join(place)
     return place
+
+
+def _of_level(preset: str, level: int) -> "PriorTrainingConfig":
+    from orchestrion.errors import UserError
+
+    priors = _preset(preset).priors
+    if level >= len(priors):
+        raise UserError(f"the preset {preset!r} has no prior for level {level}", "give its settings with --config")
+    return priors[level]
 
 
 def _preset(name: str) -> "ModelTrainingConfig":

@@ -41,6 +41,7 @@ from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
 from orchestrion.library.provenance import Engine, SongAdapter, SongModel
 from orchestrion.nn.compiled import check_compiler
+from orchestrion.nn.device import chosen_device
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.nn.reading import compile_into
 from orchestrion.prior.masked import AnyPrior
@@ -88,7 +89,7 @@ class Jukebox:
         self.info: ModelInfo = self.adapter.grown(self.folder, self._as_written) if self.adapter else self._as_written
         self.name = name or self.info.name
         self.dtype = dtype
-        self.device = _device(device)
+        self.device = chosen_device(device)
         if weights == "auto":
             best = self.info.weights
             weights = best if best and usable(best, self.device) else None
@@ -618,21 +619,6 @@ class Jukebox:
 def _only(steps: Generator[Progress, None, tuple[Song, ...]]) -> Generator[Progress, None, Song]:
     (song,) = yield from steps
     return song
-
-
-def _device(wanted: torch.device | str | None) -> torch.device:
-    """The device asked for, or the accelerator if there is one; UserError if it cannot be used."""
-    if wanted is None:
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return found or torch.get_default_device()
-    try:
-        device = torch.device(wanted)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"the device {str(wanted)!r} cannot be used here", "leave it out to use what there is"
-        ) from error
-    return device
 
 
 def _accelerator_name(device: torch.device) -> str:

@@ -81,15 +81,23 @@ class Block(nn.Module):
         angles: Angles,
         memory: Float[Tensor, "batch character memory"] | None = None,
         kept: Kept | None = None,
-    ) -> Float[Tensor, "batch token width"]:
-        """A whole sequence from its first token on; of the updates of x only channels that are `kept` count."""
+        *,
+        watched: bool = False,
+    ) -> tuple[Float[Tensor, "batch token width"], Float[Tensor, "batch head token key"] | None]:
+        """A whole sequence from its first token on; of the updates of x only channels that are `kept` count.
 
-        def whole(x: Tensor, memory: Tensor | None) -> Tensor:
-            return self.join(x, self.attention(self.attention_norm(x), angles, memory), kept)
+        With `watched` also how much each token attends to each key: here, since a block that is shared among devices
+        has its weights only while it is called.
+        """
+
+        def whole(x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            normed = self.attention_norm(x)
+            weights = self.attention.weights(normed, angles, memory) if watched else None
+            return self.join(x, self.attention(normed, angles, memory), kept), weights
 
         if not (self.recompute and torch.is_grad_enabled()):
             return whole(x, memory)
-        out: Tensor = checkpoint(whole, x, memory, use_reentrant=False, preserve_rng_state=False)
+        out: tuple[Tensor, Tensor | None] = checkpoint(whole, x, memory, use_reentrant=False, preserve_rng_state=False)
         return out
 
     def keep(self, x: Float[Tensor, "batch token width"], rng: Generator | None) -> Kept | None:
@@ -199,9 +207,11 @@ class Transformer(nn.Module):
         angles = self._angles(0, x)
         weights = None
         for number, block in enumerate(self._blocks()):
+            kept = block.keep(x, rng)
             if number == layer:
-                weights = block.attention.weights(block.attention_norm(x), angles, memory)
-            x = block(x, angles, memory, block.keep(x, rng))
+                x, weights = block(x, angles, memory, kept, watched=True)
+            else:
+                x, _ = block(x, angles, memory, kept)
         return self.final_norm(x), weights
 
     def keep_first(self, num_layers: int) -> None:

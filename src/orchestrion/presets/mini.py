@@ -94,7 +94,7 @@ def mini_song_top() -> PriorTrainingConfig:
         ),
         training=_training(steps=1800, batch_size=4, average_decay=0.995, validate_every=300),
         timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
-        lyrics=LyricsTrainingConfig(num_characters=384, encoder=encoder),
+        lyrics=LyricsTrainingConfig(num_characters=384, encoder=encoder, attention_weight=0.5),
     )
 
 

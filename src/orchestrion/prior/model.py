@@ -109,8 +109,10 @@ class Prior(ConditionedModel):
             return PriorLoss(total, bits, lost)
         assert attention is not None
         shares = followed(self._to_lyrics(attention, conditions)[:, following.head], following.sung)
-        unfollowed = -(shares + _LEAST_SHARE).log().mean() if len(shares) else nats.new_zeros(())
-        return PriorLoss(total + following.weight * unfollowed, bits, lost, unfollowed.detach())
+        unfollowed = -(shares + _LEAST_SHARE).log().sum()
+        # Over all frames, sung or not: so the mean of parts of a batch is that of the whole.
+        total = total + following.weight * unfollowed / codes.numel()
+        return PriorLoss(total, bits, lost, unfollowed.detach() / max(1, len(shares)))
 
     def begin(self, conditions: Conditions, num_frames: int) -> PriorState:
         """A window of `num_frames` with nothing in it: conditioning computed, caches reserved."""

@@ -47,6 +47,7 @@ _WORDS_PER_MINUTE, _PITCH_OF_VOICE = 110, 50  # slow, and low enough for a fine 
 _UTF8 = 1
 _PHONEME_EVENT = 7
 _UNNAMED = {"??": "ʊɐ"}  # German "durch": its name in IPA does not fit into an event
+_LANGUAGE = "("  # begins what says that the sounds that follow are of another language: "(en)"
 _SECONDS_ALLOWED = 120
 
 
@@ -89,7 +90,7 @@ def speak(words: Sequence[str], language: str) -> dict[str, Spoken]:
         samples = said["samples"].astype(np.float64) / 32768
     found: dict[str, Spoken] = {}
     for word, (start, stop), sounds in zip(words, told["spans"], told["sounds"], strict=True):
-        named = tuple((_UNNAMED.get(name, name.rstrip("-")), at) for name, at in sounds)
+        named = tuple((_UNNAMED.get(name, name.rstrip("-")), at) for name, at in sounds if name[:1] != _LANGUAGE)
         found[word] = Spoken(samples[start:stop], told["sample_rate"], named)
     return found
 

@@ -32,7 +32,7 @@ from orchestrion.text.timed import SUFFIX, TimedLine, TimedLyrics, TimedWord
 SUFFIXES = (".mxl", ".musicxml", ".xml")
 GENRE = "lied"
 
-_EDITION = 1  # counted up when the same score comes to sound otherwise
+_EDITION = 2  # counted up when the same score comes to sound otherwise
 _MAX_SCORE_BYTES = 64_000_000
 _BYTES_PER_SECOND = 60_000  # of FLAC in stereo, and what is written beside it
 _TRANSPOSED = range(-3, 4)  # semitones

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrion.errors import UserError
-from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord, words_between
+from orchestrion.text.timed import LANGUAGE, TimedLine, TimedLyrics, TimedWord, words_between
 
 _TIME = r"(\d{1,4}):([0-5]?\d(?:[.:]\d{1,3})?)"
 _LINE_MARK = re.compile(rf"\[{_TIME}\]\s*")
@@ -126,7 +126,7 @@ class _Reader:
 
     def _tag(self, where: str, name: str, value: str) -> None:
         if name == "la" and value:
-            if not re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", value):
+            if not LANGUAGE.fullmatch(value):
                 raise UserError(f"{where} names no language: {value!r}", "write a tag such as [la:de]")
             self._language = value
         elif name == "section" and value:

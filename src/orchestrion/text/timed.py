@@ -1,5 +1,6 @@
 """Lyrics with the time of each line, word and syllable, and what JSON holds of them."""
 
+import re
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,8 @@ from orchestrion.errors import UserError
 FORMAT = "orchestrion.lyrics"
 VERSION = 1
 SUFFIX = ".lyrics.json"  # of the file beside the audio
+LANGUAGE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+"""A tag of BCP 47."""
 
 
 class _Timed(Settings):
@@ -99,7 +102,7 @@ class TimedLyrics(Settings):
     'Nacht'
     """
 
-    language: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$")
+    language: str | None = Field(default=None, pattern=f"^{LANGUAGE.pattern}$")
     lines: tuple[TimedLine, ...] = ()
 
     @property

@@ -8,7 +8,7 @@ import html
 import re
 
 from orchestrion.errors import UserError
-from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord, words_between
+from orchestrion.text.timed import LANGUAGE, TimedLine, TimedLyrics, TimedWord, words_between
 
 _TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})"
 _ARROW = re.compile(rf"{_TIME}\s+-->\s+{_TIME}(?:\s.*)?")
@@ -41,7 +41,7 @@ def from_webvtt(text: str, source: str) -> TimedLyrics:
     lines: list[TimedLine] = []
     for first, block in _blocks(rows):
         if first == 1:
-            language = next((row[9:].strip() for row in block if row.startswith("Language:")), None) or None
+            language = _language(next((row[9:].strip() for row in block if row.startswith("Language:")), ""), source)
         elif not block[0].startswith(_NOT_CUES):
             lines += _cue(first, block, source)
     if not lines:
@@ -62,6 +62,12 @@ def _blocks(rows: list[str]) -> list[tuple[int, list[str]]]:
     return found
 
 
+def _language(value: str, source: str) -> str | None:
+    if value and not LANGUAGE.fullmatch(value):
+        raise UserError(f"the header of {source} names no language: {value!r}", "write a tag such as Language: de")
+    return value or None
+
+
 def _cue(first: int, block: list[str], source: str) -> list[TimedLine]:
     named = "-->" not in block[0]
     where = f"line {first + named} of {source}"
@@ -73,7 +79,7 @@ def _cue(first: int, block: list[str], source: str) -> list[TimedLine]:
         raise UserError(f"{where} ends before it starts", "put its times in order")
     rows = [(first + named + below, row) for below, row in enumerate(block[named + 1 :], 1)]
     read = [_words(f"line {number} of {source}", row, start, end) for number, row in rows]
-    section = block[0].strip() if named else None
+    section = block[0].strip() if named and not block[0].strip().isdecimal() else None  # cues may be numbered
     lines = [words for words in read if words]
     return [TimedLine(words=words, section=None if at else section) for at, words in enumerate(lines)]
 

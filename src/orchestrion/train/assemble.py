@@ -96,7 +96,10 @@ def run_description(run: Path) -> Any:
     """What a finished run of a prior says of itself; UserError for one that is not finished."""
     if not (run / _RUN).exists():
         raise UserError(f"the training of the prior in {run} is not finished", "run its command again")
-    return read_json(run / _RUN, "description of a prior")
+    description = read_json(run / _RUN, "description of a prior")
+    if "codec_hash" not in description:
+        raise UserError(f"{run} holds what a fine-tuning learned, not a whole prior", "give the model it was put into")
+    return description
 
 
 def trained_prior(run: Path) -> AnyPrior:

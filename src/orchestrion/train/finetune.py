@@ -92,12 +92,17 @@ class Base:
 
     @staticmethod
     def open(folder: Path) -> "Base":
-        """UserError for a model that was imported: it has names and lyrics that are not trained here."""
+        """UserError for a model that was imported, whose names are not trained here, and for one that sings."""
         info = read_model(folder)
         if info.published_names:
             raise UserError(
                 f"{info.name!r} was imported, and each of its priors has names of its own",
                 "fine-tune a model that was trained here",
+            )
+        if info.sings:
+            raise UserError(
+                f"{info.name!r} sings, and models that sing cannot be fine-tuned yet",
+                f"train on from it: orchestrion train prior CODES --begin {folder}",
             )
         return Base(folder, info)
 

@@ -1,4 +1,6 @@
-"""Settings of a model that writes down the speech sounds of singing."""
+"""Settings of a model that writes down what is sung: its speech sounds, or its letters."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -6,11 +8,12 @@ from orchestrion.config.base import Settings
 from orchestrion.config.training import OptimizerConfig, TrainingConfig
 
 
-class PhonemeConfig(Settings):
+class RecognizerConfig(Settings):
     """Mel bands, a convolution that halves their rate, dilated residual ones, a recurrent layer in both directions."""
 
+    hears: Literal["phonemes", "letters"] = "phonemes"
     symbols: tuple[str, ...] = Field(min_length=1)
-    """Speech sounds in the International Phonetic Alphabet, each one letter."""
+    """Speech sounds, each one letter of the International Phonetic Alphabet, or letters from a to z."""
     sample_rate: int = Field(default=22_050, gt=0)
     window: int = Field(default=1024, gt=0, multiple_of=8)
     """Of the transform, in samples; bands are taken four times as often."""
@@ -26,12 +29,14 @@ class PhonemeConfig(Settings):
         return self.window // 2
 
 
-class PhonemeTrainingConfig(Settings):
+class RecognizerTrainingConfig(Settings):
     """All that decides the training of a recogniser, but for the sung music."""
 
     training: TrainingConfig = TrainingConfig(
         steps=1500, batch_size=8, average_decay=0.99, optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50)
     )
+    hears: Literal["phonemes", "letters"] = "phonemes"
+    """Speech sounds judge singing; letters, which every text has, find words in it."""
     chunk_seconds: float = Field(default=8.0, gt=0)
     frame_weight: float = Field(default=1.0, ge=0)
     """Of the loss that says which sound each frame has, beside that of the sequence (CTC)."""

@@ -1,4 +1,4 @@
-"""Speech sounds heard in singing: a small recogniser, how many it has wrong, and when those of known words are sung."""
+"""What is heard in singing, as speech sounds or letters: a small recogniser, its errors, and where known ones are."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from anyascii import anyascii
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from orchestrion.audio.spectral import LOG_FLOOR, mel_magnitudes
 from orchestrion.config import Settings, plain, read_described
-from orchestrion.config.phonemes import PhonemeConfig
+from orchestrion.config.recognizer import RecognizerConfig
 from orchestrion.errors import UserError
 from orchestrion.files import replacing, write_json
 from orchestrion.nn.chance import kept_channels
@@ -24,23 +25,24 @@ from orchestrion.nn.conv import ResidualStack, downsample
 BLANK = 0
 """The id of no sound; symbol n of the settings has the id n + 1."""
 
-_DESCRIPTION, _WEIGHTS = "phonemes.json", "phonemes.safetensors"
+_DESCRIPTION, _WEIGHTS = "recognizer.json", "recognizer.safetensors"
 _TIES = str.maketrans("", "", "\u0361\u035cːˑˈˌ‿.")
 _PIECE_SECONDS = 30.0
 _MARGIN_SECONDS = 2.0
+_LEAST_DEVIATION = 0.5  # of logarithms: what is as good as silent is not blown up
 
 
-class PhonemeInfo(Settings):
+class RecognizerInfo(Settings):
     """What the description of a recogniser holds; `figures` were measured on held-out singing."""
 
-    format: str = "orchestrion.phonemes"
+    format: str = "orchestrion.recognizer"
     version: int = 1
-    config: PhonemeConfig
+    config: RecognizerConfig
     figures: dict[str, float]
 
 
 class Segment(NamedTuple):
-    """A speech sound as its id, from frame `start` up to `stop`."""
+    """A symbol as its id, from frame `start` up to `stop`."""
 
     symbol: int
     start: int
@@ -57,15 +59,32 @@ def letters(phoneme: str) -> tuple[str, ...]:
     return tuple(letter for letter in bare if not unicodedata.combining(letter) and not letter.isspace())
 
 
-class PhonemeRecognizer(nn.Module):
-    """Scores of each speech sound, and of none, at each frame; as a sequence (CTC, Graves et al. 2006) and by frame."""
+def latin_letters(word: str) -> tuple[str, ...]:
+    """A word in letters from a to z, whatever its script; those in a row that are alike count once.
 
-    def __init__(self, config: PhonemeConfig) -> None:
+    >>> latin_letters("Nächte!"), latin_letters("Bonne")
+    (('n', 'a', 'c', 'h', 't', 'e'), ('b', 'o', 'n', 'e'))
+    """
+    return tuple(letter for letter, _ in groupby(anyascii(word).lower()) if "a" <= letter <= "z")
+
+
+class Heard(NamedTuple):
+    """Log-probabilities of each symbol, and of none: as a sequence with blanks (CTC), and of each frame for itself."""
+
+    sequence: Float[Tensor, "*batch frame symbol"]
+    frame: Float[Tensor, "*batch frame symbol"]
+
+
+class Recognizer(nn.Module):
+    """Scores of each symbol, and of none, at each frame; as a sequence (CTC, Graves et al. 2006) and by frame."""
+
+    def __init__(self, config: RecognizerConfig) -> None:
         super().__init__()
         self.config = config
         self.first = nn.Conv1d(config.num_bands, config.width, 5, padding=2)
         self.halve = downsample(config.width, config.width, 4, 2)
         self.middle = ResidualStack(config.width, config.width, config.dilations)
+        self.norm = nn.LayerNorm(config.width)
         self.recurrent = nn.GRU(config.width, config.recurrent_width, bidirectional=True, batch_first=True)
         self.sequence = nn.Linear(2 * config.recurrent_width, len(config.symbols) + 1)
         self.frame = nn.Linear(2 * config.recurrent_width, len(config.symbols) + 1)
@@ -74,57 +93,59 @@ class PhonemeRecognizer(nn.Module):
     def frame_rate(self) -> float:
         return self.config.sample_rate / self.config.hop_length
 
-    def forward(
-        self, audio: Float[Tensor, "batch sample"], rng: Generator | None = None
-    ) -> tuple[Float[Tensor, "batch frame symbol"], Float[Tensor, "batch frame symbol"]]:
-        """Log-probabilities for the sequence and of each frame; frame n is around sample n · hop.
+    def forward(self, audio: Float[Tensor, "batch sample"], rng: Generator | None = None) -> Heard:
+        """Frame n is around sample n · hop.
 
         Channels are dropped only in training mode and where an `rng` is given.
         """
         own = self.config
         bands = (mel_magnitudes(audio, own.window, own.num_bands, own.sample_rate) + LOG_FLOOR).log()
-        bands = bands - bands.mean((1, 2), keepdim=True)
+        bands = bands - bands.mean(2, keepdim=True)  # neither how loud it is nor the colour of the room
+        bands = bands / bands.std((1, 2), keepdim=True).clamp_min(_LEAST_DEVIATION)
         x = self.middle(self.halve(F.relu(self.first(bands))))
-        hidden, _ = self.recurrent(F.relu(x).transpose(1, 2))
+        hidden, _ = self.recurrent(self.norm(F.relu(x).transpose(1, 2)))
         if rng is not None and self.training and own.dropout:
             hidden = hidden * kept_channels(hidden, 1 - own.dropout, rng)
-        return F.log_softmax(self.sequence(hidden).float(), -1), F.log_softmax(self.frame(hidden).float(), -1)
+        return Heard(F.log_softmax(self.sequence(hidden).float(), -1), F.log_softmax(self.frame(hidden).float(), -1))
 
     @torch.no_grad()
-    def scores(self, audio: Float[Tensor, " sample"]) -> Float[Tensor, "frame symbol"]:
-        """Log-probabilities of a recording of any length, for the sequence; it is heard piece by piece."""
+    def listen(self, audio: Float[Tensor, " sample"]) -> Heard:
+        """A recording of any length, heard piece by piece; on the CPU."""
         hop = self.config.hop_length
         piece, margin = (round(seconds * self.frame_rate) for seconds in (_PIECE_SECONDS, _MARGIN_SECONDS))
         total = max(1, audio.shape[-1] // hop)
+        piece = -(-total // -(-total // piece))  # all alike: what a few frames are beside the rest says little
         found = []
         for start in range(0, total, piece):
             first, stop = max(0, start - margin), min(total, start + piece + margin)
             part = audio[first * hop : stop * hop]
             if part.shape[-1] < self.config.window:
                 part = F.pad(part, (0, self.config.window - part.shape[-1]))
-            heard, _ = self(part[None].to(self.sequence.weight.device))
-            found.append(heard[0, start - first : min(total, start + piece) - first].cpu())
-        return torch.cat(found)
+            own = slice(start - first, min(total, start + piece) - first)
+            found.append([each[0, own].cpu() for each in self(part[None].to(self.sequence.weight.device))])
+        sequence, frame = zip(*found, strict=True)
+        return Heard(torch.cat(sequence), torch.cat(frame))
 
     def heard(self, audio: Float[Tensor, " sample"]) -> list[int]:
         """The sounds of a recording: the likeliest of each frame, those that are held once."""
-        return collapsed(self.scores(audio).argmax(-1).tolist())
+        return collapsed(self.listen(audio).sequence.argmax(-1).tolist())
 
-    def ids(self, phonemes: Iterable[str]) -> list[int]:
-        """The sounds of phonemes; those that it does not know are left out."""
+    def ids(self, texts: Iterable[str]) -> list[int]:
+        """The symbols of phonemes, or of words where it hears letters; those that it does not know are left out."""
+        spell = letters if self.config.hears == "phonemes" else latin_letters
         known = {symbol: number for number, symbol in enumerate(self.config.symbols, 1)}
-        return [known[letter] for phoneme in phonemes for letter in letters(phoneme) if letter in known]
+        return [known[symbol] for text in texts for symbol in spell(text) if symbol in known]
 
     def save(self, folder: Path, figures: dict[str, float]) -> None:
-        """Write the model into a folder, with what was measured of it."""
-        write_json(folder / _DESCRIPTION, plain(PhonemeInfo(config=self.config, figures=figures)))
+        """Write the model into a folder, in half precision, with what was measured of it."""
+        write_json(folder / _DESCRIPTION, plain(RecognizerInfo(config=self.config, figures=figures)))
         with replacing(folder / _WEIGHTS) as part:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in self.state_dict().items()}, part)
+            save_file({name: tensor.half().contiguous().cpu() for name, tensor in self.state_dict().items()}, part)
 
 
-def load_recognizer(folder: Path) -> PhonemeRecognizer:
+def load_recognizer(folder: Path) -> Recognizer:
     """A recogniser that `save` wrote, ready to listen; UserError where there is none."""
-    model = PhonemeRecognizer(read_described(PhonemeInfo, folder / _DESCRIPTION, "recogniser of speech sounds").config)
+    model = Recognizer(read_described(RecognizerInfo, folder / _DESCRIPTION, "recogniser").config)
     try:
         model.load_state_dict(load_file(folder / _WEIGHTS))
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -167,7 +188,7 @@ def aligned(scores: Float[Tensor, "frame symbol"], symbols: Sequence[int]) -> li
         two = F.pad(best, (2, 0), value=-torch.inf)[:-2].masked_fill(~skips, -torch.inf)
         ways, step = torch.stack((best, one, two)).max(0)
         best = ways + frame[states]
-        came.append(step)
+        came.append(step.to(torch.int8))
     state = len(spread) - 1 if best[-1] >= best[-2] else len(spread) - 2
     if not torch.isfinite(best[state]):
         return None

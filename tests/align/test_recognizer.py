@@ -7,25 +7,28 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrion.align.phonemes import (
+from orchestrion.align.recognizer import (
     BLANK,
-    PhonemeRecognizer,
+    Recognizer,
     aligned,
     collapsed,
     edits,
+    latin_letters,
     letters,
     load_recognizer,
 )
-from orchestrion.config.phonemes import PhonemeConfig
+from orchestrion.config.recognizer import RecognizerConfig
 from orchestrion.errors import UserError
 
-SMALL = PhonemeConfig(symbols=("a", "n", "t"), sample_rate=4000, window=256, num_bands=12, width=8, recurrent_width=6)
+SMALL = RecognizerConfig(
+    symbols=("a", "n", "t"), sample_rate=4000, window=256, num_bands=12, width=8, recurrent_width=6
+)
 
 
 @pytest.fixture
-def model() -> PhonemeRecognizer:
+def model() -> Recognizer:
     torch.manual_seed(0)
-    return PhonemeRecognizer(SMALL).eval()
+    return Recognizer(SMALL).eval()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,27 @@ def model() -> PhonemeRecognizer:
 )
 def test_marks_are_left_out_and_diphthongs_cut(phoneme, expected):
     assert letters(phoneme) == tuple(expected)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("Nächte!", "nachte"),
+        ("Bonne", "bone"),
+        ("l’été", "lete"),
+        ("Ночь", "noch"),
+        ("夜", "ye"),
+        ("42", ""),
+        ("&", ""),
+    ],
+)
+def test_words_of_any_script_are_letters(word, expected):
+    assert latin_letters(word) == tuple(expected)
+
+
+def test_a_recogniser_of_letters_reads_words():
+    own = Recognizer(SMALL.model_copy(update={"hears": "letters"}))
+    assert own.ids(["Tanne", "Ast"]) == [3, 1, 2, 1, 3]
 
 
 def test_frames_become_sounds():
@@ -83,19 +107,21 @@ def test_the_path_is_the_likeliest(seed):
 
 def test_long_recordings_are_heard_piece_by_piece(model, monkeypatch):
     audio = torch.randn(9 * 4000, generator=torch.Generator().manual_seed(1))
-    whole = model.scores(audio)
-    assert whole.shape == (9 * 4000 // 128, 4)
-    torch.testing.assert_close(whole.exp().sum(-1), torch.ones(len(whole)))
-    monkeypatch.setattr("orchestrion.align.phonemes._PIECE_SECONDS", 4.0)
-    assert model.scores(audio).shape == whole.shape
-    assert model.scores(audio[:10]).shape == (1, 4)
+    whole = model.listen(audio)
+    for scores in whole:
+        assert scores.shape == (9 * 4000 // 128, 4)
+        torch.testing.assert_close(scores.exp().sum(-1), torch.ones(len(scores)))
+    monkeypatch.setattr("orchestrion.align.recognizer._PIECE_SECONDS", 4.0)
+    assert model.listen(audio).frame.shape == whole.frame.shape
+    assert model.listen(audio[:10]).sequence.shape == (1, 4)
 
 
 def test_a_recognizer_is_kept(model, tmp_path):
-    model.save(tmp_path, {"validation/phoneme_error": 0.5})
+    model.save(tmp_path, {"validation/error": 0.5})
     audio = torch.randn(4000, generator=torch.Generator().manual_seed(2))
-    assert torch.equal(load_recognizer(tmp_path).scores(audio), model.scores(audio))
-    (tmp_path / "phonemes.safetensors").write_bytes(b"damaged")
+    kept = load_recognizer(tmp_path)
+    assert torch.equal(kept.listen(audio).sequence, model.half().float().listen(audio).sequence)
+    (tmp_path / "recognizer.safetensors").write_bytes(b"damaged")
     with pytest.raises(UserError, match="damaged"):
         load_recognizer(tmp_path)
     with pytest.raises(UserError):

@@ -1,0 +1,190 @@
+"""A recogniser learns sounds from sung music with times, and goes on where it was stopped."""
+
+from pathlib import Path
+
+import pytest
+import tiny_training as small
+import torch
+from safetensors.torch import load_file
+
+from orchestrion.align.listening import listen
+from orchestrion.align.recognizer import Recognizer, aligned, edits, load_recognizer
+from orchestrion.audio import io
+from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.config.recognizer import RecognizerTrainingConfig
+from orchestrion.config.training import OptimizerConfig
+from orchestrion.data.manifest import Track, content_hash, split
+from orchestrion.data.tracks import TrackStore, prepare
+from orchestrion.errors import UserError
+from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
+from orchestrion.text.lyrics import untimed
+from orchestrion.text.timed import TimedLine, TimedLyrics, TimedPhoneme, TimedSyllable, TimedWord
+from orchestrion.train.loop import train
+from orchestrion.train.recognizer import RecognizerRecipe, sung_letters, sung_sounds
+from orchestrion.train.run import begin_run
+
+RATE = 8000
+PITCHES = {"a": 400.0, "iː": 1600.0, "s": 3000.0}
+EACH = 0.3
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> TrackStore:
+    """Rows of tones, one for each sound, with rests between words."""
+    folder = tmp_path_factory.mktemp("sounds")
+    tracks: list[Track] = []
+    rng = torch.Generator().manual_seed(0)
+    while len(tracks) < 8 or {split(track) for track in tracks} != {"train", "validation"}:
+        number = len(tracks)
+        words, audio, time = [], [], 0.0
+        for _ in range(8):
+            names = [list(PITCHES)[int(one)] for one in torch.randint(3, (2,), generator=rng)]
+            phonemes = []
+            for name in names:
+                at = torch.arange(round(EACH * RATE)) / RATE
+                audio.append(0.3 * torch.sin(2 * torch.pi * PITCHES[name] * at))
+                phonemes.append(TimedPhoneme(text=name, start=round(time, 4), end=round(time + EACH, 4)))
+                time += EACH
+            text = "".join(names)
+            syllable = TimedSyllable(text=text, phonemes=tuple(phonemes))
+            words.append(TimedWord(text=text, syllables=(syllable,)))
+            audio.append(torch.zeros(round(0.1 * RATE)))
+            time += 0.1
+        path = folder / f"row-{number}.flac"
+        io.write(path, torch.cat(audio)[None], RATE)
+        lyrics = folder / f"row-{number}.lyrics.json"
+        write_timed_lyrics(lyrics, TimedLyrics(lines=(TimedLine(words=tuple(words)),)))
+        tracks.append(
+            Track(path=path, seconds=time, sample_rate=RATE, channels=1, content_hash=content_hash(path), lyrics=lyrics)
+        )
+    for _ in prepare(tracks, folder / "audio", RATE, 1):
+        pass
+    return TrackStore(folder / "audio")
+
+
+def config(steps: int, hears: str = "phonemes") -> RecognizerTrainingConfig:
+    optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=5)
+    training = small.training(steps, optimizer=optimizer, save_every=20, average_decay=0.9, batch_size=4)
+    return RecognizerTrainingConfig(
+        hears=hears, training=training, chunk_seconds=1.5, width=16, recurrent_width=12, dilations=(1, 2), dropout=0.05
+    )
+
+
+def run(store: TrackStore, folder, steps: int, hears: str = "phonemes", **options) -> RecognizerRecipe:
+    own = config(steps, hears)
+    recipe = RecognizerRecipe(own, store, small.CPU)
+    begin_run(folder, "recognizer", own, {"tracks": store.data_hash})
+    train(recipe, own.training, folder, **options)
+    return recipe
+
+
+def test_it_hears_what_is_sung_and_when(store, tmp_path):
+    recipe = run(store, tmp_path, 300)
+    model = load_recognizer(tmp_path)
+    assert model.config.symbols == ("a", "i", "s")
+    index = store.indices("validation")[0]
+    sounds, audio = sung_sounds(store.tracks[index].track.lyrics), store.audio(index)[0]
+    true = model.ids(sound.symbol for sound in sounds)
+    found = model.heard(audio)
+    assert edits(found, true) / len(true) < 0.2
+    assert edits(found, true[::-1]) > edits(found, true)
+    places = aligned(model.listen(audio).sequence, true)
+    errors = [abs(place.start / model.frame_rate - sound.start) for place, sound in zip(places, sounds, strict=True)]
+    assert sorted(errors)[len(errors) // 2] < 0.15
+    assert recipe.validate()["validation/error"] < 0.2
+    assert "sung:" in next(tmp_path.glob("samples/*/heard.txt")).read_text()
+
+
+@pytest.fixture(scope="module")
+def speller(store, tmp_path_factory) -> Path:
+    """The run of a recogniser of letters."""
+    folder = tmp_path_factory.mktemp("letters")
+    run(store, folder, 300, "letters")
+    return folder
+
+
+def test_letters_say_when_words_are_sung(store, speller):
+    index = store.indices("validation")[0]
+    lyrics = read_timed_lyrics(store.tracks[index].track.lyrics)
+    known = [word.syllables[0].phonemes[0].start for word in lyrics.words]
+    found = listen(load_recognizer(speller), store.audio(index)[0], untimed(lyrics.text))
+    assert found.lyrics.text == lyrics.text and found.measure == "confidence"
+    errors = sorted(abs(word.start - start) for word, start in zip(found.lyrics.words, known, strict=True))
+    assert errors[len(errors) // 2] < 0.1 and errors[-1] < 0.5
+    assert all(0.3 < word.confidence <= 1 for word in found.lyrics.words)
+    assert found.shares.shape == (store.tracks[index].num_samples // 512, len(known))
+    middles = [round((word.start + word.end) / 2 * found.frame_rate) for word in found.lyrics.words]
+    assert found.shares[middles].argmax(1).tolist() == list(range(len(known)))
+
+
+def test_a_word_without_letters_is_between_its_neighbours(store, speller):
+    index = store.indices("validation")[0]
+    first, *others = read_timed_lyrics(store.tracks[index].track.lyrics).text.split()
+    found = listen(
+        load_recognizer(speller), store.audio(index)[0], untimed(f"[Vers]\n{first} & {' '.join(others)}")
+    ).lyrics.words
+    assert [word.text for word in found[:2]] == [first, "&"] and found[1].confidence == 0
+    assert found[0].end <= found[1].start <= found[2].start
+
+
+def test_what_cannot_be_listened_to_is_explained(store, speller, tmp_path):
+    model, audio = load_recognizer(speller), torch.zeros(RATE)
+    with pytest.raises(UserError, match="100 words do not fit into 1 seconds"):
+        listen(model, audio, untimed("ais " * 100))
+    with pytest.raises(UserError, match="no word of letters"):
+        listen(model, audio, untimed("& 42"))
+    with pytest.raises(UserError, match="too much at once"):
+        listen(model, torch.zeros(1).expand(RATE * 36_000), untimed("ais " * 10_000))
+    other = Recognizer(model.config.model_copy(update={"hears": "phonemes"}))
+    with pytest.raises(UserError, match="not letters"):
+        listen(other, audio, untimed("a"))
+
+
+def test_the_command_listens_where_no_model_tells(store, speller, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    track = store.tracks[store.indices("validation")[0]].track
+    words = read_timed_lyrics(track.lyrics).text
+    Path("words.txt").write_text(words, encoding="utf-8")
+    command = ("align", str(track.path), "--lyrics", "words.txt", "--recognizer", str(speller), "--device", "cpu")
+    assert main((*command, "-o", "found.json", "--picture", "found.png")) == 0, capsys.readouterr().err
+    assert read_timed_lyrics(Path("found.json")).text == words
+    assert Path("found.png").read_bytes().startswith(b"\x89PNG")
+    assert main((*command, "--model", "mini", "-o", "other.json")) == USER_ERROR
+    assert "leave --model or --recognizer out" in capsys.readouterr().err
+
+
+def test_letters_have_the_times_of_the_sounds_that_they_spell(tmp_path):
+    sounds = [TimedPhoneme(text=text, start=start, end=end) for text, start, end in (("n", 1, 1.1), ("a", 1.1, 2.1))]
+    word = TimedWord(
+        text="Nahhe",
+        syllables=(
+            TimedSyllable(text="Nah", phonemes=tuple(sounds)),
+            TimedSyllable(text="he", phonemes=(TimedPhoneme(text="ə", start=2.5, end=3.5),)),
+        ),
+    )
+    untold = TimedWord(text="da", syllables=(TimedSyllable(text="da", phonemes=(TimedPhoneme(text="a"),)),))
+    path = tmp_path / "a.lyrics.json"
+    write_timed_lyrics(path, TimedLyrics(lines=(TimedLine(words=(word, untold)),)))
+    found = [(sound.symbol, round(sound.start, 3), round(sound.end, 3)) for sound in sung_letters(path)]
+    assert found == [("n", 1, 1.067), ("a", 1.067, 1.433), ("h", 1.433, 3.0), ("e", 3.0, 3.5)]
+
+
+def test_a_run_that_was_stopped_ends_like_one_left_alone(store, tmp_path):
+    class Enough(Exception):
+        pass
+
+    def stop(progress) -> None:
+        if progress.step == 25:
+            raise Enough
+
+    run(store, tmp_path / "whole", 40)
+    with pytest.raises(Enough):
+        run(store, tmp_path / "stopped", 40, on_progress=stop)
+    run(store, tmp_path / "stopped", 40)
+    one, other = (load_file(tmp_path / name / "recognizer.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_music_without_sounds_is_refused(tmp_path):
+    with pytest.raises(UserError, match="speech sounds with times"):
+        RecognizerRecipe(config(1), small.music(tmp_path), small.CPU)
