@@ -53,9 +53,9 @@ def errors_row(errors: list[float], asked: int) -> tuple[str, ...]:
     figures = summary(errors)
     return (
         f"{figures['words']:.0f} of {asked}",
-        f"{figures['median_seconds']:.2f}",
-        f"{figures['within_quarter_second']:.0%}",
-        f"{figures['within_second']:.0%}",
+        f"{figures['median_seconds']:.3f}",
+        f"{figures['within_quarter_second']:.1%}",
+        f"{figures['within_second']:.1%}",
     )
 
 

@@ -181,7 +181,8 @@ def main() -> None:
         first = round(one.start * rate)
         real = io.read(one.track.path, rate, channels)[:, first : first + round(given.seconds * rate)]
         again = jukebox.decode(jukebox.encode(real, rate))
-        request = Request(seconds=given.seconds, artist=one.track.artist, lyrics=one.text, seed=number + 1)
+        artist = one.track.artist if one.track.artist in jukebox.info.artists else None
+        request = Request(seconds=given.seconds, artist=artist, lyrics=one.text, seed=number + 1)
         if not jukebox.info.sings:
             request = request.changed(lyrics="")
         song = jukebox.compose(request).finish()

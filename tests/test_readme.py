@@ -36,7 +36,7 @@ def commands(block: str) -> list[list[str]]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a little music, one piece of it held out."""
+    """A home with a little music, one piece of it held out, and what is said to be a song and its words."""
     music = tmp_path / "music"
     held_out = number = 0
     while number < 4 or not held_out:
@@ -48,6 +48,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if number >= 4 and not is_held_out:
             path.unlink()
         number += 1
+    noise = torch.randn(1, 3 * 22_050, generator=torch.Generator().manual_seed(0))
+    io.write(tmp_path / "song.flac", 0.1 * noise, 22_050)
+    (tmp_path / "words.txt").write_text("la li lu", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
 
