@@ -16,9 +16,11 @@ from orchestrion.align.recognizer import (
     latin_letters,
     letters,
     load_recognizer,
+    roughened,
 )
 from orchestrion.config.recognizer import RecognizerConfig
 from orchestrion.errors import UserError
+from orchestrion.nn.chance import rows_of_batch
 
 SMALL = RecognizerConfig(
     symbols=("a", "n", "t"), sample_rate=4000, window=256, num_bands=12, width=8, recurrent_width=6
@@ -114,6 +116,18 @@ def test_long_recordings_are_heard_piece_by_piece(model, monkeypatch):
     monkeypatch.setattr("orchestrion.align.recognizer._PIECE_SECONDS", 4.0)
     assert model.listen(audio).frame.shape == whole.frame.shape
     assert model.listen(audio[:10]).sequence.shape == (1, 4)
+
+
+def test_what_is_heard_in_training_is_rougher_and_the_same_however_a_batch_is_cut():
+    magnitudes = torch.rand(4, 12, 200, generator=torch.Generator().manual_seed(0)) + 0.1
+    whole = roughened(magnitudes, 1.0, rows_of_batch(5, 0, 4))
+    parts = [roughened(magnitudes[first : first + 2], 1.0, rows_of_batch(5, first, 4)) for first in (0, 2)]
+    torch.testing.assert_close(torch.cat(parts), whole)
+    assert whole.isfinite().all() and not torch.equal(whole, roughened(magnitudes, 1.0, rows_of_batch(6, 0, 4)))
+    plain = (magnitudes + 1e-5).log()
+    apart = [(roughened(magnitudes, share, rows_of_batch(5, 0, 4)) - plain).abs().mean() for share in (1.0, 0.3, 0.01)]
+    assert apart[0] > apart[1] > apart[2]
+    assert (whole.std(1) < 1e-6).any() and (whole.std(2) < 1e-6).any(), "holes in time and in frequency"
 
 
 def test_a_recognizer_is_kept(model, tmp_path):

@@ -66,7 +66,14 @@ def config(steps: int, hears: str = "phonemes") -> RecognizerTrainingConfig:
     optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=5)
     training = small.training(steps, optimizer=optimizer, save_every=20, average_decay=0.9, batch_size=4)
     return RecognizerTrainingConfig(
-        hears=hears, training=training, chunk_seconds=1.5, width=16, recurrent_width=12, dilations=(1, 2), dropout=0.05
+        hears=hears,
+        training=training,
+        chunk_seconds=1.5,
+        width=16,
+        recurrent_width=12,
+        dilations=(1, 2),
+        dropout=0.05,
+        roughness=0.2,
     )
 
 

@@ -19,7 +19,7 @@ from orchestrion.config import Settings, plain, read_described
 from orchestrion.config.recognizer import RecognizerConfig
 from orchestrion.errors import UserError
 from orchestrion.files import replacing, write_json
-from orchestrion.nn.chance import kept_channels
+from orchestrion.nn.chance import kept_channels, normal_rows, uniform_rows
 from orchestrion.nn.conv import ResidualStack, downsample
 
 BLANK = 0
@@ -29,6 +29,10 @@ _DESCRIPTION, _WEIGHTS = "recognizer.json", "recognizer.safetensors"
 _TIES = str.maketrans("", "", "\u0361\u035cːˑˈˌ‿.")
 _PIECE_SECONDS = 30.0
 _MARGIN_SECONDS = 2.0
+_NOISE_DB = (5.0, 45.0)  # below the loudness of all
+_TILT = 0.5  # of the noise: the power of ten by which its highest band is above or below the middle
+_BLUR = 0.6  # of logarithms, at most
+_HOLE_BANDS, _HOLE_FRAMES = 0.15, 50  # the largest holes: a share of the bands, and frames of bands
 _LEAST_DEVIATION = 0.5  # of logarithms: what is as good as silent is not blown up
 
 
@@ -68,6 +72,36 @@ def latin_letters(word: str) -> tuple[str, ...]:
     return tuple(letter for letter, _ in groupby(anyascii(word).lower()) if "a" <= letter <= "z")
 
 
+def roughened(
+    magnitudes: Float[Tensor, "batch band frame"], roughness: float, rng: Generator
+) -> Float[Tensor, "batch band frame"]:
+    """Logarithms of bands as worse recordings have them, so that a recogniser learns to make do.
+
+    Noise of any colour, from 5 to 45 dB below the rest; blur, as what was coded with few bits has; and two holes each
+    in time and in frequency (SpecAugment, Park et al. 2019, arXiv 1904.08779).
+    """
+    batch, bands, frames = magnitudes.shape
+    chances = uniform_rows(batch, (11, 1, 1), rng).to(magnitudes.device).unbind(1)
+    noise, blur = (normal_rows(batch, (bands, frames), rng).to(magnitudes.device) for _ in range(2))
+    band = torch.arange(bands, device=magnitudes.device)[:, None]
+    frame = torch.arange(frames, device=magnitudes.device)
+    below, tilt, blurred = _NOISE_DB[0] + (_NOISE_DB[1] - _NOISE_DB[0]) * chances[0], 2 * chances[1] - 1, chances[2]
+    colour = 10 ** (_TILT * tilt * (2 * band / bands - 1))
+    loudness = magnitudes.square().mean((1, 2), keepdim=True).sqrt()
+    floor = roughness * loudness * 10 ** (-below / 20) * colour * noise.abs()
+    logs = ((magnitudes.square() + floor.square()).sqrt() + LOG_FLOOR).log() + roughness * _BLUR * blurred * blur
+    hole = torch.zeros_like(logs, dtype=torch.bool)
+    for place, size, number, most in (
+        (chances[3], chances[4], band, _HOLE_BANDS * bands),
+        (chances[5], chances[6], band, _HOLE_BANDS * bands),
+        (chances[7], chances[8], frame, _HOLE_FRAMES),
+        (chances[9], chances[10], frame, _HOLE_FRAMES),
+    ):
+        start = place * len(number.flatten())
+        hole |= (number >= start) & (number < start + roughness * size * most)
+    return torch.where(hole, logs.mean((1, 2), keepdim=True), logs)
+
+
 class Heard(NamedTuple):
     """Log-probabilities of each symbol, and of none: as a sequence with blanks (CTC), and of each frame for itself."""
 
@@ -96,10 +130,14 @@ class Recognizer(nn.Module):
     def forward(self, audio: Float[Tensor, "batch sample"], rng: Generator | None = None) -> Heard:
         """Frame n is around sample n · hop.
 
-        Channels are dropped only in training mode and where an `rng` is given.
+        Bands are roughened and channels dropped only in training mode and where an `rng` is given.
         """
         own = self.config
-        bands = (mel_magnitudes(audio, own.window, own.num_bands, own.sample_rate) + LOG_FLOOR).log()
+        magnitudes = mel_magnitudes(audio, own.window, own.num_bands, own.sample_rate)
+        if rng is not None and self.training and own.roughness:
+            bands = roughened(magnitudes, own.roughness, rng)
+        else:
+            bands = (magnitudes + LOG_FLOOR).log()
         bands = bands - bands.mean(2, keepdim=True)  # neither how loud it is nor the colour of the room
         bands = bands / bands.std((1, 2), keepdim=True).clamp_min(_LEAST_DEVIATION)
         x = self.middle(self.halve(F.relu(self.first(bands))))

@@ -61,6 +61,28 @@ def scanned(folder: Path) -> "tuple[list[Track], int]":
     return tracks, left_out
 
 
+@data.command()
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where to write the manifest.")
+@click.option("--force", is_flag=True, help="Replace the manifest if there is one.")
+def join(manifests: tuple[Path, ...], output: Path, force: bool) -> None:
+    """List the music of several MANIFESTS in one; of a recording that is in several, the first description counts.
+
+    The music stays where it is.
+    """
+    from orchestrion.data.manifest import read_manifest, write_manifest  # heavy: keep `--help` instant
+    from orchestrion.files import refuse_overwrite
+
+    refuse_overwrite(output, force)
+    tracks = [track for path in manifests for track in read_manifest(path)]
+    first: dict[str, Track] = {}
+    for track in tracks:
+        first.setdefault(track.content_hash, track)
+    write_manifest(output, list(first.values()))
+    _summary(list(first.values()), len(tracks) - len(first))
+    click.echo(output)
+
+
 @data.command("game-music")
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option(

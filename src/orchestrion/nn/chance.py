@@ -1,5 +1,7 @@
 """Chance for a part of a batch, such that it does not depend on how the batch was cut."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -25,6 +27,23 @@ def kept_channels(
 ) -> Float[Tensor, "batch 1 width"]:
     """For a whole sequence at once: 1 / `share` for channels to be kept, with the chance `share`, else 0."""
     batch, _, width = update.shape
-    first, total = (rng.first, rng.total) if isinstance(rng, RowGenerator) else (0, batch)
+    first, total = _place(rng, batch)
     drawn = torch.empty(total, 1, width, dtype=update.dtype, device=rng.device).bernoulli_(share, generator=rng)
     return drawn[first : first + batch].to(update.device) / share
+
+
+def uniform_rows(batch: int, shape: Sequence[int], rng: Generator) -> Tensor:
+    """`batch *shape` numbers from 0 to 1, each row with its own."""
+    first, total = _place(rng, batch)
+    return torch.rand(total, *shape, generator=rng, device=rng.device)[first : first + batch]
+
+
+def normal_rows(batch: int, shape: Sequence[int], rng: Generator) -> Tensor:
+    """`batch *shape` numbers of a normal distribution, each row with its own."""
+    first, total = _place(rng, batch)
+    return torch.randn(total, *shape, generator=rng, device=rng.device)[first : first + batch]
+
+
+def _place(rng: Generator, batch: int) -> tuple[int, int]:
+    """The first row of this part, and how many there are in all."""
+    return (rng.first, rng.total) if isinstance(rng, RowGenerator) else (0, batch)

@@ -130,6 +130,7 @@ class RecognizerRecipe:
             dilations=config.dilations,
             recurrent_width=config.recurrent_width,
             dropout=config.dropout,
+            roughness=config.roughness,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
