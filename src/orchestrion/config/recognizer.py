@@ -22,7 +22,7 @@ class RecognizerConfig(Settings):
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     recurrent_width: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    roughness: float = Field(default=1.0, ge=0, le=1)
+    roughness: float = Field(default=0.0, ge=0, le=1)
     """How much of noise, blur and holes is put into what it hears while it learns (`align.recognizer.roughened`)."""
 
     @property
@@ -46,6 +46,6 @@ class RecognizerTrainingConfig(Settings):
     recurrent_width: int = Field(default=128, ge=1)
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    roughness: float = Field(default=1.0, ge=0, le=1)
+    roughness: float = Field(default=0.0, ge=0, le=1)
     artist_balance: float = Field(default=0.3, ge=0, le=1)
     validation_chunks: int = Field(default=64, ge=1)
