@@ -220,11 +220,14 @@ def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(co
     assert torch.equal(own["labels.genre.weight"][1:], fresh["labels.genre.weight"][1:])
 
 
-def test_a_prior_does_not_begin_with_one_of_another_kind(codes, codec_run, prior_runs):
+def test_a_prior_does_not_begin_with_one_of_another_kind(codes, codec_run, prior_runs, tmp_path):
     with pytest.raises(UserError, match="is for level 0"):
         open_prior(prior_runs[0], 1, codes.codec_hash)
     with pytest.raises(UserError, match="another codec"):
         open_prior(prior_runs[1], 1, "other")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match="is not finished"):
+        open_prior(tmp_path, 1, codes.codec_hash)
     config = small.prior_config(1, 6)
     wider = config.transformer.model_copy(update={"patterns": ("full",) * 3})
     recipe = recipe_of(codes, codec_run, config.model_copy(update={"transformer": wider}))

@@ -128,7 +128,7 @@ def open_prior(name: str | Path, level: int, codec_hash: str) -> Trained:
     `codec_hash` names the codec whose codes it is to know; UserError for a prior that knows others.
     """
     run = Path(name)
-    if (run / _RUN).exists():
+    if (run / _RUN).exists() or (run / "run.json").exists():
         description = run_description(run)
         found, codec = int(description["level"]), description["codec_hash"]
         if found != level:
