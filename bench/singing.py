@@ -22,8 +22,8 @@ from torch import Tensor
 
 from orchestrion import Jukebox, Request
 from orchestrion.align.linear import linear
-from orchestrion.align.listening import both
-from orchestrion.align.recognizer import Recognizer, aligned, edits, letters, load_recognizer
+from orchestrion.align.listening import place
+from orchestrion.align.recognizer import Recognizer, edits, letters, load_recognizer
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
@@ -97,13 +97,10 @@ def sounds_of(word: TimedWord) -> tuple[str, ...]:
 
 def heard_starts(model: Recognizer, sound: Float[Tensor, " sample"], words: Sequence[SungWord]) -> list[float | None]:
     """At which second the recogniser hears each word begin; None of all where they do not fit into the sound."""
-    ids = [model.ids(word.sounds) for word in words]
-    segments = aligned(both(model.listen(sound)), [symbol for word in ids for symbol in word])
-    if segments is None:
+    placed = place(model.listen(sound), [model.ids(word.sounds) for word in words])
+    if placed is None:
         return [None] * len(words)
-    left = iter(segments)
-    own = [[next(left) for _ in word] for word in ids]
-    return [word[0].start / model.frame_rate if word else None for word in own]
+    return [word[0].start / model.frame_rate if word else None for word in placed]
 
 
 def apart(found: Sequence[float | None], true: Sequence[float | None]) -> list[float]:

@@ -31,25 +31,23 @@ def listen(recognizer: Recognizer, audio: Float[Tensor, " sample"], lyrics: Time
     spelled = [recognizer.ids([word.text]) for word in lyrics.words]
     if not any(spelled):
         raise UserError("there is no word of letters in these lyrics", "give the words that are sung")
-    symbols = [symbol for ids in spelled for symbol in ids]
+    num_letters = sum(map(len, spelled))
     seconds = audio.shape[-1] / recognizer.config.sample_rate
-    if len(symbols) * recognizer.frame_rate * seconds > _MOST_STEPS:
+    if num_letters * recognizer.frame_rate * seconds > _MOST_STEPS:
         raise UserError(
-            f"{seconds / 60:.0f} minutes with {len(symbols)} letters are too much at once", "cut it in parts"
+            f"{seconds / 60:.0f} minutes with {num_letters} letters are too much at once", "cut it in parts"
         )
     heard = recognizer.listen(audio)
-    segments = aligned(both(heard), symbols)
-    if segments is None:
+    placed = place(heard, spelled)
+    if placed is None:
         raise UserError(
             f"{len(lyrics.words)} words do not fit into {seconds:.0f} seconds", "give the words of this recording alone"
         )
-    left = iter(segments)
     chances = heard.sequence.exp().maximum(heard.frame.exp())
     found: list[Stretch | None] = []
     shares = torch.zeros(len(chances), len(spelled))
-    for word, ids in enumerate(spelled):
-        own = [next(left) for _ in ids]
-        stretch = _stretch(own, chances)
+    for word, letters in enumerate(placed):
+        stretch = _stretch(letters, chances)
         if stretch is not None:
             shares[stretch.start : stretch.stop, word] = stretch.confidence
         found.append(stretch)
@@ -57,9 +55,16 @@ def listen(recognizer: Recognizer, audio: Float[Tensor, " sample"], lyrics: Time
     return Aligned(with_times(lyrics, times), shares, recognizer.frame_rate, "confidence")
 
 
-def both(heard: Heard) -> Float[Tensor, "frame symbol"]:
-    """The scores that a path is found through: what comes after what, and when."""
-    return heard.sequence + heard.frame
+def place(heard: Heard, words: Sequence[Sequence[int]]) -> list[list[Segment]] | None:
+    """Where each symbol of each word is; None if they do not fit.
+
+    The path goes through both scores: one knows what comes after what, the other when.
+    """
+    segments = aligned(heard.sequence + heard.frame, [symbol for word in words for symbol in word])
+    if segments is None:
+        return None
+    left = iter(segments)
+    return [[next(left) for _ in word] for word in words]
 
 
 def _stretch(letters: Sequence[Segment], chances: Float[Tensor, "frame symbol"]) -> Stretch | None:
