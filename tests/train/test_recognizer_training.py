@@ -6,60 +6,30 @@ import pytest
 import tiny_training as small
 import torch
 from safetensors.torch import load_file
+from sung_tones import RATE, sung_tones
 
+import tiny
 from orchestrion.align.listening import listen
 from orchestrion.align.recognizer import Recognizer, aligned, edits, load_recognizer
-from orchestrion.audio import io
 from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.codec import Codec
 from orchestrion.config.recognizer import RecognizerTrainingConfig
 from orchestrion.config.training import OptimizerConfig
-from orchestrion.data.manifest import Track, content_hash, split
-from orchestrion.data.tracks import TrackStore, prepare
+from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
 from orchestrion.text.lyrics import untimed
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedPhoneme, TimedSyllable, TimedWord
 from orchestrion.train.loop import train
-from orchestrion.train.recognizer import RecognizerRecipe, sung_letters, sung_sounds
+from orchestrion.train.parallel import Part
+from orchestrion.train.recognizer import RecognizerRecipe
 from orchestrion.train.run import begin_run
-
-RATE = 8000
-PITCHES = {"a": 400.0, "iː": 1600.0, "s": 3000.0}
-EACH = 0.3
+from orchestrion.train.sung import sung_letters, sung_sounds
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> TrackStore:
-    """Rows of tones, one for each sound, with rests between words."""
-    folder = tmp_path_factory.mktemp("sounds")
-    tracks: list[Track] = []
-    rng = torch.Generator().manual_seed(0)
-    while len(tracks) < 8 or {split(track) for track in tracks} != {"train", "validation"}:
-        number = len(tracks)
-        words, audio, time = [], [], 0.0
-        for _ in range(8):
-            names = [list(PITCHES)[int(one)] for one in torch.randint(3, (2,), generator=rng)]
-            phonemes = []
-            for name in names:
-                at = torch.arange(round(EACH * RATE)) / RATE
-                audio.append(0.3 * torch.sin(2 * torch.pi * PITCHES[name] * at))
-                phonemes.append(TimedPhoneme(text=name, start=round(time, 4), end=round(time + EACH, 4)))
-                time += EACH
-            text = "".join(names)
-            syllable = TimedSyllable(text=text, phonemes=tuple(phonemes))
-            words.append(TimedWord(text=text, syllables=(syllable,)))
-            audio.append(torch.zeros(round(0.1 * RATE)))
-            time += 0.1
-        path = folder / f"row-{number}.flac"
-        io.write(path, torch.cat(audio)[None], RATE)
-        lyrics = folder / f"row-{number}.lyrics.json"
-        write_timed_lyrics(lyrics, TimedLyrics(lines=(TimedLine(words=tuple(words)),)))
-        tracks.append(
-            Track(path=path, seconds=time, sample_rate=RATE, channels=1, content_hash=content_hash(path), lyrics=lyrics)
-        )
-    for _ in prepare(tracks, folder / "audio", RATE, 1):
-        pass
-    return TrackStore(folder / "audio")
+    return sung_tones(tmp_path_factory.mktemp("sounds"))
 
 
 def config(steps: int, hears: str = "phonemes") -> RecognizerTrainingConfig:
@@ -86,7 +56,7 @@ def run(store: TrackStore, folder, steps: int, hears: str = "phonemes", **option
 
 
 def test_it_hears_what_is_sung_and_when(store, tmp_path):
-    recipe = run(store, tmp_path, 300)
+    recipe = run(store, tmp_path, 400)
     model = load_recognizer(tmp_path)
     assert model.config.symbols == ("a", "i", "s")
     index = store.indices("validation")[0]
@@ -195,3 +165,52 @@ def test_a_run_that_was_stopped_ends_like_one_left_alone(store, tmp_path):
 def test_music_without_sounds_is_refused(tmp_path):
     with pytest.raises(UserError, match="speech sounds with times"):
         RecognizerRecipe(config(1), small.music(tmp_path), small.CPU)
+
+
+def tones_codec() -> Codec:
+    """One that has learned nothing, for such songs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Codec(tiny.codec_config().model_copy(update={"sample_rate": RATE}))
+
+
+def test_what_a_codec_gives_back_is_heard_too(store, tmp_path):
+    class Deaf(Codec):
+        """Gives back nothing but silence, as long as the audio."""
+
+        def decode(self, codes, level):
+            assert level == 0
+            return torch.zeros(len(codes[0]), 1, codes[0].shape[1] * 8)
+
+    own = config(1).model_copy(update={"coded_share": 0.5})
+    codec = tones_codec()
+    codec.__class__ = Deaf
+    heard: list[torch.Tensor] = []
+    plain, coded = (RecognizerRecipe(own, store, small.CPU, each) for each in (None, codec))
+    for recipe in (plain, coded):
+        recipe.recognizer.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
+        for step in range(8):
+            recipe.loss(step, Part(0, 4, 4))
+    plain_rows, coded_rows = torch.cat(heard[:8]), torch.cat(heard[8:])
+    silent = (coded_rows == 0).all(1)
+    assert 8 < int(silent.sum()) < 24
+    assert torch.equal(plain_rows[~silent], coded_rows[~silent])
+    heard.clear()
+    figures = coded.validate()
+    assert figures["coded/error"] != figures["validation/error"] and "coded/error" not in plain.validate()
+
+
+def test_a_codec_for_other_audio_is_refused(store):
+    with pytest.raises(UserError, match="not for one channel at 8000 Hz"):
+        RecognizerRecipe(config(1), store, small.CPU, Codec(tiny.codec_config()))
+
+
+def test_it_begins_with_what_another_knows(store, tmp_path):
+    first = run(store, tmp_path / "first", 3)
+    recipe = RecognizerRecipe(config(1), store, small.CPU)
+    recipe.begin_with(load_recognizer(tmp_path / "first"))
+    ours, theirs = recipe.recognizer.state_dict(), load_file(tmp_path / "first" / "recognizer.safetensors")
+    assert all(torch.equal(ours[name].half(), theirs[name]) for name in theirs)
+    other = Recognizer(first.recognizer.config.model_copy(update={"symbols": ("a", "s")}))
+    with pytest.raises(UserError, match="other symbols"):
+        recipe.begin_with(other)

@@ -61,10 +61,12 @@ def train() -> None:
 @train.command()
 @click.argument("manifest", type=PATH)
 @cache_option
+@click.option("--begin", help="A model, or the finished run of a codec, of the same shape: begin with its weights.")
 @training_options
 def codec(
     manifest: Path,
     cache: Path | None,
+    begin: str | None,
     folder: Path,
     config_file: Path | None,
     preset: str,
@@ -75,9 +77,10 @@ def codec(
     """Learn to turn the music of MANIFEST into codes and back."""
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
+    from orchestrion.train.assemble import open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.run import begin_run
+    from orchestrion.train.run import begin_run, weights_digest
 
     place = _place(device, threads)
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(preset).codec)
@@ -85,8 +88,15 @@ def codec(
     store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     config = with_scales(config, store)
     recipe = CodecRecipe(config, store, place)
+    data = {"tracks": store.data_hash}
+    if recipe.sung:
+        data["sounds"] = recipe.sung.digest
+    if begin:
+        sha256, begun = open_codec(begin)
+        recipe.begin_with(begun, sha256)
+        data["begin"] = weights_digest(begun)
     with first_alone():
-        begin_run(folder, "codec", config, {"tracks": store.data_hash})
+        begin_run(folder, "codec", config, data)
     for sentence in audio_findings(store):
         click.echo(sentence, err=True)
     _run(recipe, config.training, folder, folder / "model")
@@ -149,7 +159,7 @@ def prior(
     if teacher and begin:
         raise UserError("a prior begins with its teacher's weights", "leave out --begin")
     taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
-    begun = open_prior(begin, level, store.codec_hash) if begin else None
+    begun = open_prior(begin, level, store.codec_hash, info.about.get("begun_with")) if begin else None
     data = {"codes": store.data_hash, "level": level}
     data |= {"teacher": weights_digest(taught)} if taught else {}
     data |= {"begin": weights_digest(begun.prior)} if begun else {}
@@ -324,11 +334,17 @@ def _own_codes(
     type=click.Choice(("phonemes", "letters")),
     help="What it writes down: speech sounds judge singing, letters find words in it.  [default: phonemes]",
 )
+@click.option(
+    "--codec", help="Model, by its name or folder: half of the music is heard as its codec gives it back, as songs are."
+)
+@click.option("--begin", help="The finished run of a recogniser of the same symbols: begin with its weights.")
 @cache_option
 @training_options
 def recognizer(
     manifest: Path,
     hears: str | None,
+    codec: str | None,
+    begin: str | None,
     cache: Path | None,
     folder: Path,
     config_file: Path | None,
@@ -342,19 +358,29 @@ def recognizer(
     A recogniser judges songs that a model sings (what it hears, beside what they were asked to sing) and finds words in
     recordings (`orchestrion align`).
     """
+    from orchestrion.align.recognizer import load_recognizer
     from orchestrion.config.recognizer import RecognizerTrainingConfig
+    from orchestrion.train.assemble import open_codec
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.recognizer import SAMPLE_RATE, RecognizerRecipe
-    from orchestrion.train.run import begin_run
+    from orchestrion.train.run import begin_run, weights_digest
 
     place = _place(device, threads)
     config = _config(RecognizerTrainingConfig, config_file, RecognizerTrainingConfig)
     chosen = {"training": _settled(config.training, steps, place, folder)} | ({"hears": hears} if hears else {})
     config = config.model_copy(update=chosen)
-    store = prepared(manifest, cache, SAMPLE_RATE, 1, config.artist_balance)
-    recipe = RecognizerRecipe(config, store, place)
+    through = open_codec(codec)[1] if codec else None
+    store = prepared(manifest, cache, through.grid.sample_rate if through else SAMPLE_RATE, 1, config.artist_balance)
+    recipe = RecognizerRecipe(config, store, place, through)
+    data = {"tracks": store.data_hash, "sounds": recipe.sung.digest}
+    if through:
+        data["codec"] = weights_digest(through)
+    if begin:
+        begun = load_recognizer(Path(begin))
+        recipe.begin_with(begun)
+        data["begin"] = weights_digest(begun)
     with first_alone():
-        begin_run(folder, "recognizer", config, {"tracks": store.data_hash, "sounds": recipe.sounds_hash})
+        begin_run(folder, "recognizer", config, data)
     _run(recipe, config.training, folder)
     leave()
 

@@ -40,6 +40,8 @@ class LevelOutput(NamedTuple):
     commitment: Float[Tensor, ""]
     vectors: Float[Tensor, "batch width frame"]
     """What was quantized, without a gradient."""
+    quantized: Float[Tensor, "batch width frame"]
+    """What became of it, through which a gradient reaches the encoder."""
     revived: int = 0
 
 
@@ -247,4 +249,5 @@ class Codec(nn.Module):
             quantizer_loss=quantizer_loss,
             commitment=quantized.commitment,
             vectors=vectors.detach(),
+            quantized=quantized.vectors,
         )

@@ -47,5 +47,7 @@ class RecognizerTrainingConfig(Settings):
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     roughness: float = Field(default=0.0, ge=0, le=1)
+    coded_share: float = Field(default=0.5, ge=0, le=1)
+    """How many of the chunks are heard as a codec gives them back, where one is given: to judge what is composed."""
     artist_balance: float = Field(default=0.3, ge=0, le=1)
     validation_chunks: int = Field(default=64, ge=1)

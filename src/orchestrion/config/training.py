@@ -77,6 +77,19 @@ class AdversarialConfig(Settings):
     )
 
 
+class SpeechConfig(Settings):
+    """What keeps the words of singing in the codes of the top level: they are to tell which speech sound is sung.
+
+    A convolution over `kernel` frames of what was quantized, which is thrown away afterwards, says so where the sounds
+    of a track have times; `weight` weighs its cross-entropy. (Zhang et al. 2023, arXiv 2308.16692, let codes tell what
+    another model hears.)
+    """
+
+    weight: float = Field(default=0.3, gt=0)
+    kernel: int = Field(default=3, ge=1)
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, warmup_steps=20)
+
+
 class CodecTrainingConfig(Settings):
     """All that decides a codec's training, but for the music."""
 
@@ -88,11 +101,14 @@ class CodecTrainingConfig(Settings):
     validation_clips: int = Field(default=10, ge=1)
     validation_seconds: float = Field(default=5.0, gt=0)
     adversarial: AdversarialConfig | None = None
+    speech: SpeechConfig | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "CodecTrainingConfig":
-        if self.adversarial and self.training.accumulate > 1:
-            raise ValueError("an adversary sees whole batches: set training.accumulate to 1")
+        if (self.adversarial or self.speech) and self.training.accumulate > 1:
+            raise ValueError("adversarial and speech see whole batches: set training.accumulate to 1")
+        if self.speech and self.speech.kernel % 2 == 0:
+            raise ValueError("speech.kernel must be odd")
         if self.codec.codebook.kind != "nearest" and self.training.parallel == "fsdp":
             raise ValueError("codebooks that are learned by gradient are not sharded: set training.parallel to 'ddp'")
         return self

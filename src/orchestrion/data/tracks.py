@@ -89,17 +89,21 @@ class TrackStore:
         """Training audio of one step, a function of `seed` and `step`, from item `first` on; short tracks end in
         silence."""
         items = range(first, first + batch_size)
-        return self._cut([self.chunk(seed, step, item, num_samples) for item in items], num_samples)
+        return self.cut([self.chunk(seed, step, item, num_samples) for item in items], num_samples)
 
     def validation_batches(
         self, batch_size: int, num_samples: int, *, max_chunks: int = 64
     ) -> Iterator[Float[Tensor, "batch channel sample"]]:
+        """The audio of `validation_chunks`, in batches."""
+        chunks = self.validation_chunks(num_samples, max_chunks)
+        for start in range(0, len(chunks), batch_size):
+            yield self.cut(chunks[start : start + batch_size], num_samples)
+
+    def validation_chunks(self, num_samples: int, most: int) -> list[Chunk]:
         """The same chunks every time, evenly spread over the validation tracks; none without such tracks."""
         indices = self.indices("validation")
-        chosen = spread([self.tracks[index].num_samples for index in indices], num_samples, max_chunks)
-        chunks = [Chunk(indices[chunk.track], chunk.start) for chunk in chosen]
-        for start in range(0, len(chunks), batch_size):
-            yield self._cut(chunks[start : start + batch_size], num_samples)
+        chosen = spread([self.tracks[index].num_samples for index in indices], num_samples, most)
+        return [Chunk(indices[chunk.track], chunk.start) for chunk in chosen]
 
     def _learned_length(self, prepared: Prepared) -> int:
         return 0 if prepared.is_silent or split(prepared.track) == "validation" else prepared.num_samples
@@ -114,7 +118,8 @@ class TrackStore:
                 raise UserError(f"{path} of the prepared data set is missing or damaged", "prepare it again") from error
         return self._sounds[index]
 
-    def _cut(self, chunks: Sequence[Chunk], num_samples: int) -> Float[Tensor, "batch channel sample"]:
+    def cut(self, chunks: Sequence[Chunk], num_samples: int) -> Float[Tensor, "batch channel sample"]:
+        """The audio of these chunks; short tracks end in silence."""
         # NumPy does this in one thread: for so little work several would lose more by waiting than they win.
         cut = np.zeros((len(chunks), self.channels, num_samples), dtype=np.float32)
         for row, chunk in zip(cut, chunks, strict=True):

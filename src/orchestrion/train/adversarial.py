@@ -9,6 +9,7 @@ from orchestrion.codec.model import LevelOutput
 from orchestrion.config.training import AdversarialConfig
 from orchestrion.nn.ranks import num_ranks, summed
 from orchestrion.train.optim import Optimizer
+from orchestrion.train.state import under
 
 
 class Adversary:
@@ -73,12 +74,8 @@ class Adversary:
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over the state that `tensors` gave."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-        self.levels.load_state_dict(under("weights."))
-        self.optimizer.load(under("optimizer."))
+        self.levels.load_state_dict(under(tensors, "weights."))
+        self.optimizer.load(under(tensors, "optimizer."))
 
 
 def _length(gradient: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from orchestrion.checkpoints.folder import (
     unfilled,
     write_model,
 )
+from orchestrion.codec import Codec
 from orchestrion.config import read_settings
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
@@ -122,10 +123,27 @@ class Trained:
     alphabet: Alphabet | None
 
 
-def open_prior(name: str | Path, level: int, codec_hash: str) -> Trained:
+def open_codec(name: str | Path) -> tuple[str, Codec]:
+    """The codec of a model, given by its name or folder, or of a run that trained one, and its file's SHA-256.
+
+    UserError where there is none.
+    """
+    run = Path(name)
+    if (run / "run.json").exists():
+        if not (run / "model").exists():
+            raise UserError(f"the training of the codec in {run} is not finished", "run its command again")
+        folder = run / "model"
+    else:
+        folder = zoo.locate(name)
+    info = read_model(folder)
+    return info.sha256[CODEC], load_codec(folder, info)
+
+
+def open_prior(name: str | Path, level: int, codec_hash: str, before: str | None = None) -> Trained:
     """The prior of `level` in a model, given by its name or folder, or that of a finished run.
 
-    `codec_hash` names the codec whose codes it is to know; UserError for a prior that knows others.
+    `codec_hash` names the codec whose codes it is to know, `before` the one that this began with, whose codes are much
+    the same; UserError for a prior that knows others.
     """
     run = Path(name)
     if (run / _RUN).exists() or (run / "run.json").exists():
@@ -146,7 +164,7 @@ def open_prior(name: str | Path, level: int, codec_hash: str) -> Trained:
         trained = Trained(
             load_prior(folder, info, level), None if info.published_names else info.vocabulary, info.alphabet
         )
-    if codec != codec_hash:
+    if codec not in (codec_hash, before):
         raise UserError(f"the prior in {name} knows the codes of another codec", "give one for these codes")
     return trained
 

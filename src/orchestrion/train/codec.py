@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from orchestrion.audio import io
@@ -14,6 +14,7 @@ from orchestrion.codec.loss import SCALE_SIZE, loss_scales
 from orchestrion.codec.model import Choice
 from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
+from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.adversarial import Adversary
@@ -21,6 +22,9 @@ from orchestrion.train.checks import adversarial_findings, codebook_findings, co
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
 from orchestrion.train.show import compare_spectrograms
+from orchestrion.train.speech import UNKNOWN, Speech
+from orchestrion.train.state import under
+from orchestrion.train.sung import SungTracks, sung_sounds
 
 Clips = Float[Tensor, "clip channel sample"]
 
@@ -51,10 +55,13 @@ class CodecRecipe:
         self.config = config
         self.tracks = tracks
         self.device = device
+        self._begun_with: str | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
             self.adversary = self._adversary(config)
+            self.sung = SungTracks(tracks, sung_sounds) if config.speech else None
+            self.speech = self._speech(config)
         self.chunk_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.chunk_seconds))
         longest = max(config.codec.loss.longest_window, *(config.adversarial.windows if config.adversarial else (0,)))
         if self.chunk_samples <= longest // 2:
@@ -68,15 +75,14 @@ class CodecRecipe:
                 "raise chunk_seconds, or lower codec.loss.num_largest",
             )
         clip_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.validation_seconds))
-        clips = list(
-            tracks.validation_batches(config.validation_clips, clip_samples, max_chunks=config.validation_clips)
-        )
-        if not clips:
+        chunks = tracks.validation_chunks(clip_samples, config.validation_clips)
+        if not chunks:
             raise UserError(
                 "no track is held out for validation",
                 "add more tracks: the split by content gives about one in twelve to it",
             )
-        self.clips: Clips = clips[0].to(device)
+        self.clips: Clips = tracks.cut(chunks, clip_samples).to(device)
+        self._said = self._sounds(chunks, clip_samples) if self.sung else None
 
     def _adversary(self, config: CodecTrainingConfig) -> Adversary | None:
         if config.adversarial is None:
@@ -88,6 +94,32 @@ class CodecRecipe:
             steps=config.training.steps,
             device=self.device,
         )
+
+    def _speech(self, config: CodecTrainingConfig) -> Speech | None:
+        if config.speech is None or self.sung is None:
+            return None
+        return Speech(
+            config.speech,
+            width=config.codec.codebook.width,
+            num_symbols=len(self.sung.symbols),
+            steps=config.training.steps,
+            device=self.device,
+        )
+
+    def begin_with(self, trained: Codec, sha256: str) -> None:
+        """Take over the weights and the codebooks of a codec of the same shape; UserError for another.
+
+        `sha256`, of its file, is kept in the model, so that priors that knew its codes may begin with those of this.
+        """
+        theirs = trained.state_dict()
+        for name, value in self.codec.state_dict().items():
+            if name not in theirs or theirs[name].shape != value.shape:
+                raise UserError(
+                    f"the codec to begin with has another shape: it has no {name} like this one's",
+                    "give one with the same levels and codebook, or its settings with --config",
+                )
+        self.codec.load_state_dict(theirs)
+        self._begun_with = sha256
 
     entries = ("fill", "outputs")
 
@@ -104,15 +136,35 @@ class CodecRecipe:
         return []
 
     def tensors(self) -> dict[str, Tensor]:
-        return self.adversary.tensors() if self.adversary else {}
+        found = self.adversary.tensors() if self.adversary else {}
+        return found | (
+            {f"speech.{name}": value for name, value in self.speech.tensors().items()} if self.speech else {}
+        )
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         if self.adversary:
             self.adversary.load(tensors)
+        if self.speech:
+            self.speech.load(under(tensors, "speech."))
+
+    def _chunks(self, step: int, part: Part) -> list[Chunk]:
+        seed, items = self.config.training.seed, range(part.first, part.first + part.size)
+        return [self.tracks.chunk(seed, step, item, self.chunk_samples) for item in items]
 
     def _audio(self, step: int, part: Part) -> Clips:
-        audio = self.tracks.batch(step, part.size, self.chunk_samples, seed=self.config.training.seed, first=part.first)
-        return audio.to(self.device)
+        return self.tracks.cut(self._chunks(step, part), self.chunk_samples).to(self.device)
+
+    def _sounds(self, chunks: list[Chunk], num_samples: int) -> Int[Tensor, "clip frame"]:
+        """Which speech sound each frame of the top level has."""
+        assert self.sung is not None
+        hop = self.codec.grid.hop_lengths[-1]
+        found = [
+            self.sung.frames(chunk, num_samples, hop, centre=0.5)
+            if self.sung.sounds[chunk.track]
+            else torch.full((num_samples // hop,), UNKNOWN)
+            for chunk in chunks
+        ]
+        return torch.stack(found).to(self.device)
 
     def prepare(self, step: int, own: Part) -> None:
         """Begins the codebooks where the music of the first step is."""
@@ -122,7 +174,8 @@ class CodecRecipe:
             self.codec.fill(self._audio(step, own), self._rng)
 
     def loss(self, step: int, part: Part) -> StepResult:
-        audio = self._audio(step, part)
+        chunks = self._chunks(step, part)
+        audio = self.tracks.cut(chunks, self.chunk_samples).to(self.device)
         outputs = self.codec.outputs(audio)
         self._made.append([Choice(output.vectors, output.codes) for output in outputs])
         metrics: dict[str, Tensor | float] = {}
@@ -139,6 +192,10 @@ class CodecRecipe:
         if self.adversary and step >= self.adversary.first:
             losses, numbers = self.adversary.losses(audio, outputs)
             metrics |= numbers
+        if self.speech:
+            told, numbers = self.speech.loss(outputs[-1].quantized, self._sounds(chunks, self.chunk_samples))
+            losses.append(told)
+            metrics |= numbers
         return StepResult(torch.stack(losses).sum(), metrics)
 
     def follow(self, step: int) -> dict[str, float]:
@@ -146,6 +203,8 @@ class CodecRecipe:
         revived = self.codec.move(self._made, self._rng)
         if self.adversary and step >= self.adversary.first:
             self.adversary.follow(step)
+        if self.speech:
+            self.speech.follow(step)
         return {f"level_{level}/revived": float(num) for level, num in enumerate(revived)}
 
     def validate(self) -> dict[str, float]:
@@ -166,6 +225,11 @@ class CodecRecipe:
                 f"level_{level}/codebook_used": float((counts > 0).float().mean()),
                 f"level_{level}/codebook_entropy": entropy_bits(counts),
             }
+        if self.speech and self._said is not None:
+            top = codes.levels[-1]
+            assert top is not None
+            told = self.speech.told(self.codec.entries(-1)[top].transpose(1, 2), self._said)
+            metrics |= {"speech/loss": float(told.loss), "speech/right": told.right}
         return metrics
 
     def _sizes(self) -> list[int]:
@@ -198,5 +262,7 @@ class CodecRecipe:
     def export(self, folder: Path) -> None:
         """Write `model/`: a model folder with a codec and no priors yet."""
         about = {"trained_on": self.tracks.data_hash, "steps": self.config.training.steps}
+        if self._begun_with:
+            about["begun_with"] = self._begun_with
         info = ModelInfo(name=folder.name, codec=self.config.codec, about=about)
         write_model(folder / "model", info, self.codec, card="A codec without priors; see ../run.json.\n")

@@ -1,10 +1,5 @@
 """The recipe for a recogniser of what is sung, from sung music whose speech sounds have times."""
 
-import hashlib
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,30 +8,23 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from orchestrion.align.recognizer import BLANK, Recognizer, collapsed, edits, latin_letters, letters
+from orchestrion.align.recognizer import BLANK, Recognizer, collapsed, edits
+from orchestrion.codec import Codec
 from orchestrion.config.recognizer import RecognizerConfig, RecognizerTrainingConfig
-from orchestrion.data.chunks import Chunk, Draw, spread, track_weights
+from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import split
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.nn.chance import rows_of_batch
-from orchestrion.text.lyric_files import read_lyrics
-from orchestrion.text.timed import TimedPhoneme, TimedWord
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
+from orchestrion.train.sung import SungTracks, sung_letters, sung_sounds
 
 SAMPLE_RATE = 22_050
 """Of the audio that is prepared for it, unless another is."""
 
 _BAD_SHARE = 0.9
-
-
-class Sung(NamedTuple):
-    """A symbol of a track, and from and to which second it is sung."""
-
-    symbol: str
-    start: float
-    end: float
+_CODED = 3  # a stream of chance
 
 
 class Clip(NamedTuple):
@@ -48,59 +36,6 @@ class Clip(NamedTuple):
     lengths: Int[Tensor, " batch"]
 
 
-def sung_sounds(path: Path) -> list[Sung]:
-    """The sounds with times of a file of timed lyrics, in their order; each half of a diphthong is half as long."""
-    words = read_lyrics(path).words
-    return sorted((sound for word in words for sound in _sounds(word)), key=lambda sound: sound.start)
-
-
-def sung_letters(path: Path) -> list[Sung]:
-    """The letters of the words of a file of timed lyrics whose sounds have times, in their order.
-
-    A syllable of n letters is taken to be sung such that each letter has an n-th of its sounds.
-    """
-    found: list[Sung] = []
-    for word in read_lyrics(path).words:
-        own: list[Sung] = []
-        for syllable in word.syllables:
-            spelled = latin_letters(syllable.text)
-            bounds = _bounds([sound for sound in map(_timed, syllable.phonemes) if sound is not None], len(spelled))
-            own += [Sung(letter, *times) for letter, times in zip(spelled, pairwise(bounds), strict=False)]
-        for sound in own:
-            if found and found[-1].symbol == sound.symbol and sound is not own[0]:
-                found[-1] = found[-1]._replace(end=sound.end)
-            else:
-                found.append(sound)
-    return sorted(found, key=lambda sound: sound.start)
-
-
-def _timed(phoneme: TimedPhoneme) -> tuple[float, float] | None:
-    return None if phoneme.start is None or phoneme.end is None else (phoneme.start, phoneme.end)
-
-
-def _bounds(sounds: Sequence[tuple[float, float]], count: int) -> list[float]:
-    """Where `count` parts with as many of the sounds each begin and end; nothing where there are no sounds."""
-    if not sounds:
-        return []
-    edges = [start for start, _ in sounds] + [sounds[-1][1]]
-    found = []
-    for part in range(count + 1):
-        place = part * len(sounds) / count
-        whole = min(int(place), len(sounds) - 1)
-        found.append(edges[whole] + (place - whole) * (edges[whole + 1] - edges[whole]))
-    return found
-
-
-def _sounds(word: TimedWord) -> Iterator[Sung]:
-    for phoneme in (each for syllable in word.syllables for each in syllable.phonemes):
-        times, parts = _timed(phoneme), letters(phoneme.text)
-        if times is None:
-            continue
-        share = (times[1] - times[0]) / max(1, len(parts))
-        for at, letter in enumerate(parts):
-            yield Sung(letter, times[0] + share * at, times[0] + share * (at + 1))
-
-
 class RecognizerRecipe:
     """Trains a recogniser on chunks of the training tracks whose speech sounds have times.
 
@@ -109,22 +44,20 @@ class RecognizerRecipe:
 
     entries = ("forward",)
 
-    def __init__(self, config: RecognizerTrainingConfig, tracks: TrackStore, device: torch.device) -> None:
+    def __init__(
+        self, config: RecognizerTrainingConfig, tracks: TrackStore, device: torch.device, codec: Codec | None = None
+    ) -> None:
+        """With a `codec`, `config.coded_share` of the chunks are heard as its finest level gives them back."""
         self.config, self.tracks, self.device = config, tracks, device
+        if codec is not None and (codec.grid.sample_rate, codec.config.channels) != (tracks.sample_rate, 1):
+            raise UserError(f"this codec is not for one channel at {tracks.sample_rate} Hz", "give another")
+        self.codec = None if codec is None else codec.to(device)
         if tracks.channels != 1:
             raise UserError("a recogniser hears one channel", "prepare the music for one in another cache folder")
-        read = sung_sounds if config.hears == "phonemes" else sung_letters
-        self.sounds = [read(each.track.lyrics) if each.track.lyrics is not None else [] for each in tracks.tracks]
-        sides = {"train": 0, "validation": 0}
-        for each, sounds in zip(tracks.tracks, self.sounds, strict=True):
-            sides[split(each.track)] += len(sounds)
-        for side, count in sides.items():
-            if not count:
-                raise UserError(f"no {side} track has speech sounds with times", "sing some: orchestrion data lieder")
-        known = Counter(sound.symbol for sounds in self.sounds for sound in sounds)
+        self.sung = SungTracks(tracks, sung_sounds if config.hears == "phonemes" else sung_letters)
         own = RecognizerConfig(
             hears=config.hears,
-            symbols=tuple(sorted(known)),
+            symbols=self.sung.symbols,
             sample_rate=tracks.sample_rate,
             width=config.width,
             dilations=config.dilations,
@@ -135,11 +68,10 @@ class RecognizerRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.recognizer = Recognizer(own).to(device)
-        self._ids = {symbol: number for number, symbol in enumerate(own.symbols, 1)}
         self.chunk_samples = max(1, round(config.chunk_seconds * tracks.sample_rate) // own.hop_length) * own.hop_length
         lengths = [
             each.num_samples if sounds and split(each.track) == "train" else 0
-            for each, sounds in zip(tracks.tracks, self.sounds, strict=True)
+            for each, sounds in zip(tracks.tracks, self.sung.sounds, strict=True)
         ]
         artists = [each.track.artist for each in tracks.tracks]
         self._draw = Draw(lengths, track_weights(lengths, artists, config.artist_balance))
@@ -147,13 +79,11 @@ class RecognizerRecipe:
         if not self._held_out:
             raise UserError("nobody sings in the held-out tracks for as long as a chunk", "lower chunk_seconds")
 
-    @property
-    def sounds_hash(self) -> str:
-        """A hash of what is learned of the tracks besides their sound: what is sung when, and which are held out."""
-        hasher = hashlib.blake2b(digest_size=8)
-        for each, sounds in zip(self.tracks.tracks, self.sounds, strict=True):
-            hasher.update(repr((split(each.track), sounds)).encode())
-        return hasher.hexdigest()
+    def begin_with(self, trained: Recognizer) -> None:
+        """Take over the weights of a recogniser of the same symbols and sizes; UserError for another."""
+        if trained.config != self.recognizer.config:
+            raise UserError("the recogniser to begin with has other symbols or sizes", "give one for the same music")
+        self.recognizer.load_state_dict(trained.state_dict())
 
     @property
     def model(self) -> nn.Module:
@@ -183,6 +113,12 @@ class RecognizerRecipe:
         seed = self.config.training.seed
         chunks = [self._draw.chunk(self.chunk_samples, seed, step, part.first + item) for item in range(part.size)]
         clip = self._cut(chunks)
+        if self.codec is not None:
+            coded = [
+                chance(seed, step, part.first + item, _CODED) < self.config.coded_share for item in range(part.size)
+            ]
+            rows = torch.tensor(coded, device=self.device)
+            clip.audio[rows] = self._coded(clip.audio[rows])
         rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
         sequence, frame = self.recognizer(clip.audio, rng)
         ctc = self._sequence_loss(sequence, clip)
@@ -204,21 +140,32 @@ class RecognizerRecipe:
         )
         return whole / frames.sum()
 
+    def _coded(self, audio: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch sample"]:
+        """What the finest level of the codec makes of it."""
+        assert self.codec is not None
+        if not len(audio):
+            return audio
+        made = self.codec.decode(self.codec.encode(audio[:, None], levels=(0,)), 0)[:, 0]
+        return F.pad(made, (0, audio.shape[1] - made.shape[1]))
+
     def validate(self) -> dict[str, float]:
+        clips = [self._cut([chunk]) for chunk in self._held_out]
+        found = self._errors("validation", clips)
+        if self.codec is not None:
+            found |= self._errors("coded", [clip._replace(audio=self._coded(clip.audio)) for clip in clips])
+        return found
+
+    def _errors(self, name: str, clips: list[Clip]) -> dict[str, float]:
         wrong, asked, by_frame = 0, 0, []
         self.recognizer.eval()
-        for chunk in self._held_out:
-            clip = self._cut([chunk])
+        for clip in clips:
             sequence, frame = self.recognizer(clip.audio)
             true = clip.symbols[0, : int(clip.lengths[0])].tolist()
             wrong += edits(collapsed(sequence[0].argmax(-1).tolist()), true)
             asked += len(true)
             by_frame.append(float((frame.argmax(-1) == clip.frames[:, : frame.shape[1]]).float().mean()))
         self.recognizer.train()
-        return {
-            "validation/error": wrong / max(1, asked),
-            "validation/frames_right": sum(by_frame) / len(by_frame),
-        }
+        return {f"{name}/error": wrong / max(1, asked), f"{name}/frames_right": sum(by_frame) / len(by_frame)}
 
     def show(self, folder: Path) -> None:
         """Nothing to hear: what it says of a held-out chunk, beside what is sung."""
@@ -245,41 +192,22 @@ class RecognizerRecipe:
 
     def _spread(self) -> list[Chunk]:
         """Held-out chunks in which somebody sings."""
-        indices = [index for index in self.tracks.indices("validation") if self.sounds[index]]
+        indices = [index for index in self.tracks.indices("validation") if self.sung.sounds[index]]
         lengths = [self.tracks.tracks[index].num_samples for index in indices]
         found = spread(lengths, self.chunk_samples, sum(lengths))
         chunks = [Chunk(indices[chunk.track], chunk.start) for chunk in found]
-        sung = [chunk for chunk in chunks if self._heard(chunk)]
+        sung = [chunk for chunk in chunks if self.sung.begun(chunk, self.chunk_samples)]
         step = max(1, len(sung) // self.config.validation_chunks)
         return sung[::step][: self.config.validation_chunks]
 
-    def _heard(self, chunk: Chunk) -> list[Sung]:
-        """The sounds that begin within a chunk."""
-        sounds, rate = self.sounds[chunk.track], self.tracks.sample_rate
-        first = bisect_left(sounds, chunk.start / rate, key=lambda sound: sound.start)
-        last = bisect_left(sounds, (chunk.start + self.chunk_samples) / rate, key=lambda sound: sound.start)
-        return sounds[first:last]
-
-    def _sounding(self, chunk: Chunk) -> list[Sung]:
-        """The sounds that are heard in a chunk, also those that began before."""
-        start = chunk.start / self.tracks.sample_rate
-        stop = (chunk.start + self.chunk_samples) / self.tracks.sample_rate
-        return [sound for sound in self.sounds[chunk.track] if sound.start < stop and sound.end > start]
-
     def _cut(self, chunks: list[Chunk]) -> Clip:
-        hop, rate = self.recognizer.config.hop_length, self.tracks.sample_rate
-        num_frames = self.chunk_samples // hop
-        audio = torch.zeros(len(chunks), self.chunk_samples)
-        frames = torch.full((len(chunks), num_frames), BLANK)
-        symbols: list[Tensor] = []
+        hop, length = self.recognizer.config.hop_length, self.chunk_samples
+        audio = torch.zeros(len(chunks), length)
         for row, chunk in enumerate(chunks):
-            sound = self.tracks.audio(chunk.track, chunk.start, self.chunk_samples)[0]
+            sound = self.tracks.audio(chunk.track, chunk.start, length)[0]
             audio[row, : len(sound)] = sound
-            heard = self._heard(chunk)
-            for each in self._sounding(chunk):
-                first, last = ((time * rate - chunk.start) / hop for time in (each.start, each.end))
-                frames[row, max(0, round(first)) : max(0, round(last))] = self._ids[each.symbol]
-            symbols.append(torch.tensor([self._ids[each.symbol] for each in heard], dtype=torch.long))
+        frames = torch.stack([self.sung.frames(chunk, length, hop, centre=0.0) for chunk in chunks])
+        symbols = [torch.tensor(self.sung.begun(chunk, length), dtype=torch.long) for chunk in chunks]
         lengths = torch.tensor([len(ids) for ids in symbols])
         padded = nn.utils.rnn.pad_sequence(symbols, batch_first=True, padding_value=BLANK)
         return Clip(*(tensor.to(self.device) for tensor in (audio, frames, padded, lengths)))
