@@ -42,9 +42,21 @@ def published_shape() -> CodecConfig:
     )
 
 
-@pytest.fixture(params=["ours", "published"])
+def hearing_bands() -> CodecConfig:
+    """Two channels, and a top level that hears mel bands."""
+    config = tiny.codec_config()
+    fine, top = config.levels
+    return config.model_copy(
+        update={"channels": 2, "levels": (fine, top.model_copy(update={"bands": ((64, 8), (16, 3), (8, 2))}))}
+    )
+
+
+CONFIGS = {"ours": tiny.codec_config, "published": published_shape, "bands": hearing_bands}
+
+
+@pytest.fixture(params=CONFIGS)
 def codec(request) -> Codec:
-    config = tiny.codec_config() if request.param == "ours" else published_shape()
+    config = CONFIGS[request.param]()
     with torch.random.fork_rng():
         return tiny.scrambled(Codec(config), 3)
 

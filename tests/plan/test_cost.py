@@ -78,13 +78,13 @@ PRIORS = {
 }
 
 
-def codec(**settings: object) -> CodecConfig:
+def codec(bands: tuple[tuple[int, int], ...] = (), **settings: object) -> CodecConfig:
     def stage(stride: int, width: int, **more: object) -> StageConfig:
         return StageConfig(stride=stride, kernel=2 * stride, width=width, residual_width=20, dilations=(1, 3), **more)
 
     levels = (
         LevelConfig(stages=(stage(8, 24),)),
-        LevelConfig(stages=(stage(4, 24), stage(4, 28, project=True), stage(2, 24))),
+        LevelConfig(stages=(stage(4, 24), stage(4, 28, project=True), stage(2, 24)), bands=bands),
     )
     given = {
         "codebook": CodebookConfig(size=64, width=16),
@@ -99,6 +99,7 @@ CODECS = {
         final_convolution=True,
         loss=CodecLossConfig(log_spectral=0.0, relative=False, spectral_sizes=((128, 32, 128), (64, 16, 64))),
     ),
+    "bands": codec(bands=((64, 10), (16, 3))),
     "mel": codec(loss=CodecLossConfig(spectral_sizes=((128, 32, 128),), mel=0.3, mel_sizes=((128, 20), (64, 10)))),
     "mapped": codec(codebook=CodebookConfig(size=64, width=16, kind="mapped")),
     "scalars": codec(codebook=CodebookConfig(size=64, width=16, kind="scalars", scalar_values=(8, 8))),

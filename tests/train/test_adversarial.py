@@ -66,19 +66,22 @@ def test_until_the_phase_begins_the_run_is_one_without(store, run, tmp_path):
     assert not (tmp_path / "checkpoint" / "recipe.safetensors").exists()
 
 
-def test_the_loss_is_as_large_and_its_gradient_has_a_share_for_the_discriminator(store):
+@pytest.mark.parametrize(("ramp_steps", "step", "grown"), [(0, 0, 1.0), (4, 0, 0.25), (4, 2, 0.75), (4, 9, 1.0)])
+def test_the_loss_is_as_large_and_its_gradient_has_a_share_for_the_discriminator(store, ramp_steps, step, grown):
     config = small.adversarial_config(4, start_share=0.0)
+    ramp = config.adversarial.model_copy(update={"ramp_steps": ramp_steps})
+    config = config.model_copy(update={"adversarial": ramp})
     recipe = CodecRecipe(config, store, small.CPU)
     recipe.codec.train()
     audio = store.batch(0, batch_size=2, num_samples=recipe.chunk_samples, seed=0)
     outputs = recipe.codec(audio, torch.Generator().manual_seed(0))
     own = [torch.autograd.grad(o.reconstruction.total, o.audio, retain_graph=True)[0] for o in outputs]
     before = {name: value.clone() for name, value in recipe.tensors().items()}
-    losses, numbers = recipe.adversary.losses(audio, outputs)
+    losses, numbers = recipe.adversary.losses(audio, outputs, step)
     for loss, output, alone in zip(losses, outputs, own, strict=True):
         torch.testing.assert_close(loss, output.loss)
         (both,) = torch.autograd.grad(loss, output.audio, retain_graph=True)
-        torch.testing.assert_close((both - alone).norm(), config.adversarial.weight * alone.norm())
+        torch.testing.assert_close((both - alone).norm(), grown * config.adversarial.weight * alone.norm())
     torch.stack(losses).sum().backward()
     recipe.adversary.follow(0)
     assert all(weight.grad is not None for weight in recipe.codec.parameters())

@@ -16,7 +16,7 @@ from orchestrion.config.training import CodecTrainingConfig, OptimizerConfig, Sp
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
-from orchestrion.train.assemble import open_codec
+from orchestrion.train.assemble import begun_with, open_codec
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.loop import Progress, train
 from orchestrion.train.speech import UNKNOWN, Speech
@@ -132,19 +132,58 @@ def test_it_sees_whole_batches():
         CodecTrainingConfig.model_validate(small.codec_config(1).model_dump() | {"speech": {"kernel": 2}})
 
 
+def resized(own: CodecTrainingConfig, **changes: object) -> CodecTrainingConfig:
+    return own.model_copy(update={"codec": own.codec.model_copy(update=changes)})
+
+
 def test_a_codec_begins_with_what_another_knows(store, tmp_path):
     assert small.run_codec(store, tmp_path / "first", config(3))
     sha256, begun = open_codec(tmp_path / "first")
     own = config(2)
     recipe = CodecRecipe(own, store, small.CPU)
-    recipe.begin_with(begun, sha256)
+    assert recipe.begin_with(begun, sha256) == []
     ours, theirs = recipe.codec.state_dict(), load_file(tmp_path / "first" / "model" / "codec.safetensors")
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
     train(recipe, own.training, tmp_path / "second")
-    assert read_model(tmp_path / "second" / "model").about["begun_with"] == sha256
-    codebook = own.codec.codebook.model_copy(update={"size": 8})
-    other = own.model_copy(update={"codec": own.codec.model_copy(update={"codebook": codebook})})
-    with pytest.raises(UserError, match="another shape"):
+    info = read_model(tmp_path / "second" / "model")
+    assert begun_with(info, 0) == begun_with(info, 1) == sha256
+    assert begun_with(read_model(tmp_path / "first" / "model"), 0) is None
+
+
+def test_what_has_another_shape_begins_by_chance_and_other_levels_can_stay_as_they_are(store, tmp_path):
+    assert small.run_codec(store, tmp_path / "first", config(3))
+    sha256, begun = open_codec(tmp_path / "first")
+    fine, top = config(4).codec.levels
+    own = resized(config(4), levels=(fine, top.model_copy(update={"bands": ((64, 8), (16, 3))})))
+    own = own.model_copy(update={"levels": (1,)})
+
+    ours = begun.state_dict()
+
+    def recipe() -> CodecRecipe:
+        made = CodecRecipe(own, store, small.CPU)
+        left = made.begin_with(begun, sha256)
+        assert {".".join(name.split(".")[:4]) for name in left if "encoder" in name} == {"levels.1.encoder.layers"}
+        assert {name for name in left if "codebook" in name} == {name for name in ours if "levels.1.codebook" in name}
+        assert not [name for name in left if "decoder" in name]
+        assert not made.codec.levels[1].codebook.filled and made.codec.levels[0].codebook.filled
+        return made
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 3:
+            raise _Enough
+
+    train(recipe(), own.training, tmp_path / "whole")
+    with pytest.raises(_Enough):
+        train(recipe(), own.training, tmp_path / "cut", on_progress=stop)
+    train(recipe(), own.training, tmp_path / "cut")
+    whole, cut, first = (load_file(tmp_path / run / "model" / "codec.safetensors") for run in ("whole", "cut", "first"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert all(torch.equal(whole[name], first[name]) for name in whole if name.startswith("levels.0."))
+    assert not torch.equal(whole["levels.1.codebook.entries"], first["levels.1.codebook.entries"])
+    info = read_model(tmp_path / "whole" / "model")
+    assert begun_with(info, 0) == sha256 and begun_with(info, 1) is None
+    other = resized(own, codebook=own.codec.codebook.model_copy(update={"size": 8}))
+    with pytest.raises(UserError, match="another shape at level 0, which does not learn"):
         CodecRecipe(other, store, small.CPU).begin_with(begun, sha256)
 
 

@@ -77,7 +77,9 @@ def codec_config(steps: int, **settings: object) -> CodecTrainingConfig:
 def adversarial_config(steps: int, start_share: float = 0.5, **settings: object) -> CodecTrainingConfig:
     """As `codec_config`, with an adversary for the rest of the steps."""
     optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=1, decay_share=0.0)
-    adversarial = AdversarialConfig(start_share=start_share, windows=(64, 32), width=3, optimizer=optimizer)
+    adversarial = AdversarialConfig(
+        start_share=start_share, ramp_steps=0, windows=(64, 32), width=3, optimizer=optimizer
+    )
     return codec_config(steps, **settings).model_copy(update={"adversarial": adversarial})
 
 

@@ -61,7 +61,7 @@ def train() -> None:
 @train.command()
 @click.argument("manifest", type=PATH)
 @cache_option
-@click.option("--begin", help="A model, or the finished run of a codec, of the same shape: begin with its weights.")
+@click.option("--begin", help="A model, or the finished run of a codec: begin with those of its weights that fit.")
 @training_options
 def codec(
     manifest: Path,
@@ -77,6 +77,7 @@ def codec(
     """Learn to turn the music of MANIFEST into codes and back."""
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
+    from orchestrion.errors import UserError
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
@@ -93,8 +94,12 @@ def codec(
         data["sounds"] = recipe.sung.digest
     if begin:
         sha256, begun = open_codec(begin)
-        recipe.begin_with(begun, sha256)
+        left = recipe.begin_with(begun, sha256)
         data["begin"] = weights_digest(begun)
+        if left:
+            click.echo(f"{len(left)} weights of another shape begin by chance: {left[0]}, …", err=True)
+    elif config.levels:
+        raise UserError("levels that do not learn have to come from a codec", "give it with --begin")
     with first_alone():
         begin_run(folder, "codec", config, data)
     for sentence in audio_findings(store):
@@ -137,7 +142,7 @@ def prior(
     from orchestrion.config.training import PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
-    from orchestrion.train.assemble import open_prior
+    from orchestrion.train.assemble import begun_with, open_prior
     from orchestrion.train.masked import MaskedRecipe, open_teacher
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.prior import PriorRecipe
@@ -159,7 +164,7 @@ def prior(
     if teacher and begin:
         raise UserError("a prior begins with its teacher's weights", "leave out --begin")
     taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
-    begun = open_prior(begin, level, store.codec_hash, info.about.get("begun_with")) if begin else None
+    begun = open_prior(begin, level, store.codec_hash, begun_with(info, level)) if begin else None
     data = {"codes": store.data_hash, "level": level}
     data |= {"teacher": weights_digest(taught)} if taught else {}
     data |= {"begin": weights_digest(begun.prior)} if begun else {}

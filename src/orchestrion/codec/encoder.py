@@ -3,19 +3,26 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from orchestrion.codec.bands import LogBands
 from orchestrion.config import LevelConfig
 from orchestrion.nn.conv import ResidualStack, downsample
 
 
 class Encoder(nn.Module):
-    """The encoder of one level: strided convolutions, each followed by a residual dilated stack."""
+    """The encoder of one level: strided convolutions, each followed by a residual dilated stack.
 
-    def __init__(self, config: LevelConfig, channels: int, out_width: int, *, periodic: bool) -> None:
+    Where the level has `bands`, these are heard in the place of the first convolution.
+    """
+
+    def __init__(self, config: LevelConfig, channels: int, out_width: int, *, sample_rate: int, periodic: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         in_width = channels
         for index, stage in enumerate(config.stages):
-            down = downsample(in_width, stage.width, stage.kernel, stage.stride)
+            if index == 0 and config.bands:
+                down: nn.Module = LogBands(config.bands, channels, stage.stride, sample_rate, stage.width)
+            else:
+                down = downsample(in_width, stage.width, stage.kernel, stage.stride)
             stack = ResidualStack(stage.width, stage.residual_width, stage.dilations, periodic=periodic)
             layers += [down, stack]
             in_width = stage.width

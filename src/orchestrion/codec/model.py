@@ -62,7 +62,7 @@ class CodecLevel(nn.Module):
     def __init__(self, config: CodecConfig, level: LevelConfig) -> None:
         super().__init__()
         width, periodic = config.codebook.width, config.activation == "snake"
-        self.encoder = Encoder(level, config.channels, width, periodic=periodic)
+        self.encoder = Encoder(level, config.channels, width, sample_rate=config.sample_rate, periodic=periodic)
         self.codebook = quantizer(config.codebook)
         self.decoder = Decoder(
             level,
@@ -135,6 +135,11 @@ class Codec(nn.Module):
         found = self.levels[level]
         assert isinstance(found, CodecLevel)
         return found
+
+    def learn(self, levels: Collection[int]) -> None:
+        """Let these levels alone learn by gradient."""
+        for level in range(self.grid.num_levels):
+            self._level(level).requires_grad_(level in levels)
 
     def entries(self, level: int) -> Float[Tensor, "code width"]:
         """The codebook of a level."""
@@ -209,9 +214,11 @@ class Codec(nn.Module):
             outputs.append(output._replace(revived=revived))
         return outputs
 
-    def fill(self, audio: Float[Tensor, "batch channel sample"], rng: Generator) -> None:
-        """Begin every codebook where the data is, once; later calls change nothing."""
-        for level in range(self.grid.num_levels):
+    def fill(
+        self, audio: Float[Tensor, "batch channel sample"], rng: Generator, levels: Sequence[int] | None = None
+    ) -> None:
+        """Begin the codebooks of all levels, or of `levels`, where the data is, once; later calls change nothing."""
+        for level in self._wanted(levels):
             self._fill(self._level(level), audio, rng)
 
     @torch.no_grad()
@@ -219,18 +226,26 @@ class Codec(nn.Module):
         if not part.codebook.filled:
             part.codebook.fill(part.encoder(audio).float(), rng)
 
-    def move(self, parts: Sequence[list[Choice]], rng: Generator) -> list[int]:
-        """Move every codebook after what each level chose for all parts of a batch; returns how many were revived."""
+    def move(self, parts: Sequence[list[Choice]], rng: Generator, levels: Sequence[int] | None = None) -> list[int]:
+        """Move codebooks after what each level, or each of `levels`, chose for all parts of a batch.
+
+        Returns how many entries were revived.
+        """
         revived = []
-        for level in range(self.grid.num_levels):
-            vectors = torch.cat([levels[level].vectors for levels in parts])
-            codes = torch.cat([levels[level].codes for levels in parts])
+        for place, level in enumerate(self._wanted(levels)):
+            vectors = torch.cat([chosen[place].vectors for chosen in parts])
+            codes = torch.cat([chosen[place].codes for chosen in parts])
             revived.append(self._level(level).codebook.update(vectors, codes, rng))
         return revived
 
-    def outputs(self, audio: Float[Tensor, "batch channel sample"]) -> list[LevelOutput]:
-        """What every level makes of the audio, with the codebooks as they are."""
-        return [self._output(self._level(level), audio) for level in range(self.grid.num_levels)]
+    def outputs(
+        self, audio: Float[Tensor, "batch channel sample"], levels: Sequence[int] | None = None
+    ) -> list[LevelOutput]:
+        """What every level, or each of `levels`, makes of the audio, with the codebooks as they are."""
+        return [self._output(self._level(level), audio) for level in self._wanted(levels)]
+
+    def _wanted(self, levels: Sequence[int] | None) -> Sequence[int]:
+        return range(self.grid.num_levels) if levels is None else levels
 
     def _output(self, part: CodecLevel, audio: Tensor) -> LevelOutput:
         weights = self.config.loss

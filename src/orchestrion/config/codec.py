@@ -34,10 +34,26 @@ class StageConfig(Settings):
         return self
 
 
+Bands = tuple[Window, Annotated[int, Field(ge=1)]]
+"""Window of a spectrum in samples, and number of mel bands."""
+
+
 class LevelConfig(Settings):
-    """The autoencoder of one level: its stages from the waveform inwards."""
+    """The autoencoder of one level: its stages from the waveform inwards.
+
+    With `bands` the encoder hears logarithms of mel magnitudes, at the rate behind the first stage, in the place of
+    that stage's strided convolution: a level of few codes cannot keep phases, and words are heard in bands.
+    """
 
     stages: tuple[StageConfig, ...] = Field(min_length=1)
+    bands: tuple[Bands, ...] = ()
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> "LevelConfig":
+        stride = self.stages[0].stride
+        if any(window < stride or (window - stride) % 2 for window, _ in self.bands):
+            raise ValueError(f"windows of bands must be the first stride {stride} plus an even number")
+        return self
 
     @property
     def hop_length(self) -> int:
@@ -115,10 +131,9 @@ class CodecLossConfig(Settings):
     )
     mel: float = Field(default=0.0, ge=0)
     """Difference of log magnitudes in mel bands."""
-    mel_sizes: tuple[tuple[Window, Annotated[int, Field(ge=1)]], ...] = Field(
+    mel_sizes: tuple[Bands, ...] = Field(
         default=((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10)), min_length=1
     )
-    """(window in samples, number of bands) of the mel bands."""
 
     @property
     def longest_window(self) -> int:

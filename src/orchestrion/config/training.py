@@ -1,6 +1,6 @@
 """Settings of training: how long, how fast, what is written on the way."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,6 +68,9 @@ class AdversarialConfig(Settings):
     start_share: float = Field(default=0.5, ge=0, lt=1)
     """The share of all steps after which the phase begins."""
     weight: float = Field(default=0.3, gt=0)
+    ramp_steps: int = Field(default=200, ge=0)
+    """Over so many steps from its first on the weight grows to what it is: a discriminator that has learned nothing yet
+    pushes nowhere in particular."""
     features: float = Field(default=2.0, ge=0)
     loss: Literal["hinge", "least_squares"] = "hinge"
     windows: tuple[Window, ...] = Field(default=(1024, 512, 256), min_length=1)
@@ -102,11 +105,22 @@ class CodecTrainingConfig(Settings):
     validation_seconds: float = Field(default=5.0, gt=0)
     adversarial: AdversarialConfig | None = None
     speech: SpeechConfig | None = None
+    levels: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Which levels learn, where not all do: the others stay as they are in the codec that this begins with."""
+
+    @property
+    def learning(self) -> tuple[int, ...]:
+        """The levels that learn, from the finest on."""
+        return tuple(sorted(set(self.levels))) or tuple(range(len(self.codec.levels)))
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "CodecTrainingConfig":
         if (self.adversarial or self.speech) and self.training.accumulate > 1:
             raise ValueError("adversarial and speech see whole batches: set training.accumulate to 1")
+        if max(self.levels, default=0) >= len(self.codec.levels):
+            raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
+        if self.speech and len(self.codec.levels) - 1 not in self.learning:
+            raise ValueError("speech is for the top level, which does not learn")
         if self.speech and self.speech.kernel % 2 == 0:
             raise ValueError("speech.kernel must be odd")
         if self.codec.codebook.kind != "nearest" and self.training.parallel == "fsdp":

@@ -32,13 +32,21 @@ def rows_of_piece(width: int, device: torch.device) -> int:
     return PIECE * rows_at_once(width, device)
 
 
+class InPieces(nn.Module):
+    """A layer of another kind, which says itself what it makes of pieces."""
+
+    def through(self, pieces: Iterator[Float[Tensor, "_ width"]]) -> Iterator[Float[Tensor, "_ made_width"]]:
+        """What `forward` makes of the joined pieces; in pieces of other lengths."""
+        raise NotImplementedError
+
+
 def through(
     layers: Iterable[nn.Module], pieces: Iterable[Float[Tensor, "_ width"]]
 ) -> Iterator[Float[Tensor, "_ made_width"]]:
     """What `layers`, one after another, make of the joined pieces; in pieces of other lengths.
 
-    Layers are convolutions, transposed convolutions and residual stacks, each with zeros beyond the ends. Weights and
-    pieces narrower than single precision count as the same numbers in single precision.
+    Layers are convolutions, transposed convolutions, residual stacks and `InPieces`, each with zeros beyond the ends.
+    Weights and pieces narrower than single precision count as the same numbers in single precision.
     """
     made: Iterator[Tensor] = (_single(piece) for piece in pieces)
     for layer in layers:
@@ -49,6 +57,8 @@ def through(
                 made = _through_transposed(layer, made)
             case nn.Conv1d():
                 made = _through_convolution(layer, made)
+            case InPieces():
+                made = layer.through(made)
             case _:
                 raise AssertionError(layer)
     while True:
@@ -57,6 +67,24 @@ def through(
         if piece is None:
             return
         yield piece
+
+
+def overlapping(
+    pieces: Iterator[Tensor], before: int, after: int, reach: int, step: int = 1
+) -> Iterator[tuple[Tensor, bool]]:
+    """The pieces, each beginning with the last `reach` frames of the one before, and whether it is the last.
+
+    Each has `reach` frames and a multiple of `step`. `before` and `after` are numbers of zeros at the ends.
+    """
+    held: Tensor | None = None
+    for piece, ended in _ending(pieces):
+        if held is None:
+            held = piece.new_zeros(before, piece.shape[1])
+        held = torch.cat((held, piece, piece.new_zeros(after if ended else 0, piece.shape[1])))
+        count = (len(held) - reach) // step * step
+        if count > 0:
+            yield held[: count + reach], ended
+            held = held[count:]
 
 
 def _through_convolution(layer: nn.Conv1d, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -69,7 +97,7 @@ def _through_convolution(layer: nn.Conv1d, pieces: Iterator[Tensor]) -> Iterator
     weight = F.pad(_single(layer.weight), (0, missing)).view(out_width, width, num_taps, stride)
     taps = weight.permute(2, 3, 1, 0).reshape(num_taps, stride * width, out_width)
     reach = (num_taps - 1) * stride * dilation
-    for held, _ in _overlapping(pieces, padding, padding + missing, reach, stride):
+    for held, _ in overlapping(pieces, padding, padding + missing, reach, stride):
         made = held.new_empty((len(held) - reach) // stride, out_width)
         _products(held.view(-1, stride * width), taps, layer.bias, dilation, out=made)
         yield made
@@ -86,7 +114,7 @@ def _through_transposed(layer: nn.ConvTranspose1d, pieces: Iterator[Tensor]) -> 
     taps = weight.permute(2, 0, 3, 1).reshape(num_taps, width, stride * out_width).flip(0)
     bias = None if layer.bias is None else layer.bias.repeat(stride)
     reach, skipped = num_taps - 1, padding
-    for held, ended in _overlapping(pieces, reach, reach, reach):
+    for held, ended in overlapping(pieces, reach, reach, reach):
         groups = held.new_empty(len(held) - reach, stride * out_width)
         _products(held, taps, bias, 1, out=groups)
         made = groups.view(-1, out_width)
@@ -215,24 +243,6 @@ def _products(
         torch.addmm(_single(bias), rows[: len(out)], first, out=out)
     for index, tap in enumerate(others, 1):
         out.addmm_(rows[index * dilation : index * dilation + len(out)], tap)
-
-
-def _overlapping(
-    pieces: Iterator[Tensor], before: int, after: int, reach: int, step: int = 1
-) -> Iterator[tuple[Tensor, bool]]:
-    """The pieces, each beginning with the last `reach` frames of the one before, and whether it is the last.
-
-    Each has `reach` frames and a multiple of `step`. `before` and `after` are numbers of zeros at the ends.
-    """
-    held: Tensor | None = None
-    for piece, ended in _ending(pieces):
-        if held is None:
-            held = piece.new_zeros(before, piece.shape[1])
-        held = torch.cat((held, piece, piece.new_zeros(after if ended else 0, piece.shape[1])))
-        count = (len(held) - reach) // step * step
-        if count > 0:
-            yield held[: count + reach], ended
-            held = held[count:]
 
 
 def _ending(pieces: Iterator[Tensor]) -> Iterator[tuple[Tensor, bool]]:

@@ -289,11 +289,15 @@ def _level(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
         kept = Saved(incoming * frames)  # what the convolution is given
         frames //= stage.stride
         last = index == len(stages) - 1
-        parts += [
-            _conv(incoming, stage.width, stage.kernel, frames, input_gradient=index > 0),
-            _Part(saved=kept),
-            _residual(stage.width, stage.residual_width, stage.dilations, frames),
-        ]
+        if index == 0 and level.bands:
+            bands = channels * sum(number for _, number in level.bands)
+            parts += [_conv(bands, stage.width, 3, frames, input_gradient=False), _Part(saved=Saved(bands * frames))]
+        else:
+            parts += [
+                _conv(incoming, stage.width, stage.kernel, frames, input_gradient=index > 0),
+                _Part(saved=kept),
+            ]
+        parts.append(_residual(stage.width, stage.residual_width, stage.dilations, frames))
         incoming = stage.width
         if stage.project or last:
             parts += [_conv(stage.width, between, 3, frames), _Part(saved=Saved(stage.width * frames))]

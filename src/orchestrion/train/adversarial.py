@@ -1,5 +1,7 @@
 """The second phase of a codec's training: against a discriminator for each level."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,26 +21,35 @@ class Adversary:
     """
 
     def __init__(
-        self, config: AdversarialConfig, *, channels: int, num_levels: int, steps: int, device: torch.device
+        self,
+        config: AdversarialConfig,
+        *,
+        channels: int,
+        levels: Sequence[int],
+        steps: int,
+        device: torch.device,
     ) -> None:
         """Weights are drawn from torch's own chance."""
+        self.names = levels
         self.config = config
         self.first = round(config.start_share * steps)
-        self.levels = nn.ModuleList(Discriminator(config, channels) for _ in range(num_levels)).to(device)
+        self.levels = nn.ModuleList(Discriminator(config, channels) for _ in levels).to(device)
         self.optimizer = Optimizer(self.levels, config.optimizer, max(1, steps - self.first))
 
     def losses(
-        self, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput]
+        self, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput], step: int
     ) -> tuple[list[Float[Tensor, ""]], dict[str, Tensor | float]]:
-        """Each level's loss, to be used in the place of its own, and numbers for the log; `follow` takes their step.
+        """Each level's loss at a step of the training, to be used in the place of its own, and numbers for the log;
+        `follow` takes their step.
 
         A loss is as large as the level's own. Its gradient has beside that of the reconstruction what the
         discriminators, as they were, say of the sound, made `weight` times as long (as Défossez et al. 2022, section
         3.4, balance theirs). Both are taken here, so the reconstruction of `outputs` has no gradient afterwards.
         """
+        grown = min(1.0, (step - self.first + 1) / max(1, self.config.ramp_steps))
         losses: list[Tensor] = []
         metrics: dict[str, Tensor | float] = {}
-        for level, (discriminator, output) in enumerate(zip(self.levels, outputs, strict=True)):
+        for level, discriminator, output in zip(self.names, self.levels, outputs, strict=True):
             made_audio = output.audio.detach().requires_grad_()
             true, made = discriminator(audio), discriminator(made_audio)
             with torch.autocast(audio.device.type, enabled=False):
@@ -49,7 +60,7 @@ class Adversary:
                     fooling + self.config.features * features, made_audio, retain_graph=True
                 )
                 (other,) = torch.autograd.grad(output.reconstruction.total, output.audio)
-                balance = self.config.weight * _length(other) / _length(wanted).clamp_min(1e-12)
+                balance = grown * self.config.weight * _length(other) / _length(wanted).clamp_min(1e-12)
                 felt = ((other + balance * wanted) * output.audio).sum()
                 losses.append(output.quantizer_loss + output.reconstruction.total.detach() + felt - felt.detach())
                 own = list(discriminator.parameters())

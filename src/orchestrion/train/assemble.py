@@ -139,6 +139,12 @@ def open_codec(name: str | Path) -> tuple[str, Codec]:
     return info.sha256[CODEC], load_codec(folder, info)
 
 
+def begun_with(info: ModelInfo, level: int) -> str | None:
+    """The SHA-256 of the codec that the codec of a model began with, where this level was taken over whole."""
+    before = info.about.get("begun_with", {})
+    return str(before["sha256"]) if level in before.get("levels", ()) else None
+
+
 def open_prior(name: str | Path, level: int, codec_hash: str, before: str | None = None) -> Trained:
     """The prior of `level` in a model, given by its name or folder, or that of a finished run.
 

@@ -1,6 +1,7 @@
 """The recipe for a codec."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -55,10 +56,11 @@ class CodecRecipe:
         self.config = config
         self.tracks = tracks
         self.device = device
-        self._begun_with: str | None = None
+        self._begun_with: dict[str, Any] | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
+            self.codec.learn(config.learning)
             self.adversary = self._adversary(config)
             self.sung = SungTracks(tracks, sung_sounds) if config.speech else None
             self.speech = self._speech(config)
@@ -90,7 +92,7 @@ class CodecRecipe:
         return Adversary(
             config.adversarial,
             channels=config.codec.channels,
-            num_levels=self.codec.grid.num_levels,
+            levels=config.learning,
             steps=config.training.steps,
             device=self.device,
         )
@@ -106,20 +108,29 @@ class CodecRecipe:
             device=self.device,
         )
 
-    def begin_with(self, trained: Codec, sha256: str) -> None:
-        """Take over the weights and the codebooks of a codec of the same shape; UserError for another.
+    def begin_with(self, trained: Codec, sha256: str) -> list[str]:
+        """Take over weights and codebooks of the same shape; returns the names of what is left to chance.
 
-        `sha256`, of its file, is kept in the model, so that priors that knew its codes may begin with those of this.
+        A codebook begins anew, where the music is, if what comes before it does: its entries would be far from all.
+        `sha256`, of its file, is kept in the model with the levels that were taken over whole, so that priors that knew
+        their codes may begin with those of this. UserError for levels that do not learn and are not taken over whole.
         """
-        theirs = trained.state_dict()
-        for name, value in self.codec.state_dict().items():
-            if name not in theirs or theirs[name].shape != value.shape:
-                raise UserError(
-                    f"the codec to begin with has another shape: it has no {name} like this one's",
-                    "give one with the same levels and codebook, or its settings with --config",
-                )
-        self.codec.load_state_dict(theirs)
-        self._begun_with = sha256
+        own, theirs = self.codec.state_dict(), trained.state_dict()
+        fitting = {name for name, value in own.items() if name in theirs and theirs[name].shape == value.shape}
+        changed = {_level_of(name) for name in own if name not in fitting}
+        hearing_anew = {_level_of(name) for name in own if name not in fitting and ".encoder." in name}
+        fitting -= {name for name in own if ".codebook." in name and _level_of(name) in hearing_anew}
+        left = [name for name in own if name not in fitting]
+        frozen = sorted(changed - set(self.config.learning))
+        if frozen:
+            raise UserError(
+                f"the codec to begin with has another shape at level {frozen[0]}, which does not learn",
+                "give one with the same level, or let all levels learn",
+            )
+        self.codec.load_state_dict(own | {name: theirs[name] for name in fitting})
+        same = [level for level in range(self.codec.grid.num_levels) if level not in changed]
+        self._begun_with = {"sha256": sha256, "levels": same}
+        return left
 
     entries = ("fill", "outputs")
 
@@ -171,15 +182,15 @@ class CodecRecipe:
         self._rng = torch.Generator().manual_seed(seed_of(self.config.training.seed, step, stream=1))
         self._made: list[list[Choice]] = []
         if step == 0:
-            self.codec.fill(self._audio(step, own), self._rng)
+            self.codec.fill(self._audio(step, own), self._rng, self.config.learning)
 
     def loss(self, step: int, part: Part) -> StepResult:
         chunks = self._chunks(step, part)
         audio = self.tracks.cut(chunks, self.chunk_samples).to(self.device)
-        outputs = self.codec.outputs(audio)
+        outputs = self.codec.outputs(audio, self.config.learning)
         self._made.append([Choice(output.vectors, output.codes) for output in outputs])
         metrics: dict[str, Tensor | float] = {}
-        for level, output in enumerate(outputs):
+        for level, output in zip(self.config.learning, outputs, strict=True):
             metrics |= {
                 f"level_{level}/train_loss": output.loss.detach(),
                 f"level_{level}/train_waveform": output.reconstruction.waveform.detach(),
@@ -190,7 +201,7 @@ class CodecRecipe:
                 metrics[f"level_{level}/train_mel"] = output.reconstruction.mel.detach()
         losses = [output.loss for output in outputs]
         if self.adversary and step >= self.adversary.first:
-            losses, numbers = self.adversary.losses(audio, outputs)
+            losses, numbers = self.adversary.losses(audio, outputs, step)
             metrics |= numbers
         if self.speech:
             told, numbers = self.speech.loss(outputs[-1].quantized, self._sounds(chunks, self.chunk_samples))
@@ -200,21 +211,21 @@ class CodecRecipe:
 
     def follow(self, step: int) -> dict[str, float]:
         """Moves the codebooks, and the discriminators where they take part."""
-        revived = self.codec.move(self._made, self._rng)
+        revived = self.codec.move(self._made, self._rng, self.config.learning)
         if self.adversary and step >= self.adversary.first:
             self.adversary.follow(step)
         if self.speech:
             self.speech.follow(step)
-        return {f"level_{level}/revived": float(num) for level, num in enumerate(revived)}
+        return {f"level_{at}/revived": float(num) for at, num in zip(self.config.learning, revived, strict=True)}
 
     def validate(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
         codes = self.codec.encode(self.clips)
-        for level, (made, size) in enumerate(zip(codes.levels, self._sizes(), strict=True)):
+        for level, made in enumerate(codes.levels):
             assert made is not None
             restored = self.codec.decode(codes, level)
             apart = distance(self.clips, restored)
-            counts = torch.bincount(made.flatten(), minlength=size).float()
+            counts = torch.bincount(made.flatten(), minlength=self.config.codec.codebook.size).float()
             metrics |= {
                 f"level_{level}/snr": float(signal_to_noise(self.clips, restored).mean()),
                 f"level_{level}/convergence_db": float(decibels(apart.convergence).mean()),
@@ -232,9 +243,6 @@ class CodecRecipe:
             metrics |= {"speech/loss": float(told.loss), "speech/right": told.right}
         return metrics
 
-    def _sizes(self) -> list[int]:
-        return [self.config.codec.codebook.size] * self.codec.grid.num_levels
-
     def show(self, folder: Path) -> None:
         """The first two held-out clips and what each level makes of them, to hear and to see."""
         clips = self.clips[:2]
@@ -251,7 +259,8 @@ class CodecRecipe:
     def findings(self, step: int, metrics: dict[str, float]) -> list[str]:
         warmup = self.config.training.optimizer.warmup_steps
         sentences: list[str] = []
-        for level, size in enumerate(self._sizes()):
+        for level in self.config.learning:
+            size = self.config.codec.codebook.size
             sentences += codebook_findings(metrics, level, size, self.config.codec.codebook.kind)
             sentences += codec_findings(metrics, level, step, warmup)
             if self.adversary:
@@ -266,3 +275,8 @@ class CodecRecipe:
             about["begun_with"] = self._begun_with
         info = ModelInfo(name=folder.name, codec=self.config.codec, about=about)
         write_model(folder / "model", info, self.codec, card="A codec without priors; see ../run.json.\n")
+
+
+def _level_of(name: str) -> int:
+    """Which level a weight of a codec belongs to."""
+    return int(name.split(".")[1])
