@@ -75,6 +75,7 @@ PRIORS = {
     ),
     "lyrics encoded": prior(stack(("full", "lyrics", "row"), PUBLISHED), lyrics=ENCODER),
     "lyrics encoded, ours": prior(stack(("full", "lyrics", "row"), OURS), lyrics=ENCODER),
+    "lyrics paced": prior(stack(("full", "lyrics"), OURS), lyrics=ENCODER.model_copy(update={"paced": True})),
 }
 
 
@@ -116,6 +117,8 @@ def conditions(config: PriorConfig) -> Conditions:
     if config.lyrics:
         shape = (BATCH, config.lyrics.num_characters)
         told["lyrics"] = torch.randint(config.lyrics.alphabet_size, shape, generator=rng)
+        if config.paced:
+            told["sung"] = torch.randint(-2, shape[1], (BATCH, config.context_frames), generator=rng)
     return Conditions(**told)
 
 

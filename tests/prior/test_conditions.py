@@ -1,5 +1,7 @@
 """What a prior is told, and what it says when told wrongly."""
 
+from dataclasses import replace
+
 import pytest
 import tiny_priors as tiny
 import torch
@@ -137,3 +139,22 @@ def test_nobody_in_particular_is_told_of_as_one_of_no_name():
     assert nobody.artist.tolist() == [0, 0]
     assert nobody.genres.tolist() == [[0, -1, -1]] * 2
     assert nobody.start_samples.tolist() == [0, 1] and told.artist.tolist() == [3, 5]
+
+
+def test_what_is_sung_reaches_its_own_frame_and_no_earlier_one(rng: torch.Generator) -> None:
+    prior = tiny.prior(tiny.paced(), rng)
+    told, codes = tiny.conditions(prior.config, rng, 1), tiny.codes(prior.config, rng, 1)
+    assert told.sung is not None
+    usual = prior(codes, told)
+    for place in (-2, -1, (int(told.sung[0, 9]) + 1) % 8):
+        sung = told.sung.clone()
+        sung[0, 9] = place
+        if place == told.sung[0, 9]:
+            continue
+        changed = prior(codes, replace(told, sung=sung))
+        assert torch.equal(changed[:, :9], usual[:, :9])
+        assert not torch.allclose(changed[:, 9], usual[:, 9])
+    unknown = replace(told, sung=torch.full_like(told.sung, -1))
+    assert_close(prior(codes, unknown), prior(codes, replace(told, sung=None)))
+    wordless = told.wordless()
+    assert wordless.sung is not None and (wordless.sung == -1).all()

@@ -51,6 +51,15 @@ def with_encoder() -> PriorConfig:
     )
 
 
+def paced() -> PriorConfig:
+    """A separate lyric encoder, and what is sung at each frame; our dialect."""
+    encoder = TransformerConfig(width=12, num_heads=1, patterns=("full",))
+    return top(
+        transformer=TransformerConfig(width=16, num_heads=2, patterns=("full", "lyrics", "full")),
+        lyrics=LyricsConfig(alphabet_size=7, num_characters=8, encoder=encoder, paced=True),
+    )
+
+
 def with_lyrics_in_sequence() -> PriorConfig:
     """Lyrics and codes in one sequence, the published dialect."""
     return top(
@@ -68,6 +77,7 @@ CONFIGS = {
     "unlabelled": top(labels=None, timing=None),
     "published": top(transformer=published_stack(), tied_output=True, condition_output=True),
     "encoder": with_encoder(),
+    "paced": paced(),
     "one_sequence": with_lyrics_in_sequence(),
 }
 
@@ -94,6 +104,9 @@ def conditions(config: PriorConfig, rng: Generator, batch: int = 2) -> Condition
         if config.conditioner
         else None,
         lyrics=draw(config.lyrics.alphabet_size, config.lyrics.num_characters) if config.lyrics else None,
+        sung=draw(config.lyrics.num_characters + 2, config.context_frames) - 2
+        if config.lyrics and config.paced
+        else None,
     )
 
 

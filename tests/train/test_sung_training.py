@@ -11,7 +11,7 @@ import tiny
 from orchestrion.align.linear import linear, start_errors, summary
 from orchestrion.align.words import Aligned
 from orchestrion.audio import io
-from orchestrion.checkpoints.folder import CODEC, ModelInfo, load_codec, write_model
+from orchestrion.checkpoints.folder import CODEC, ModelInfo, load_codec, read_model, write_model
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.codes import Codes
 from orchestrion.config.prior import TransformerConfig
@@ -22,6 +22,8 @@ from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox, Song
 from orchestrion.prior.model import Prior
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
+from orchestrion.text.lyrics import spelled
+from orchestrion.text.pace import planned_times
 from orchestrion.text.timed import TimedLyrics
 from orchestrion.train.assemble import build_model, trained_prior
 from orchestrion.train.finetune import Base
@@ -220,3 +222,29 @@ def test_an_alignment_is_of_all_words(singer):
     aligned = singer.align(song, lyrics)
     assert isinstance(aligned, Aligned)
     assert aligned.shares.shape == (sung_data.FRAMES, len(lyrics.words))
+
+
+def test_a_prior_that_is_told_the_pace_sings_each_letter_when_it_is_planned(world, tmp_path):
+    """Its codes are letters here; it has seen them held for up to five frames, and may hold them longer."""
+    store, info = CodeStore(world / "codes"), read_model(world / "codec")
+    config = sung_data.config(60, paced=True)
+    recipe = PriorRecipe(config, store, 1, load_codec(world / "codec", info), CPU)
+    assert train(recipe, config.training, tmp_path / "run")
+    figures = json.loads((tmp_path / "run" / "prior.json").read_text())["figures"]
+    assert figures["validation/bits"] < 0.8 * figures["validation/bits_wordless"]
+    build_model("paced", world / "codec", [tmp_path / "run"], store, tmp_path / "model", licence="CC0-1.0")
+    singer = Jukebox(tmp_path / "model", device="cpu")
+    words = "abc dah\nfeg"
+    song = singer.compose(Request(seconds=2.0, lyrics=words, finest_level=1, seed=1)).finish()
+    times = planned_times(words, store.alphabet, 2.0)
+    right = []
+    for place, sign in enumerate(words):
+        start, stop = (round(times[each] * sung_data.RATE) for each in (place, place + 1))
+        found = song.codes[1][0, start:stop].tolist()
+        if sign in sung_data.LETTERS:
+            right += [code == sung_data.LETTERS.index(sign) for code in found]
+    assert len(right) > 30 and sum(right) / len(right) > 0.7
+    assert song.lyrics is not None
+    starts = [word.start for word in song.lyrics.words]
+    planned = [times[places.start] for places in spelled(words, store.alphabet).words]
+    assert all(abs(one - other) < 0.15 for one, other in zip(starts, planned, strict=True))

@@ -130,6 +130,9 @@ class LyricsConfig(Settings):
     encoder: TransformerConfig | None = None
     loss_weight: float = Field(default=0.4, ge=0)
     """Weight of a character's loss where a code's is 1."""
+    paced: bool = False
+    """Tell at each frame which character is sung there: words are learned from far less music, and are sung when they
+    are planned to be (`text.pace`)."""
     alignment_layer: int | None = Field(default=None, ge=0)
     alignment_head: int | None = Field(default=None, ge=0)
     """The layer, from 0, and the head of it whose attention follows the words, where that is known."""
@@ -178,6 +181,11 @@ class PriorConfig(Settings):
             if self.lyrics.num_characters % encoder.num_rows:
                 raise ValueError(f"{self.lyrics.num_characters} characters cannot be cut into {encoder.num_rows} rows")
         return self
+
+    @property
+    def paced(self) -> bool:
+        """Whether it is told what is sung at each frame."""
+        return self.lyrics is not None and self.lyrics.paced
 
     @property
     def masked(self) -> bool:

@@ -139,6 +139,10 @@ class LyricsTrainingConfig(Settings):
     encoder: TransformerConfig | None = None
     loss_weight: float = Field(default=0.1, ge=0)
     """Weight of a character's loss where a code's is 1."""
+    paced: bool = False
+    """Tell at each frame which character is sung there, where its times are known (`LyricsConfig.paced`)."""
+    pace_dropout: float = Field(default=0.15, ge=0, le=1)
+    """Chance that a window is not told so."""
     dropout: float = Field(default=0.15, ge=0, le=1)
     """Chance that a window is told no lyrics."""
     jitter: float = Field(default=0.25, ge=0, le=0.5)
@@ -155,6 +159,7 @@ class LyricsTrainingConfig(Settings):
             num_characters=self.num_characters,
             encoder=self.encoder,
             loss_weight=self.loss_weight,
+            paced=self.paced,
         )
 
 

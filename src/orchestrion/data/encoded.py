@@ -28,12 +28,13 @@ from orchestrion.files import check_writable, read_json, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.vocab import Vocabulary
+from orchestrion.text.window import UNKNOWN_PLACE
 
 FORMAT = "orchestrion.codes"
 VERSION = 1
 
 # The last part of a chance's key; the draw of a chunk uses 0 and 1.
-_ARTIST_DROPPED, _GENRES_DROPPED, _LYRICS_DROPPED, _ALL_DROPPED, _LYRICS_MOVED = 2, 3, 4, 5, 6
+_ARTIST_DROPPED, _GENRES_DROPPED, _LYRICS_DROPPED, _ALL_DROPPED, _LYRICS_MOVED, _PACE_DROPPED = 2, 3, 4, 5, 6, 7
 _LARGEST_INT16 = 32767
 _MOST_OPEN = 512  # shards that are held open
 
@@ -60,7 +61,8 @@ class CodeBatch:
     `coarser` holds the codes of the level above under the same stretch of music. Labels are ids of the
     store's vocabulary. `total_samples` and `start_samples` say how long the track is and where in it the
     window begins. `lyrics` are the ids of words that a prior with lyrics sees there, and `sung` the columns of them,
-    from the first up to the last, where what is sung at each frame is read: 0 to 0 where that is not known.
+    from the first up to the last, where what is sung at each frame is read: 0 to 0 where that is not known. `places`
+    are the columns of the single characters that are sung (`SeenLyrics.columns`).
     """
 
     codes: Int[Tensor, "batch frame"]
@@ -71,6 +73,7 @@ class CodeBatch:
     start_samples: Int[Tensor, " batch"]
     lyrics: Int[Tensor, "batch character"] | None = None
     sung: Int[Tensor, "batch frame 2"] | None = None
+    places: Int[Tensor, "batch frame"] | None = None
 
 
 class ShardWriter:
@@ -247,6 +250,9 @@ class CodeStore:
         batch = self._cut(chunks, level, context_frames, listening, shifts)
         unknown = torch.tensor(self.vocabulary.genre_ids(()))
         for row, (item, nothing) in enumerate(zip(items, untold, strict=True)):
+            unpaced = listening is not None and chance(seed, step, item, _PACE_DROPPED) < listening.pace_dropout
+            if unpaced and batch.places is not None:
+                batch.places[row] = UNKNOWN_PLACE
             if nothing or chance(seed, step, item, _ARTIST_DROPPED) < label_dropout:
                 batch.artist[row] = self.vocabulary.artist_id(None)
             if nothing or chance(seed, step, item, _GENRES_DROPPED) < label_dropout:
@@ -428,7 +434,7 @@ class CodeStore:
         shifts: Sequence[float | None],
     ) -> dict[str, Tensor]:
         """The lyrics of windows and what of them is sung at each frame."""
-        ids, sung = [], []
+        ids, sung, places = [], [], []
         for chunk, shift in zip(chunks, shifts, strict=True):
             words = NO_WORDS if shift is None else self.sung(chunk.track)
             seen = words.seen(
@@ -437,10 +443,12 @@ class CodeStore:
                 window=frames * hop,
                 num_characters=listening.num_characters,
                 jitter=shift or 0.0,
+                hop=hop,
             )
             ids.append(seen.characters)
             sung.append(words.sung(seen, frames, hop))
-        return {"lyrics": torch.tensor(ids), "sung": torch.tensor(sung)}
+            places.append(seen.columns)
+        return {"lyrics": torch.tensor(ids), "sung": torch.tensor(sung), "places": torch.tensor(places)}
 
 
 def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:

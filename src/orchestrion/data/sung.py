@@ -28,6 +28,7 @@ class Listening:
     num_characters: int
     dropout: float = 0.0
     jitter: float = 0.0
+    pace_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class SungWords:
     def _starts(self) -> list[float]:
         return [start for start, _, _ in self.known]
 
-    def seen(self, *, total: int, start: int, window: int, num_characters: int, jitter: float) -> SeenLyrics:
+    def seen(self, *, total: int, start: int, window: int, num_characters: int, jitter: float, hop: int) -> SeenLyrics:
         """What is seen beside a window, in samples; `jitter` from -1 to 1 moves that by as many windows of lyrics."""
         return SeenLyrics(
             total_samples=total,
@@ -56,6 +57,7 @@ class SungWords:
             num_characters=num_characters,
             times=self.times,
             shift=round(jitter * num_characters),
+            hop_length=hop,
         )
 
     def sung(self, seen: SeenLyrics, frames: int, hop_length: int) -> list[tuple[int, int]]:

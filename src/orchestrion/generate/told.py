@@ -13,7 +13,15 @@ from orchestrion.text.window import SeenLyrics
 
 def told_of(batch: CodeBatch) -> Conditions:
     """What a prior is told about windows of encoded music."""
-    return Conditions(batch.artist, batch.genres, batch.total_samples, batch.start_samples, batch.coarser, batch.lyrics)
+    return Conditions(
+        batch.artist,
+        batch.genres,
+        batch.total_samples,
+        batch.start_samples,
+        batch.coarser,
+        batch.lyrics,
+        batch.places,
+    )
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,21 @@ class Told:
         told = replace(told, start_samples=told.start_samples + start_samples, coarser=coarser)
         if self.lyrics is None:
             return told
-        ids = torch.tensor([song.characters for song in self.sung(start_samples)])
-        return replace(told, lyrics=ids.to(told.artist.device))
+        songs, device = self.sung(start_samples), told.artist.device
+        ids = torch.tensor([song.characters for song in songs], device=device)
+        if not songs[0].hop_length:
+            return replace(told, lyrics=ids)
+        return replace(told, lyrics=ids, sung=torch.tensor([song.columns for song in songs], device=device))
 
     def moved(self, times: tuple[float, ...]) -> tuple[SeenLyrics, ...]:
         """What is seen of the only song's lyrics where each id begins to be sung at these samples of its piece.
 
-        Lyrics that are seen whole stay as they are.
+        Lyrics that are seen whole, or sung by a plan, stay as they are.
         """
         assert self.lyrics is not None and len(self.lyrics) == 1
         (song,) = self.lyrics
-        return (song if len(song.lyrics) <= song.num_characters else replace(song, times=times),)
+        stays = len(song.lyrics) <= song.num_characters or song.hop_length
+        return (song if stays else replace(song, times=times),)
 
     def sung(self, start_samples: int) -> tuple[SeenLyrics, ...]:
         """What is seen of the lyrics of each song at the window `start_samples` after frame 0."""

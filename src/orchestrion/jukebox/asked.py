@@ -13,8 +13,10 @@ from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
+from orchestrion.grid import Grid
 from orchestrion.prior.labels import Conditions
-from orchestrion.text.lyrics import check_pace, spelled
+from orchestrion.text.lyrics import Spelling, check_pace, spelled
+from orchestrion.text.pace import planned_times
 from orchestrion.text.window import SeenLyrics
 
 
@@ -66,8 +68,11 @@ def plan(request: Request, info: ModelInfo, most_songs: int | None = None, until
     return Plan(grid, num_samples, contexts, request.sampling, finest, most_songs)
 
 
-def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
-    """What the prior of `level` is told about songs that are made together."""
+def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: bool = True) -> Told:
+    """What the prior of `level` is told about songs that are made together.
+
+    One that is told when words are sung is told a plan, unless they were sung without one.
+    """
     grid, labels = info.grid, [_label_ids(request, info, level) for request in requests]
     conditions = Conditions(
         artist=torch.tensor([artist for artist, _ in labels]),
@@ -92,10 +97,18 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int) -> Told:
             window_samples=prior.context_frames * prior.hop_length,
             lyrics=spelled(request.lyrics, spelling).ids,
             num_characters=prior.lyrics.num_characters,
+            times=_plan_of(request, spelling, grid) if prior.paced and planned else None,
+            hop_length=prior.hop_length if prior.paced else 0,
         )
         for request in requests
     )
     return Told(conditions, songs)
+
+
+def _plan_of(request: Request, spelling: Spelling, grid: Grid) -> tuple[float, ...] | None:
+    """At which samples of its piece each id of a song's lyrics is to be sung; None where it has none."""
+    times = planned_times(request.lyrics, spelling, request.piece_seconds)
+    return tuple(time * grid.sample_rate for time in times) or None
 
 
 def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tuple[int, ...]]:

@@ -402,7 +402,8 @@ class Jukebox:
             raise UserError("there are no lyrics to align", "give them")
         asked.check_codes(song.codes, self.info, 1)
         request = self.resolved(song.request.changed(lyrics=text))
-        return self._aligned(request, song.codes, untimed(text) if lyrics is None else lyrics)
+        words = untimed(text) if lyrics is None else lyrics
+        return self._aligned(request, song.codes, words, planned=lyrics is None)
 
     def align_audio(self, audio: Float[Tensor, "channel sample"], sample_rate: int, lyrics: TimedLyrics) -> Aligned:
         """When each word of a recording is sung, as the top prior hears it; nothing is told of who sings.
@@ -417,11 +418,11 @@ class Jukebox:
         request = self.resolved(about.changed(lyrics=written(lyrics)))
         with self._codec() as codec:
             codes = codec.encode(heard, (top,))
-        return self._aligned(request, codes, lyrics)
+        return self._aligned(request, codes, lyrics, planned=False)
 
     @torch.no_grad()
-    def _aligned(self, request: Request, codes: Codes, lyrics: TimedLyrics) -> Aligned:
-        """The times of the words of a resolved request in these codes.
+    def _aligned(self, request: Request, codes: Codes, lyrics: TimedLyrics, *, planned: bool) -> Aligned:
+        """The times of the words of a resolved request in these codes; `planned` if these were made for it.
 
         Of lyrics longer than what the prior sees, each window first sees those that would be there if all were sung
         evenly, and then those that were found there, until nothing changes.
@@ -429,7 +430,7 @@ class Jukebox:
         grid, top = self.info.grid, self.info.grid.top
         following = asked.following(self.info)
         ids = spelled(request.lyrics, self.info.spelling(top))
-        told = self._tell([request], top)
+        told = self._tell([request], top, planned=planned)
         with self._prior(top, following[0] + 1) as prior:
             for _ in range(ALIGNING_ROUNDS):
                 weights = self._attention(prior, request, codes, told, following)
@@ -461,7 +462,7 @@ class Jukebox:
         return weights
 
     def _find_words(self, request: Request, codes: Codes) -> TimedLyrics:
-        return self._aligned(request, codes, untimed(request.lyrics)).lyrics
+        return self._aligned(request, codes, untimed(request.lyrics), planned=True).lyrics
 
     def _work(
         self,
@@ -541,8 +542,8 @@ class Jukebox:
         heard = waveform.resample(mixed, sample_rate, self.info.codec.sample_rate)
         return heard[None].to(self.device, self.dtype)
 
-    def _tell(self, requests: Sequence[Request], level: int) -> Told:
-        return asked.tell(requests, self.info, level).to(self.device)
+    def _tell(self, requests: Sequence[Request], level: int, *, planned: bool = True) -> Told:
+        return asked.tell(requests, self.info, level, planned=planned).to(self.device)
 
     @contextmanager
     def _prior(self, level: int, num_layers: int | None = None) -> Iterator[AnyPrior]:

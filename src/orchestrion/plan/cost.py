@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orchestrion.config.codec import CodecConfig, LevelConfig
-from orchestrion.config.prior import ConditionerConfig, Pattern, PriorConfig, TransformerConfig
+from orchestrion.config.prior import ConditionerConfig, LyricsConfig, Pattern, PriorConfig, TransformerConfig
 
 
 class Saved(NamedTuple):
@@ -96,6 +96,8 @@ def prior_cost(config: PriorConfig) -> Cost:
         encoder, characters, alphabet = config.lyrics.encoder, config.lyrics.num_characters, config.lyrics.alphabet_size
         encoder_blocks = [_block(encoder, pattern, characters, 0, 0) for pattern in encoder.patterns]
         parts += [*encoder_blocks, _encoder_ends(encoder, alphabet, characters, width)]
+    if config.lyrics and config.paced:
+        parts.append(_sung(config.lyrics, width, frames))
     whole = _Part().plus(*parts)
     blocks += encoder_blocks
     largest = max(blocks, key=lambda block: block.weights)
@@ -219,6 +221,14 @@ def _encoder_ends(stack: TransformerConfig, alphabet: int, characters: int, widt
         _linear(inside, width, characters, bias=True, matrix=False),
         _linear(width, alphabet, characters, bias=False, matrix=False),
     )
+
+
+def _sung(config: LyricsConfig, width: int, frames: int) -> _Part:
+    """What is sung at each frame: a convolution over the characters, and one of its vectors for each frame."""
+    characters, inside, kernel = config.num_characters, 64, 9
+    table = _Part(weights=config.alphabet_size * inside + width, saved=Saved(inside * characters))
+    chosen = _Part(saved=Saved(raw_bytes=(8 * width + 2) * frames))
+    return table.plus(_conv(inside, width, kernel, characters), chosen)
 
 
 def _conv(inner: int, outer: int, kernel: int, frames: int, *, bias: bool = True, input_gradient: bool = True) -> _Part:

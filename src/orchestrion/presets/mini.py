@@ -79,7 +79,7 @@ def mini_top() -> PriorTrainingConfig:
 
 
 def mini_song_top() -> PriorTrainingConfig:
-    """Sees 24 seconds of music, and the 384 letters of its words that are sung around them."""
+    """Sees 24 seconds of music, the 384 letters of its words that are sung around them, and which is sung when."""
     encoder = TransformerConfig(width=192, num_heads=3, patterns=("full",) * 3, positions="learned", dropout=0.05)
     return PriorTrainingConfig(
         context_frames=1024,
@@ -94,7 +94,7 @@ def mini_song_top() -> PriorTrainingConfig:
         ),
         training=_training(steps=1800, batch_size=4, average_decay=0.995, validate_every=300),
         timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
-        lyrics=LyricsTrainingConfig(num_characters=384, encoder=encoder, attention_weight=0.5),
+        lyrics=LyricsTrainingConfig(num_characters=384, encoder=encoder, attention_weight=0.5, paced=True),
     )
 
 

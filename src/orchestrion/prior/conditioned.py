@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from orchestrion.config.prior import PriorConfig
 from orchestrion.errors import UserError
 from orchestrion.prior.labels import Conditions, LabelEmbedding, TimingEmbedding
-from orchestrion.prior.lyrics import LyricEncoder
+from orchestrion.prior.lyrics import LyricEncoder, SungCharacter
 from orchestrion.prior.tokens import TokenModel
 from orchestrion.prior.upsample import Conditioner
 
@@ -26,8 +26,8 @@ class Told:
 class ConditionedModel(nn.Module):
     """A transformer over the codes of one level, and what it is told.
 
-    Labels make the start vector, timing and coarser codes a vector added to each frame, lyrics a memory to attend
-    to or else tokens ahead of the codes.
+    Labels make the start vector, timing, coarser codes and what is sung a vector added to each frame, lyrics a memory
+    to attend to or else tokens ahead of the codes.
     """
 
     def __init__(self, config: PriorConfig) -> None:
@@ -49,6 +49,7 @@ class ConditionedModel(nn.Module):
         )
         self.conditioner = Conditioner(config.conditioner, config.codebook_size, width) if config.conditioner else None
         self.lyrics = LyricEncoder(config.lyrics, width) if config.lyrics and config.lyrics.encoder else None
+        self.sung = SungCharacter(config.lyrics.alphabet_size, width) if config.lyrics and config.paced else None
         self.tokens = TokenModel(
             config.transformer,
             self.first_code + config.codebook_size,
@@ -71,6 +72,9 @@ class ConditionedModel(nn.Module):
             vectors = self.conditioner(coarser)
             assert vectors.shape[1] >= num_frames, f"{coarser.shape[1]} coarser codes for {num_frames} frames"
             per_frame.append(vectors[:, :num_frames])
+        if self.sung is not None and conditions.sung is not None:
+            vectors = self.sung(given(conditions.lyrics, "lyrics"), conditions.sung[:, :num_frames])
+            per_frame.append(vectors)
         conditioning = sum(per_frame[1:], per_frame[0]) if per_frame else None
         if conditioning is not None and self.config.lyric_tokens:
             conditioning = F.pad(conditioning, (0, 0, self.config.lyric_tokens, 0))
@@ -107,7 +111,7 @@ class ConditionedModel(nn.Module):
                 ("attention.output.weight", "mlp.narrow.weight", "tokens.output.weight", "lyrics.output.weight")
             ):
                 parameter.zero_()
-            elif name.endswith(("tokens.start", "tokens.positions", "hidden")):
+            elif name.endswith(("tokens.start", "tokens.positions", "hidden", "nothing")):
                 parameter.normal_(0, std, generator=rng)
             elif name == "conditioner.norm.weight":
                 parameter.fill_(std)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from orchestrion.config.prior import LabelConfig, TimingConfig
 from orchestrion.errors import UserError
 from orchestrion.nn.embed import RangeEmbedding
-from orchestrion.text.window import FILLING
+from orchestrion.text.window import FILLING, UNKNOWN_PLACE
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Conditions:
 
     `artist` and `genres` are ids (0 unknown; -1 fills `genres` up), `total_samples` the length of the whole
     piece and `start_samples` where the window starts in it, `coarser` the codes of the level above over the
-    window, `lyrics` character ids. `other_artist` stands beside the artist with a weight of `other_share`, from 0 to 1.
+    window, `lyrics` character ids, `sung` for each frame the column of that which is sung there (`SeenLyrics.columns`).
+    `other_artist` stands beside the artist with a weight of `other_share`, from 0 to 1.
     """
 
     artist: Int[Tensor, " batch"]
@@ -27,6 +28,7 @@ class Conditions:
     start_samples: Num[Tensor, " batch"]
     coarser: Int[Tensor, "batch frame_above"] | None = None
     lyrics: Int[Tensor, "batch character"] | None = None
+    sung: Int[Tensor, "batch frame"] | None = None
     other_artist: Int[Tensor, " batch"] | None = None
     other_share: Float[Tensor, " batch"] | None = None
 
@@ -56,7 +58,10 @@ class Conditions:
 
     def wordless(self) -> "Conditions":
         """The same without lyrics, for a prior that is told some."""
-        return self if self.lyrics is None else replace(self, lyrics=torch.full_like(self.lyrics, FILLING))
+        if self.lyrics is None:
+            return self
+        unknown = None if self.sung is None else torch.full_like(self.sung, UNKNOWN_PLACE)
+        return replace(self, lyrics=torch.full_like(self.lyrics, FILLING), sung=unknown)
 
     def _parts(self) -> list[tuple[str, Tensor]]:
         named = ((field.name, getattr(self, field.name)) for field in fields(self))

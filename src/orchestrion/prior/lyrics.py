@@ -1,11 +1,18 @@
-"""Lyrics, read by an encoder of their own."""
+"""Lyrics, read by an encoder of their own, and what of them is sung when."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config.prior import LyricsConfig
 from orchestrion.prior.tokens import TokenModel
+from orchestrion.text.window import NOTHING_SUNG_YET
+
+AROUND = 9
+"""Characters that say how one of them is sung: itself, and as many before as after it."""
+INSIDE = 64
+"""Numbers for each of them."""
 
 
 class LyricEncoder(nn.Module):
@@ -35,3 +42,26 @@ class LyricEncoder(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean nats per character, of what `forward` made of `lyrics`."""
         return F.cross_entropy(self.output(encoded).float().flatten(0, 1), lyrics.flatten())
+
+
+class SungCharacter(nn.Module):
+    """A vector for each frame: the character that is sung there, with those around it; zeros where that is not known.
+
+    Duration is told, not learned, as where speech is made frame by frame (Ren et al. 2019, arXiv 1905.09263), and what
+    is attended to besides is free.
+    """
+
+    def __init__(self, alphabet_size: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(alphabet_size, INSIDE)
+        self.around = nn.Conv1d(INSIDE, width, AROUND, padding=AROUND // 2)
+        self.nothing = nn.Parameter(torch.zeros(width))
+        """Of a frame before the first word."""
+
+    def forward(
+        self, lyrics: Int[Tensor, "batch character"], sung: Int[Tensor, "batch frame"]
+    ) -> Float[Tensor, "batch frame width"]:
+        characters = self.around(self.embedding(lyrics).transpose(1, 2)).transpose(1, 2)
+        places = sung.clamp(min=0)[..., None].expand(-1, -1, characters.shape[-1])
+        vectors: Tensor = characters.gather(1, places) * (sung >= 0)[..., None]
+        return vectors + (sung == NOTHING_SUNG_YET)[..., None] * self.nothing

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 NO_CHARACTER = -1  # the place in the lyrics of what fills short lyrics up
 FILLING = 0  # its id
+UNKNOWN_PLACE = -1  # the column of what is sung at a frame where that is not known, or not seen
+NOTHING_SUNG_YET = -2  # the same before the first word
 
 Seen = TypeVar("Seen", bound="SeenLyrics")
 
@@ -74,7 +76,8 @@ class SeenLyrics:
 
     Lengths and positions are in samples. `times`, where they are known, say at which sample of the song each id begins
     to be sung, in order: then the ids around what is sung in the middle of the window are seen. `shift` moves what is
-    seen on by so many ids.
+    seen on by so many ids. `hop_length` is that of the frames at which a prior is told what is sung, 0 for one that is
+    not.
     """
 
     total_samples: int
@@ -85,6 +88,23 @@ class SeenLyrics:
     moved: bool = False  # moved windows are computed in single precision, see `lyric_window`
     times: tuple[float, ...] | None = None
     shift: int = 0
+    hop_length: int = 0
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """For each frame of the window which of the ids that are seen is sung at its middle.
+
+        `UNKNOWN_PLACE` where times are not known or the id is not seen, `NOTHING_SUNG_YET` before the first.
+        """
+        frames = self.window_samples // self.hop_length
+        if self.times is None:
+            return (UNKNOWN_PLACE,) * frames
+        column = {place: column for column, place in enumerate(self.places)}
+        found = []
+        for frame in range(frames):
+            place = bisect_right(self.times, self.start_samples + (frame + 0.5) * self.hop_length) - 1
+            found.append(NOTHING_SUNG_YET if place < 0 else column.get(place, UNKNOWN_PLACE))
+        return tuple(found)
 
     @property
     def places(self) -> tuple[int, ...]:

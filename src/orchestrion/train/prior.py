@@ -227,7 +227,9 @@ class PriorRecipe:
 
     def _listening(self) -> Listening | None:
         lyrics = self.config.lyrics
-        return Listening(lyrics.num_characters, lyrics.dropout, lyrics.jitter) if lyrics else None
+        if lyrics is None:
+            return None
+        return Listening(lyrics.num_characters, lyrics.dropout, lyrics.jitter, lyrics.pace_dropout)
 
     def _make(self, config: PriorConfig, rng: Generator) -> AnyPrior:
         return Prior(config, rng)

@@ -1,0 +1,54 @@
+"""When words are sung that nobody has sung yet: a plan by syllables, lines and sections."""
+
+import re
+import unicodedata
+from itertools import accumulate
+
+from orchestrion.text.lyrics import Spelling, parts
+
+LONGEST_SYLLABLE = 0.8
+"""Seconds: where there is more time than words, the rest stays behind the last."""
+LEAD = 2.0
+"""Syllables that could be sung before the first word."""
+LINE_REST, SECTION_REST = 1.0, 3.0
+"""Syllables that could be sung in a rest behind a line, and behind the last one of a section."""
+
+_VOWELS = re.compile("[aeiouyæœøɐ-ʯ]+", re.IGNORECASE)
+_ALPHABETIC = re.compile(r"\w")
+
+
+def syllables(word: str) -> int:
+    """About how many syllables a word has: its groups of vowels, or its letters where a script writes none.
+
+    >>> [syllables(word) for word in ("Mondnacht", "lumière", "hm", "歌う", "—")]
+    [2, 3, 1, 2, 0]
+    """
+    bare = "".join(sign for sign in unicodedata.normalize("NFD", word) if not unicodedata.combining(sign))
+    letters = len(_ALPHABETIC.findall(bare))
+    if not letters:
+        return 0
+    latin = any("a" <= sign <= "z" for sign in bare.lower())
+    return max(1, len(_VOWELS.findall(bare))) if latin else letters
+
+
+def planned_times(lyrics: str, spelling: Spelling, seconds: float) -> tuple[float, ...]:
+    """At which second of a song each id of its lyrics begins to be sung, in the order of `spelled`.
+
+    All syllables are equally long, at most `LONGEST_SYLLABLE`, and lines and sections end in rests.
+    """
+    lengths: list[float] = []
+    before = "section"
+    for part in parts(spelling.prepared(lyrics)):
+        count = len(spelling.part_ids(part))
+        length = 0.0
+        if part.kind == "word":
+            length = float(syllables(part.text))
+        elif part.kind == "section" and lengths:
+            length = SECTION_REST - LINE_REST
+        elif before == "word" and "\n" in part.text:
+            length = LINE_REST
+        before = part.kind
+        lengths += [length / count] * count if count else []
+    whole = LEAD + sum(lengths)
+    unit = min(seconds / whole, LONGEST_SYLLABLE)
+    return tuple(unit * (LEAD + before) for before in accumulate([0.0, *lengths[:-1]]))[: len(lengths)]

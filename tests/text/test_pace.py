@@ -1,0 +1,62 @@
+"""A plan of when words are sung: all of them, in their order, with rests, and no slower than anybody sings."""
+
+import pytest
+
+from orchestrion.text.alphabet import Alphabet
+from orchestrion.text.lyrics import spelled
+from orchestrion.text.pace import LEAD, LONGEST_SYLLABLE, SECTION_REST, planned_times
+from orchestrion.text.window import NOTHING_SUNG_YET, UNKNOWN_PLACE, SeenLyrics
+
+TEXT = "[Vers]\nMondnacht war\nklar & weit\nla\n"
+ALPHABET = Alphabet()
+
+
+def starts(text: str, seconds: float) -> list[float]:
+    """Of each word."""
+    times = planned_times(text, ALPHABET, seconds)
+    return [times[places.start] for places in spelled(text, ALPHABET).words]
+
+
+def test_every_id_has_a_time_in_its_order_within_the_song():
+    times = planned_times(TEXT, ALPHABET, 5.0)
+    assert len(times) == len(spelled(TEXT, ALPHABET).ids)
+    assert list(times) == sorted(times) and times[0] >= 0 and times[-1] <= 5.0
+
+
+def test_words_last_as_long_as_their_syllables_and_lines_and_sections_end_in_rests():
+    moon, was, clear, sign, far, la = starts(TEXT, 1000.0)
+    unit = LONGEST_SYLLABLE
+    assert moon == pytest.approx(LEAD * unit)
+    assert [was - moon, clear - was, far - clear, la - far] == pytest.approx([2 * unit, 2 * unit, unit, 2 * unit])
+    assert sign == pytest.approx(far)
+
+
+def test_a_section_ends_in_a_longer_rest():
+    first, second = starts("la\n[Refrain]\nla", 1000.0)
+    assert second - first == pytest.approx((1 + SECTION_REST) * LONGEST_SYLLABLE)
+
+
+def test_in_little_time_it_is_sung_faster_and_in_much_no_slower():
+    short, long, longer = (starts(TEXT, seconds) for seconds in (4.0, 100.0, 200.0))
+    assert short[-1] < 4.0 and long == longer
+    assert [one / short[0] for one in short] == pytest.approx([one / long[0] for one in long])
+
+
+def test_nothing_has_no_times():
+    assert planned_times("", ALPHABET, 3.0) == ()
+
+
+def test_each_frame_has_the_column_of_what_is_sung_at_its_middle():
+    seen = SeenLyrics(
+        total_samples=100,
+        start_samples=20,
+        window_samples=60,
+        lyrics=tuple(range(10, 16)),
+        num_characters=4,
+        times=(35.0, 45.0, 45.0, 56.0, 57.0, 70.0),
+        hop_length=10,
+    )
+    # Around what is sung at sample 50, place 2, places 0 to 3 are seen; middles of frames are 25, 35, ... 75.
+    assert seen.places == (0, 1, 2, 3)
+    assert seen.columns == (NOTHING_SUNG_YET, 0, 2, 2, UNKNOWN_PLACE, UNKNOWN_PLACE)
+    assert SeenLyrics(**{**vars(seen), "times": None}).columns == (UNKNOWN_PLACE,) * 6
