@@ -122,6 +122,12 @@ class ConditionerConfig(Settings):
         return product
 
 
+SUNG_AROUND = 9
+"""Characters that say how one of them is sung, where a prior is told which: itself, and as many before as after it."""
+SUNG_WIDTH = 64
+"""Numbers for each of them."""
+
+
 class LyricsConfig(Settings):
     """Lyrics as `num_characters` ids, read by an `encoder`, or else in one sequence with the codes."""
 

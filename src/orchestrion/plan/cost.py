@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orchestrion.config.codec import CodecConfig, LevelConfig
-from orchestrion.config.prior import ConditionerConfig, LyricsConfig, Pattern, PriorConfig, TransformerConfig
+from orchestrion.config.prior import (
+    SUNG_AROUND,
+    SUNG_WIDTH,
+    ConditionerConfig,
+    LyricsConfig,
+    Pattern,
+    PriorConfig,
+    TransformerConfig,
+)
 
 
 class Saved(NamedTuple):
@@ -225,10 +233,10 @@ def _encoder_ends(stack: TransformerConfig, alphabet: int, characters: int, widt
 
 def _sung(config: LyricsConfig, width: int, frames: int) -> _Part:
     """What is sung at each frame: a convolution over the characters, and one of its vectors for each frame."""
-    characters, inside, kernel = config.num_characters, 64, 9
-    table = _Part(weights=config.alphabet_size * inside + width, saved=Saved(inside * characters))
+    characters = config.num_characters
+    table = _Part(weights=config.alphabet_size * SUNG_WIDTH + width, saved=Saved(SUNG_WIDTH * characters))
     chosen = _Part(saved=Saved(raw_bytes=(8 * width + 2) * frames))
-    return table.plus(_conv(inside, width, kernel, characters), chosen)
+    return table.plus(_conv(SUNG_WIDTH, width, SUNG_AROUND, characters), chosen)
 
 
 def _conv(inner: int, outer: int, kernel: int, frames: int, *, bias: bool = True, input_gradient: bool = True) -> _Part:

@@ -5,14 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from orchestrion.config.prior import LyricsConfig
+from orchestrion.config.prior import SUNG_AROUND, SUNG_WIDTH, LyricsConfig
 from orchestrion.prior.tokens import TokenModel
 from orchestrion.text.window import NOTHING_SUNG_YET
-
-AROUND = 9
-"""Characters that say how one of them is sung: itself, and as many before as after it."""
-INSIDE = 64
-"""Numbers for each of them."""
 
 
 class LyricEncoder(nn.Module):
@@ -53,8 +48,8 @@ class SungCharacter(nn.Module):
 
     def __init__(self, alphabet_size: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(alphabet_size, INSIDE)
-        self.around = nn.Conv1d(INSIDE, width, AROUND, padding=AROUND // 2)
+        self.embedding = nn.Embedding(alphabet_size, SUNG_WIDTH)
+        self.around = nn.Conv1d(SUNG_WIDTH, width, SUNG_AROUND, padding=SUNG_AROUND // 2)
         self.nothing = nn.Parameter(torch.zeros(width))
         """Of a frame before the first word."""
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from orchestrion.codec.discriminator import Discriminator, feature_distance, fooling_loss, telling_loss, told_apart
 from orchestrion.codec.model import LevelOutput
 from orchestrion.config.training import AdversarialConfig
-from orchestrion.nn.ranks import num_ranks, summed
-from orchestrion.train.optim import Optimizer
-from orchestrion.train.state import under
+from orchestrion.nn.ranks import summed
+from orchestrion.train.side import Side
 
 
 class Adversary:
@@ -34,7 +33,7 @@ class Adversary:
         self.config = config
         self.first = round(config.start_share * steps)
         self.levels = nn.ModuleList(Discriminator(config, channels) for _ in levels).to(device)
-        self.optimizer = Optimizer(self.levels, config.optimizer, max(1, steps - self.first))
+        self.side = Side(self.levels, config.optimizer, max(1, steps - self.first))
 
     def losses(
         self, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput], step: int
@@ -64,8 +63,7 @@ class Adversary:
                 felt = ((other + balance * wanted) * output.audio).sum()
                 losses.append(output.quantizer_loss + output.reconstruction.total.detach() + felt - felt.detach())
                 own = list(discriminator.parameters())
-                for weight, gradient in zip(own, torch.autograd.grad(telling, own), strict=True):
-                    weight.grad = summed(gradient) / num_ranks()
+                self.side.take(own, torch.autograd.grad(telling, own))
             metrics |= {
                 f"level_{level}/telling_loss": telling.detach(),
                 f"level_{level}/fooling_loss": fooling.detach(),
@@ -76,17 +74,15 @@ class Adversary:
 
     def follow(self, step: int) -> None:
         """Let the discriminators take the step that `losses` prepared."""
-        self.optimizer.step(step - self.first)
+        self.side.follow(step - self.first)
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, by names."""
-        weights = {f"weights.{name}": value for name, value in self.levels.state_dict().items()}
-        return weights | {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
+        return self.side.tensors()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over the state that `tensors` gave."""
-        self.levels.load_state_dict(under(tensors, "weights."))
-        self.optimizer.load(under(tensors, "optimizer."))
+        self.side.load(tensors)
 
 
 def _length(gradient: Tensor) -> Tensor:

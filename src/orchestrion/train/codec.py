@@ -23,8 +23,8 @@ from orchestrion.train.checks import adversarial_findings, codebook_findings, co
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
 from orchestrion.train.show import compare_spectrograms
+from orchestrion.train.side import under
 from orchestrion.train.speech import UNKNOWN, Speech
-from orchestrion.train.state import under
 from orchestrion.train.sung import SungTracks, sung_sounds
 
 Clips = Float[Tensor, "clip channel sample"]

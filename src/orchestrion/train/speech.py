@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from orchestrion.align.recognizer import BLANK
 from orchestrion.config.training import SpeechConfig
 from orchestrion.nn.ranks import num_ranks, summed
-from orchestrion.train.optim import Optimizer
-from orchestrion.train.state import under
+from orchestrion.train.side import Side
 
 UNKNOWN = -100
 """Of a frame of a track whose sounds have no times."""
@@ -31,7 +30,7 @@ class Speech:
         """Weights are drawn from torch's own chance; a symbol is an id from 1 on, `BLANK` none."""
         self.config = config
         self.head = nn.Conv1d(width, num_symbols + 1, config.kernel, padding=config.kernel // 2).to(device)
-        self.optimizer = Optimizer(self.head, config.optimizer, steps)
+        self.side = Side(self.head, config.optimizer, steps)
 
     def told(self, vectors: Float[Tensor, "batch width frame"], true: Int[Tensor, "batch frame"]) -> Told:
         """How well the vectors tell the sounds; frames that are `UNKNOWN` do not count.
@@ -56,22 +55,19 @@ class Speech:
             told = self.told(seen, true)
             own = list(self.head.parameters())
             wanted, *gradients = torch.autograd.grad(told.loss, [seen, *own])
-            for weight, gradient in zip(own, gradients, strict=True):
-                weight.grad = summed(gradient) / num_ranks()
+            self.side.take(own, gradients)
             felt = (wanted * vectors).sum()
             loss = self.config.weight * (told.loss.detach() + felt - felt.detach())
         return loss, {"speech/train_loss": told.loss.detach(), "speech/train_right": told.right}
 
     def follow(self, step: int) -> None:
         """Let the convolution take the step that `loss` prepared."""
-        self.optimizer.step(step)
+        self.side.follow(step)
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, by names."""
-        weights = {f"weights.{name}": value for name, value in self.head.state_dict().items()}
-        return weights | {f"optimizer.{name}": value for name, value in self.optimizer.tensors().items()}
+        return self.side.tensors()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over the state that `tensors` gave."""
-        self.head.load_state_dict(under(tensors, "weights."))
-        self.optimizer.load(under(tensors, "optimizer."))
+        self.side.load(tensors)

@@ -15,8 +15,3 @@ def load_learned(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     if wanted != tensors.keys():
         raise KeyError(f"not the weights of this model: {sorted(wanted ^ tensors.keys())[:5]}")
     model.load_state_dict(tensors, strict=False)
-
-
-def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose names begin so, without that beginning."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
