@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import orchestrion
-from orchestrion.checkpoints.folder import load_codec, read_card, read_model
+from orchestrion.checkpoints.folder import load_codec, load_prior, read_card, read_model
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.tracks import TrackStore
@@ -22,9 +22,9 @@ from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.text.vocab import Vocabulary
-from orchestrion.train.assemble import Trained, build_model, open_prior
+from orchestrion.train.assemble import Trained, build_model, open_codec, open_prior, trained_prior
 from orchestrion.train.codec import CodecRecipe, with_scales
-from orchestrion.train.loop import Progress
+from orchestrion.train.loop import Progress, train
 from orchestrion.train.precision import settled
 from orchestrion.train.prior import PriorRecipe
 
@@ -194,6 +194,44 @@ def test_trained_parts_make_a_model_that_composes(codes, codec_run, prior_runs, 
     assert song.audio.shape == (1, 1600)
     assert song.audio.isfinite().all()
     assert read_model(model).about["figures"]["level_1"]["windows"] > 0
+
+
+def later(codec_run: Path, store: TrackStore, folder: Path, **settings: object) -> Path:
+    """The model of a run that goes on from a codec."""
+    config = small.codec_config(2, seed=1).model_copy(update=settings)
+    sha256, begun = open_codec(codec_run)
+    recipe = CodecRecipe(config, store, small.CPU)
+    recipe.begin_with(begun, sha256)
+    assert train(recipe, config.training, folder)
+    return folder / "model"
+
+
+def test_a_prior_fits_a_later_codec_whose_levels_it_knows_stayed_as_they_were(codec_run, prior_runs, store, tmp_path):
+    model = later(codec_run, store, tmp_path / "later", levels=(0,))
+    codes = small.encoded(store, model, tmp_path / "codes")
+    with pytest.raises(UserError, match="another codec"):
+        build_model("x", model, prior_runs, codes, tmp_path / "model", licence="CC0-1.0")
+    build_model("tones", model, prior_runs[1:], codes, tmp_path / "model", licence="CC0-1.0")
+    kept = load_prior(tmp_path / "model", read_model(tmp_path / "model"), 1).state_dict()
+    for name, value in trained_prior(prior_runs[1]).state_dict().items():
+        assert torch.equal(value.half().float(), kept[name].float()), name
+
+
+def test_decoders_alone_learn_and_codes_and_priors_stay(codec_run, codes, prior_runs, store, tmp_path):
+    model = later(codec_run, store, tmp_path / "later", decoders_only=True)
+    before, after = (load_file(folder / "codec.safetensors") for folder in (codec_run / "model", model))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[1] for name in changed} == {"0", "1"} and all(".decoder." in name for name in changed)
+    again = small.encoded(store, model, tmp_path / "codes")
+    for ours, theirs in zip(again.shards, codes.shards, strict=True):
+        ours, theirs = load_file(again.folder / ours.file), load_file(codes.folder / theirs.file)
+        assert all(torch.equal(ours[level], theirs[level]) for level in theirs)
+    build_model("tones", model, prior_runs, again, tmp_path / "model", licence="CC0-1.0")
+    wider = small.codec_config(2).codec.codebook.model_copy(update={"width": 8})
+    config = small.codec_config(2).model_copy(update={"decoders_only": True})
+    config = config.model_copy(update={"codec": config.codec.model_copy(update={"codebook": wider})})
+    with pytest.raises(UserError, match="another shape at level 0, which does not learn"):
+        CodecRecipe(config, store, small.CPU).begin_with(open_codec(codec_run)[1], "")
 
 
 def recipe_of(codes, codec_run, config, level: int = 1) -> PriorRecipe:

@@ -98,8 +98,8 @@ def codec(
         data["begin"] = weights_digest(begun)
         if left:
             click.echo(f"{len(left)} weights of another shape begin by chance: {left[0]}, …", err=True)
-    elif config.levels:
-        raise UserError("levels that do not learn have to come from a codec", "give it with --begin")
+    elif config.levels or config.decoders_only:
+        raise UserError("what does not learn has to come from a codec", "give it with --begin")
     with first_alone():
         begin_run(folder, "codec", config, data)
     for sentence in audio_findings(store):

@@ -136,10 +136,12 @@ class Codec(nn.Module):
         assert isinstance(found, CodecLevel)
         return found
 
-    def learn(self, levels: Collection[int]) -> None:
-        """Let these levels alone learn by gradient."""
+    def learn(self, levels: Collection[int], *, decoders_only: bool = False) -> None:
+        """Let these levels alone learn by gradient, or their decoders alone."""
         for level in range(self.grid.num_levels):
-            self._level(level).requires_grad_(level in levels)
+            part = self._level(level)
+            part.requires_grad_(level in levels and not decoders_only)
+            part.decoder.requires_grad_(level in levels)
 
     def entries(self, level: int) -> Float[Tensor, "code width"]:
         """The codebook of a level."""

@@ -107,6 +107,8 @@ class CodecTrainingConfig(Settings):
     speech: SpeechConfig | None = None
     levels: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Which levels learn, where not all do: the others stay as they are in the codec that this begins with."""
+    decoders_only: bool = False
+    """Let these levels' decoders alone learn: the codes of music stay what they are, and priors that know them fit."""
 
     @property
     def learning(self) -> tuple[int, ...]:
@@ -121,6 +123,8 @@ class CodecTrainingConfig(Settings):
             raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
         if self.speech and len(self.codec.levels) - 1 not in self.learning:
             raise ValueError("speech is for the top level, which does not learn")
+        if self.speech and self.decoders_only:
+            raise ValueError("speech is for an encoder, and none learns where decoders_only is set")
         if self.speech and self.speech.kernel % 2 == 0:
             raise ValueError("speech.kernel must be odd")
         if self.codec.codebook.kind != "nearest" and self.training.parallel == "fsdp":

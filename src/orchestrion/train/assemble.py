@@ -51,8 +51,9 @@ def build_model(
     """Write a model folder from the codec in `codec_folder` and a finished run for each prior.
 
     `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`, an entry
-    per level, and `weights` are what the model is used with unless something else is asked for. UserError for runs
-    that are unfinished, belong to another codec or teach a level twice.
+    per level, and `weights` are what the model is used with unless something else is asked for. Priors of levels that
+    stayed as they were in the codec that this began with fit it too. UserError for runs that are unfinished, belong to
+    another codec or teach a level twice.
     """
     base = read_model(codec_folder)
     codec_hash = base.sha256[CODEC]
@@ -65,7 +66,7 @@ def build_model(
     for run in prior_runs:
         description = run_description(run)
         level = int(description["level"])
-        if description["codec_hash"] != codec_hash:
+        if description["codec_hash"] not in (codec_hash, unchanged_since(base, level)):
             raise UserError(f"the prior in {run} was trained for another codec", f"train it on {store.folder}")
         if level in priors:
             raise UserError(f"level {level} is given twice", "give one run for each level")
@@ -143,6 +144,16 @@ def begun_with(info: ModelInfo, level: int) -> str | None:
     """The SHA-256 of the codec that the codec of a model began with, where this level was taken over whole."""
     before = info.about.get("begun_with", {})
     return str(before["sha256"]) if level in before.get("levels", ()) else None
+
+
+def unchanged_since(info: ModelInfo, level: int) -> str | None:
+    """The SHA-256 of the codec that the codec of a model began with, where a prior of this level knows its codes too.
+
+    That is where this level, and the one above that the prior hears, did not learn.
+    """
+    before = info.about.get("begun_with", {})
+    heard = {level, min(level + 1, info.grid.top)}
+    return str(before["sha256"]) if heard <= set(before.get("unchanged", ())) else None
 
 
 def open_prior(name: str | Path, level: int, codec_hash: str, before: str | None = None) -> Trained:

@@ -60,7 +60,7 @@ class CodecRecipe:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
-            self.codec.learn(config.learning)
+            self.codec.learn(config.learning, decoders_only=config.decoders_only)
             self.adversary = self._adversary(config)
             self.sung = SungTracks(tracks, sung_sounds) if config.speech else None
             self.speech = self._speech(config)
@@ -113,7 +113,8 @@ class CodecRecipe:
 
         A codebook begins anew, where the music is, if what comes before it does: its entries would be far from all.
         `sha256`, of its file, is kept in the model with the levels that were taken over whole, so that priors that knew
-        their codes may begin with those of this. UserError for levels that do not learn and are not taken over whole.
+        their codes may begin with those of this, and with those whose codes stay what they were, so that priors that
+        know them know these. UserError for parts that do not learn and are not taken over.
         """
         own, theirs = self.codec.state_dict(), trained.state_dict()
         fitting = {name for name, value in own.items() if name in theirs and theirs[name].shape == value.shape}
@@ -121,7 +122,7 @@ class CodecRecipe:
         hearing_anew = {_level_of(name) for name in own if name not in fitting and ".encoder." in name}
         fitting -= {name for name in own if ".codebook." in name and _level_of(name) in hearing_anew}
         left = [name for name in own if name not in fitting]
-        frozen = sorted(changed - set(self.config.learning))
+        frozen = sorted(_level_of(name) for name in left if not self._learns(name))
         if frozen:
             raise UserError(
                 f"the codec to begin with has another shape at level {frozen[0]}, which does not learn",
@@ -129,8 +130,19 @@ class CodecRecipe:
             )
         self.codec.load_state_dict(own | {name: theirs[name] for name in fitting})
         same = [level for level in range(self.codec.grid.num_levels) if level not in changed]
-        self._begun_with = {"sha256": sha256, "levels": same}
+        learning = {_level_of(name) for name in own if ".decoder." not in name and self._learns(name)}
+        unchanged = [level for level in range(self.codec.grid.num_levels) if level not in learning]
+        self._begun_with = {"sha256": sha256, "levels": same, "unchanged": unchanged}
         return left
+
+    def _learns(self, name: str) -> bool:
+        """Whether a weight of the codec, or an entry of a codebook, moves."""
+        return _level_of(name) in self.config.learning and (not self.config.decoders_only or ".decoder." in name)
+
+    @property
+    def _moving(self) -> tuple[int, ...]:
+        """The levels whose codebooks follow the music."""
+        return () if self.config.decoders_only else self.config.learning
 
     entries = ("fill", "outputs")
 
@@ -182,7 +194,7 @@ class CodecRecipe:
         self._rng = torch.Generator().manual_seed(seed_of(self.config.training.seed, step, stream=1))
         self._made: list[list[Choice]] = []
         if step == 0:
-            self.codec.fill(self._audio(step, own), self._rng, self.config.learning)
+            self.codec.fill(self._audio(step, own), self._rng, self._moving)
 
     def loss(self, step: int, part: Part) -> StepResult:
         chunks = self._chunks(step, part)
@@ -210,13 +222,13 @@ class CodecRecipe:
         return StepResult(torch.stack(losses).sum(), metrics)
 
     def follow(self, step: int) -> dict[str, float]:
-        """Moves the codebooks, and the discriminators where they take part."""
-        revived = self.codec.move(self._made, self._rng, self.config.learning)
+        """Moves the codebooks that learn, and the discriminators where they take part."""
+        revived = self.codec.move(self._made, self._rng, self._moving)
         if self.adversary and step >= self.adversary.first:
             self.adversary.follow(step)
         if self.speech:
             self.speech.follow(step)
-        return {f"level_{at}/revived": float(num) for at, num in zip(self.config.learning, revived, strict=True)}
+        return {f"level_{at}/revived": float(num) for at, num in zip(self._moving, revived, strict=True)}
 
     def validate(self) -> dict[str, float]:
         metrics: dict[str, float] = {}
