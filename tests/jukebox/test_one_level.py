@@ -7,6 +7,7 @@ import tiny
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.config.sampling import LevelSampling
+from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 
@@ -42,3 +43,8 @@ def test_a_part_is_painted_anew_and_the_rest_stays(jukebox):
     other = jukebox.repaint(song, 0.5, 1.0, seed=9).finish()
     before, after = song.codes[0], other.codes[0]
     assert torch.equal(before[:, :25], after[:, :25]) and not torch.equal(before[:, 25:50], after[:, 25:50])
+
+
+def test_there_is_nothing_below_its_only_level(jukebox):
+    with pytest.raises(UserError, match="a single level"):
+        jukebox.upsample(jukebox.compose(REQUEST).finish())

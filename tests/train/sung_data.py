@@ -39,7 +39,9 @@ def song(number: int, frames: int = FRAMES) -> tuple[list[int], TimedLyrics]:
     return codes, TimedLyrics(lines=(TimedLine(words=tuple(words)),))
 
 
-def track(number: int, folder: Path, lyrics: TimedLyrics, *, validation: bool) -> Track:
+def track(
+    number: int, folder: Path, lyrics: TimedLyrics, *, validation: bool, artists: tuple[str, ...] = ("Ada", "Bix")
+) -> Track:
     path = folder / f"{number}.lyrics.json"
     write_timed_lyrics(path, lyrics)
     return Track(
@@ -48,18 +50,18 @@ def track(number: int, folder: Path, lyrics: TimedLyrics, *, validation: bool) -
         sample_rate=tiny.SAMPLE_RATE,
         channels=1,
         content_hash=f"{number * 12 + (0 if validation else 5):016x}",
-        artist=("Ada", "Bix")[number % 2],
+        artist=artists[number % len(artists)],
         lyrics=path,
     )
 
 
-def write_songs(folder: Path, num: int, codec_hash: str, frames: int = FRAMES) -> None:
+def write_songs(folder: Path, num: int, codec_hash: str, frames: int = FRAMES, **naming: tuple[str, ...]) -> None:
     """A data set of encoded songs, one in eight of them held out."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(folder, GRID, tiny.CODEBOOK_SIZE, codec_hash)
     for number in range(num):
         top, lyrics = song(number, frames)
-        one = track(number, folder, lyrics, validation=number % 8 == 0)
+        one = track(number, folder, lyrics, validation=number % 8 == 0, **naming)
         writer.keep_lyrics(one)
         coarse = torch.tensor([top])
         writer.add(one, Codes(GRID, (coarse.repeat_interleave(4, 1), coarse)), frames * 32)

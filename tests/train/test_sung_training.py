@@ -1,6 +1,7 @@
 """A prior that is trained on words follows them: on songs whose codes are a function of what is sung."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from orchestrion.checkpoints.folder import CODEC, ModelInfo, load_codec, read_mo
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.codes import Codes
 from orchestrion.config.prior import TransformerConfig
+from orchestrion.config.training import AdapterConfig, FinetuneConfig
 from orchestrion.data.encoded import CodeStore
 from orchestrion.errors import UserError
 from orchestrion.evaluate.priors import measure_prior
@@ -26,7 +28,7 @@ from orchestrion.text.lyrics import spelled
 from orchestrion.text.pace import planned_times
 from orchestrion.text.timed import TimedLyrics
 from orchestrion.train.assemble import build_model, trained_prior
-from orchestrion.train.finetune import Base
+from orchestrion.train.finetune import Base, FinetuneRecipe, grown_names, write_finetuned
 from orchestrion.train.loop import train
 from orchestrion.train.parallel import Part
 from orchestrion.train.prior import PriorRecipe
@@ -193,9 +195,33 @@ def test_parts_of_a_batch_follow_words_as_the_whole_does(world):
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 
-def test_a_model_that_sings_is_not_fine_tuned_yet(model):
-    with pytest.raises(UserError, match="sings"):
-        Base.open(model)
+@pytest.mark.parametrize("adapter", [AdapterConfig(rank=2), None])
+def test_a_model_that_sings_learns_from_songs_of_someone_else(model, tmp_path, adapter):
+    base = Base.open(model)
+    sung_data.write_songs(tmp_path / "codes", 16, base.info.sha256[CODEC], artists=("Clara",))
+    tracks = [shard.track for shard in CodeStore(tmp_path / "codes").shards]
+    store = CodeStore(tmp_path / "codes", grown_names(base.info.vocabulary, tracks))
+    settings = FinetuneConfig(training=sung_data.config(4).training, adapter=adapter, validation_windows=4)
+    recipe = FinetuneRecipe(base, settings, store, 1, CPU)
+    recipe.measure_before(tmp_path / "run" / "before.json")
+    assert train(recipe, settings.training, tmp_path / "run")
+    figures = json.loads((tmp_path / "run" / "prior.json").read_text())["figures"]
+    assert figures["before"]["validation/bits"] < figures["before"]["validation/bits_wordless"]
+    write_finetuned(base, settings, store, {1: tmp_path / "run"}, tmp_path / "own", name="clara", licence="mine")
+    given = {"adapter": tmp_path / "own"} if adapter else {}
+    clara = Jukebox(model if adapter else tmp_path / "own", device="cpu", **given)
+    request = Request(artist="Clara", lyrics="abc def", seconds=SECONDS, seed=1, finest_level=1)
+    song = clara.compose(request).finish()
+    assert song.lyrics is not None and [word.text for word in song.lyrics.words] == ["abc", "def"]
+
+
+def test_a_model_of_another_spelling_is_not_fine_tuned(model, tmp_path):
+    shutil.copytree(model, tmp_path / "other")
+    described = json.loads((model / "model.json").read_text())
+    described["alphabet"]["characters"] += "☃"
+    (tmp_path / "other" / "model.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="spells lyrics otherwise"):
+        Base.open(tmp_path / "other")
 
 
 def test_training_with_words_goes_on_to_the_same_weights(world, tmp_path):

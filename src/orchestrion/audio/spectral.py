@@ -57,7 +57,8 @@ def log_difference(
 
 
 @lru_cache(maxsize=32)
-def _filters_on(num_bands: int, num_bins: int, sample_rate: int, device: torch.device) -> Tensor:
+def filters_on(num_bands: int, num_bins: int, sample_rate: int, device: torch.device) -> Tensor:
+    """`mel_filters` on a device, made once."""
     with torch.inference_mode(False):  # what is kept may be asked for again where gradients are wanted
         return mel_filters(num_bands, num_bins, sample_rate).to(device)
 
@@ -82,7 +83,7 @@ def mel_magnitudes(
     audio: Float[Tensor, "*batch sample"], window: int, num_bands: int, sample_rate: int
 ) -> Float[Tensor, "*batch band frame"]:
     """Means of `magnitudes` within mel bands, with a hop of a quarter of the window."""
-    filters = _filters_on(num_bands, window // 2 + 1, sample_rate, audio.device)
+    filters = filters_on(num_bands, window // 2 + 1, sample_rate, audio.device)
     with torch.autocast(audio.device.type, enabled=False):
         return filters @ magnitudes(audio, window, window // 4, window)
 

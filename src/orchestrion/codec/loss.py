@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrion.audio.spectral import convergence, log_difference, magnitudes, mel_distance
+from orchestrion.audio.spectral import convergence, filters_on, log_difference, magnitudes, mel_distance
 from orchestrion.config import CodecLossConfig
 
 QUIET = 0.01
@@ -79,6 +79,32 @@ def _spectral_terms(
             from_logs.append(log_difference(true, made).mean())
     logs = torch.stack(from_logs).mean() if from_logs else target.new_zeros(())
     return torch.stack(from_spectra).mean(), logs
+
+
+def magnitude_loss(
+    target: Float[Tensor, "batch channel frame bin"],
+    estimate: Float[Tensor, "batch channel frame bin"],
+    config: CodecLossConfig,
+    sample_rate: int,
+) -> ReconstructionLoss:
+    """The error of a spectrum whose phases nobody has made yet: of what `config` compares, its spectra and mel bands.
+
+    There is one size of spectrum, the given one, in the place of all; of `mel_sizes` the numbers of bands count.
+    """
+    true, made = target.flatten(1), estimate.flatten(1)
+    num_bins = target.shape[-1]
+    # As in `_spectral_terms`; the transform's window has twice the bins, less two.
+    floor = QUIET * math.sqrt(0.375 * 2 * (num_bins - 1) * true.shape[1])
+    spectral = convergence(true, made, floor).mean()
+    log_spectral = log_difference(true, made).mean()
+    differences = []
+    for _, num_bands in config.mel_sizes:
+        filters = filters_on(num_bands, num_bins, sample_rate, target.device)
+        bands = [(magnitudes @ filters.T).flatten(1) for magnitudes in (target, estimate)]
+        differences.append(log_difference(*bands).mean())
+    mel = torch.stack(differences).mean()
+    total = config.spectral * spectral + config.log_spectral * log_spectral + config.mel * mel
+    return ReconstructionLoss(total, target.new_zeros(()), spectral, log_spectral, mel)
 
 
 class LossScales(NamedTuple):

@@ -10,7 +10,8 @@ from torch import Generator, Tensor, nn
 from orchestrion.codec.codebook import Codebook, MappedCodebook
 from orchestrion.codec.decoder import Decoder
 from orchestrion.codec.encoder import Encoder
-from orchestrion.codec.loss import ReconstructionLoss, reconstruction_loss
+from orchestrion.codec.loss import ReconstructionLoss, magnitude_loss, reconstruction_loss
+from orchestrion.codec.phases import magnitudes_of
 from orchestrion.codec.quantizer import Quantizer
 from orchestrion.codec.scalars import ScalarGrid
 from orchestrion.codes import Codes
@@ -32,7 +33,8 @@ class Choice(NamedTuple):
 class LevelOutput(NamedTuple):
     """What one level makes of a training batch; `loss` is that of the reconstruction and that of the quantizer."""
 
-    audio: Float[Tensor, "batch channel sample"]
+    audio: Float[Tensor, "batch channel sample"] | None
+    """None of a level whose decoder writes magnitudes."""
     codes: Int[Tensor, "batch frame"]
     loss: Float[Tensor, ""]
     reconstruction: ReconstructionLoss
@@ -96,7 +98,7 @@ class CodecLevel(nn.Module):
         """The numbers of codebook and decoder on codes that come piece by piece."""
         smaller = (part for piece in pieces for part in torch.split(piece, self._piece_frames(piece.device)))
         entries = self.codebook.table().detach()
-        return through(self.decoder.layers, (entries[part] for part in smaller))
+        return through(self.decoder.whole, (entries[part] for part in smaller))
 
     def _piece_frames(self, device: torch.device) -> int:
         """So many that the layers next to the samples, the longest, have as many rows as they should."""
@@ -256,10 +258,15 @@ class Codec(nn.Module):
             quantized = part.codebook(vectors)
         restored = part.decoder(quantized.vectors).float()
         with torch.autocast(audio.device.type, enabled=False):
-            reconstruction = reconstruction_loss(audio, restored, weights, self.config.sample_rate)
+            if part.decoder.phases is None:
+                reconstruction = reconstruction_loss(audio, restored, weights, self.config.sample_rate)
+            else:
+                made = magnitudes_of(restored).unflatten(1, (audio.shape[1], -1)).transpose(2, 3)
+                true = part.decoder.phases.target(audio)
+                reconstruction = magnitude_loss(true, made, weights, self.config.sample_rate)
         quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction
         return LevelOutput(
-            audio=restored,
+            audio=restored if part.decoder.phases is None else None,
             codes=quantized.codes,
             loss=reconstruction.total + quantizer_loss,
             reconstruction=reconstruction,

@@ -38,21 +38,37 @@ Bands = tuple[Window, Annotated[int, Field(ge=1)]]
 """Window of a spectrum in samples, and number of mel bands."""
 
 
+class SpectrumConfig(Settings):
+    """A decoder that writes magnitudes, whose phases are found by iteration (`codec.phases`).
+
+    `window` in samples is that of the transform, whose hop is the stride of the level's first stage.
+    """
+
+    window: int = Field(default=1024, ge=4)
+    iterations: int = Field(default=16, ge=1)
+    momentum: float = Field(default=0.99, ge=0)
+
+
 class LevelConfig(Settings):
     """The autoencoder of one level: its stages from the waveform inwards.
 
     With `bands` the encoder hears logarithms of mel magnitudes, at the rate behind the first stage, in the place of
-    that stage's strided convolution: a level of few codes cannot keep phases, and words are heard in bands.
+    that stage's strided convolution: a level of few codes cannot keep phases, and words are heard in bands. With
+    `spectrum` the decoder writes magnitudes at that rate, and phases are found for them: one that is not told phases
+    learns slowly to make some that fit one another.
     """
 
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     bands: tuple[Bands, ...] = ()
+    spectrum: SpectrumConfig | None = None
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "LevelConfig":
         stride = self.stages[0].stride
         if any(window < stride or (window - stride) % 2 for window, _ in self.bands):
             raise ValueError(f"windows of bands must be the first stride {stride} plus an even number")
+        if self.spectrum and (stride % 2 or self.spectrum.window % stride or self.spectrum.window < 4 * stride):
+            raise ValueError(f"spectrum.window must be 4 or more times the first stride, and that ({stride}) even")
         return self
 
     @property
@@ -162,6 +178,8 @@ class CodecConfig(Settings):
         hops = [level.hop_length for level in self.levels]
         if any(coarse % fine or coarse <= fine for fine, coarse in pairwise(hops)):
             raise ValueError(f"hop lengths {hops} must each be a multiple of the one before")
+        if self.final_convolution and any(level.spectrum for level in self.levels):
+            raise ValueError("a final convolution writes samples, and a level with a spectrum magnitudes")
         return self
 
     @property

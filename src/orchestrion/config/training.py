@@ -119,6 +119,8 @@ class CodecTrainingConfig(Settings):
     def _parts_fit(self) -> "CodecTrainingConfig":
         if (self.adversarial or self.speech) and self.training.accumulate > 1:
             raise ValueError("adversarial and speech see whole batches: set training.accumulate to 1")
+        if self.adversarial and any(self.codec.levels[level].spectrum for level in self.learning):
+            raise ValueError("adversarial is for levels that write samples, and one that learns writes magnitudes")
         if max(self.levels, default=0) >= len(self.codec.levels):
             raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
         if self.speech and len(self.codec.levels) - 1 not in self.learning:

@@ -250,8 +250,13 @@ class Jukebox:
     def upsample(
         self, song: Song, folder: Path | str | None = None, *, replace: bool = False, **changes: Any
     ) -> Composition[Progress, Song]:
-        """Make every level of `song` below its top anew. `changes` are to its request, such as `seed`."""
+        """Make every level of `song` below its top anew. `changes` are to its request, such as `seed`.
+
+        UserError for songs of a single level.
+        """
         top = song.codes.grid.top
+        if not top:
+            raise UserError("this song has a single level: there is none below it to make", "repaint a part of it")
         codes = Codes.empty(song.codes.grid).replace(top, song.codes[top])
         origin = Origin(song=song.name, act="upsample", codes_sha256=codes_sha256(codes))
         return self.compose(song.request.upsampled(origin, **changes), folder, codes=codes, replace=replace)

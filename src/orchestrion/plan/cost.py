@@ -328,9 +328,12 @@ def _level(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
         writes = index == 0 and not config.final_convolution
         joined = index > 0 and not stages[index - 1].project
         out = stages[index - 1].width if joined else channels if writes else between
+        spectrum = level.spectrum if index == 0 else None
         parts += [
             _residual(stage.width, stage.residual_width, stage.dilations, frames),
-            _conv(stage.width, out, stage.kernel, frames, bias=not writes),
+            _conv(stage.width, channels * (spectrum.window // 2 + 1), 3, frames)
+            if spectrum
+            else _conv(stage.width, out, stage.kernel, frames, bias=not writes),
             _Part(saved=Saved(stage.width * frames)),
         ]
         frames *= stage.stride

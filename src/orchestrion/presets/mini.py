@@ -8,6 +8,7 @@ from orchestrion.config.training import (
     ModelTrainingConfig,
     OptimizerConfig,
     PriorTrainingConfig,
+    SpeechConfig,
     TrainingConfig,
 )
 
@@ -23,8 +24,8 @@ def mini_sequential() -> ModelTrainingConfig:
 
 
 def mini_song() -> ModelTrainingConfig:
-    """The same as `mini`, but for a top prior that sings."""
-    return ModelTrainingConfig(codec=mini_codec(), priors=(mini_upsampler(), mini_song_top()))
+    """A codec of one level that keeps words, and a prior that sings them."""
+    return ModelTrainingConfig(codec=mini_song_codec(), priors=(mini_song_top(),))
 
 
 def mini_codec() -> CodecTrainingConfig:
@@ -33,11 +34,8 @@ def mini_codec() -> CodecTrainingConfig:
     A processor is slow at many narrow layers near the sample rate, so the first convolution leaves it at once.
     """
 
-    def stage(stride: int, kernel: int, width: int, dilations: tuple[int, ...]) -> StageConfig:
-        return StageConfig(stride=stride, kernel=kernel, width=width, residual_width=width, dilations=dilations)
-
-    fine = LevelConfig(stages=(stage(64, 256, 192, (1, 3, 9) * 2),))
-    top = LevelConfig(stages=(stage(128, 512, 192, (1, 3, 9)), stage(4, 8, 256, (1, 3, 9) * 2)))
+    fine = LevelConfig(stages=(_stage(64, 256, 192, (1, 3, 9) * 2),))
+    top = LevelConfig(stages=(_stage(128, 512, 192, (1, 3, 9)), _stage(4, 8, 256, (1, 3, 9) * 2)))
     return CodecTrainingConfig(
         codec=CodecConfig(
             sample_rate=22_050,
@@ -49,6 +47,33 @@ def mini_codec() -> CodecTrainingConfig:
             steps=3200, batch_size=8, optimizer=OptimizerConfig(learning_rate=8e-4, warmup_steps=100)
         ),
         chunk_seconds=0.75,
+    )
+
+
+def _stage(stride: int, kernel: int, width: int, dilations: tuple[int, ...]) -> StageConfig:
+    return StageConfig(stride=stride, kernel=kernel, width=width, residual_width=width, dilations=dilations)
+
+
+def mini_song_codec() -> CodecTrainingConfig:
+    """One level at 22.05 kHz, 43 codes a second and 0.47 kbit/s, that hears mel bands and is to tell what is sung.
+
+    So few codes keep no phases: the waveform is not compared.
+    """
+    stages = (_stage(128, 512, 192, (1, 3, 9)), _stage(4, 8, 256, (1, 3, 9) * 2))
+    return CodecTrainingConfig(
+        codec=CodecConfig(
+            sample_rate=22_050,
+            levels=(LevelConfig(stages=stages, bands=((2048, 160), (1024, 80), (512, 40))),),
+            codebook=CodebookConfig(size=2048, width=64),
+            loss=CodecLossConfig(waveform=0.0, spectral=0.5, log_spectral=1.0, mel=1.5),
+        ),
+        training=TrainingConfig(
+            steps=3000,
+            batch_size=8,
+            optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=30, decay_share=0.7),
+        ),
+        chunk_seconds=1.5,
+        speech=SpeechConfig(weight=1.0),
     )
 
 

@@ -23,7 +23,8 @@ from orchestrion.checkpoints.folder import (
     write_weights,
 )
 from orchestrion.config import plain
-from orchestrion.config.training import FinetuneConfig, PriorTrainingConfig
+from orchestrion.config.prior import LyricsConfig
+from orchestrion.config.training import FinetuneConfig, LyricsTrainingConfig, PriorTrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore, vocabulary_of
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
@@ -32,6 +33,7 @@ from orchestrion.generate.told import told_of
 from orchestrion.prior.adapt import adapt, grow, learned, settle
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide_evenly
+from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.vocab import NO_GENRE, UNKNOWN_ID, Vocabulary
 from orchestrion.train.assemble import track_lines
 from orchestrion.train.loop import StepResult
@@ -92,18 +94,15 @@ class Base:
 
     @staticmethod
     def open(folder: Path) -> "Base":
-        """UserError for a model that was imported, whose names are not trained here, and for one that sings."""
+        """UserError for a model that was imported, whose names are not trained here, and for another spelling."""
         info = read_model(folder)
         if info.published_names:
             raise UserError(
                 f"{info.name!r} was imported, and each of its priors has names of its own",
                 "fine-tune a model that was trained here",
             )
-        if info.sings:
-            raise UserError(
-                f"{info.name!r} sings, and models that sing cannot be fine-tuned yet",
-                f"train on from it: orchestrion train prior CODES --begin {folder}",
-            )
+        if info.sings and info.alphabet != Alphabet():
+            raise UserError(f"{info.name!r} spells lyrics otherwise than this version", "use the version that made it")
         return Base(folder, info)
 
     @property
@@ -140,7 +139,16 @@ def first_rows(
     assert isinstance(artists, Tensor) and isinstance(genres, Tensor)
 
     def row(table: Tensor, tracks: list[int], named: Callable[[Conditions, int], Conditions]) -> Row:
-        batches = list(store.batches_of(tracks, _LISTENED, level, prior.config.context_frames, max_windows=_LISTENED))
+        batches = list(
+            store.batches_of(
+                tracks,
+                _LISTENED,
+                level,
+                prior.config.context_frames,
+                max_windows=_LISTENED,
+                num_characters=prior.config.lyrics and prior.config.lyrics.num_characters,
+            )
+        )
         if not nearest or not batches or len(table) == 1:
             return table[1:].mean(0) if len(table) > 1 else table[0]
         surprise = [_surprise(prior, batches[0], named, name) for name in range(1, len(table))]
@@ -168,7 +176,7 @@ def first_rows(
 
 
 def _surprise(prior: AnyPrior, batch: CodeBatch, named: Callable[[Conditions, int], Conditions], name: int) -> float:
-    """Bits per code of new music under a known name, nothing else named."""
+    """Bits per code of new music under a known name, nothing else named; its words are told where it has some."""
     assert name != UNKNOWN_ID
     told = told_of(batch).unlabelled()
     device = next(prior.parameters()).device
@@ -178,6 +186,16 @@ def _surprise(prior: AnyPrior, batch: CodeBatch, named: Callable[[Conditions, in
     else:
         loss = prior.loss(codes, conditions)
     return float(loss.bits_per_code)
+
+
+def _listening(lyrics: LyricsConfig) -> LyricsTrainingConfig:
+    """How a prior goes on to follow words that it has learned to read so."""
+    return LyricsTrainingConfig(
+        num_characters=lyrics.num_characters,
+        encoder=lyrics.encoder,
+        loss_weight=lyrics.loss_weight,
+        paced=lyrics.paced,
+    )
 
 
 class FinetuneRecipe:
@@ -193,6 +211,7 @@ class FinetuneRecipe:
             use_labels=theirs.labels is not None,
             timing=theirs.timing,
             conditioner=theirs.conditioner,
+            lyrics=None if theirs.lyrics is None else _listening(theirs.lyrics),
             label_dropout=config.label_dropout,
             artist_balance=config.artist_balance,
             codebook_embedding=False,
