@@ -89,8 +89,8 @@ class Adapter:
         )
         return info.model_copy(update={"vocabulary": names, "priors": priors})
 
-    def fit(self, prior: AnyPrior, level: int) -> None:
-        """Make the model's prior of `level` what it learned to be."""
+    def fit(self, prior: AnyPrior, level: int, *, partly: bool = False) -> None:
+        """Make the model's prior of `level` what it learned to be; `partly` for one that has its first layers alone."""
         path = self.folder / WEIGHTS
         if not path.is_file() or file_sha256(path) != self.info.sha256:
             raise UserError(f"{path} is missing or not the file that {DESCRIPTION} describes", "get the adapter again")
@@ -105,6 +105,7 @@ class Adapter:
         if level in self.info.levels:
             adapt(prior, self.info.update)
         wanted = learned(prior)
+        tensors = {name: value for name, value in tensors.items() if not partly or name in wanted}
         check_names_and_shapes(path, tensors, wanted)
         prior.load_state_dict({name: tensors[name].to(wanted[name]) for name in wanted}, strict=False)
         settle(prior)

@@ -4,7 +4,7 @@ import difflib
 import os
 from pathlib import Path
 
-from orchestrion.checkpoints.folder import DESCRIPTION
+from orchestrion.checkpoints.folder import DESCRIPTION, read_model
 from orchestrion.errors import UserError
 
 MODELS_VARIABLE = "ORCHESTRION_MODELS"
@@ -30,6 +30,17 @@ def names() -> dict[str, Path]:
         for path in sorted(place.iterdir())
         if (path / DESCRIPTION).is_file()
     }
+
+
+def singers() -> list[str]:
+    """The names of the models that sing; those that cannot be read are passed over."""
+    found = []
+    for name, folder in names().items():
+        try:
+            found += [name] if read_model(folder).sings else []
+        except UserError:
+            continue
+    return found
 
 
 def locate(name: str | Path) -> Path:

@@ -122,7 +122,7 @@ def _guessed(song: Path, kept: "SongFolder | None", lyrics: "TimedLyrics") -> "T
 
 
 def _singer(kept: "SongFolder | None") -> str | None:
-    """The name of the model that made a song, if its attention follows words."""
+    """The name of the model that made a song, if its attention follows words; one that is told when has no need to."""
     from orchestrion.checkpoints.folder import read_model
     from orchestrion.checkpoints.zoo import locate
     from orchestrion.jukebox.asked import follows_words
@@ -135,7 +135,8 @@ def _singer(kept: "SongFolder | None") -> str | None:
     except UserError as error:
         click.echo(f"{error.problem}: the recogniser listens instead", err=True)
         return None
-    return name if follows_words(read_model(folder)) else None
+    info = read_model(folder)
+    return name if follows_words(info) and not info.prior(info.grid.top).paced else None
 
 
 def _audio(song: Path, kept: "SongFolder | None") -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from orchestrion.audio import io
+from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.errors import UserError
@@ -15,8 +16,9 @@ from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
 from orchestrion.prior.labels import Conditions
-from orchestrion.text.lyrics import Spelling, check_pace, spelled
-from orchestrion.text.pace import planned_times
+from orchestrion.text.lyrics import Spelling, check_pace, spelled, untimed
+from orchestrion.text.pace import planned_times, planned_words
+from orchestrion.text.timed import TimedLyrics, TimedWord
 from orchestrion.text.window import SeenLyrics
 
 
@@ -111,6 +113,25 @@ def _plan_of(request: Request, spelling: Spelling, grid: Grid) -> tuple[float, .
     return tuple(time * grid.sample_rate for time in times) or None
 
 
+def sings_by_plan(request: Request, info: ModelInfo) -> bool:
+    """Whether the words of a song are sung when a plan says so, and all by the same one."""
+    top = info.priors[info.grid.top] if info.priors else None
+    return top is not None and top.paced and request.origin is None
+
+
+def planned(request: Request, info: ModelInfo) -> TimedLyrics:
+    """The words of a song that is sung by a plan, with its times; those that lie outside of it have none."""
+    times = iter(planned_words(request.lyrics, info.spelling(info.grid.top), request.piece_seconds))
+
+    def timed(word: TimedWord) -> TimedWord:
+        start, end = (time - request.offset_seconds for time in next(times))
+        return word.model_copy(update={"start": start, "end": end} if start >= 0 and end <= request.seconds else {})
+
+    lyrics = untimed(request.lyrics)
+    lines = [line.model_copy(update={"words": tuple(map(timed, line.words))}) for line in lyrics.lines]
+    return lyrics.model_copy(update={"lines": tuple(lines)})
+
+
 def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tuple[int, ...]]:
     """Artist and genres as the prior of a level knows them.
 
@@ -140,7 +161,7 @@ def following(info: ModelInfo, layer: int | None = None, head: int | None = None
     """
     config = info.prior(info.grid.top)
     if config.lyrics is None:
-        raise UserError(f"the model {info.name!r} does not sing, so it cannot follow words", "take one that does")
+        raise UserError(f"the model {info.name!r} does not sing, so it cannot follow words", f"take {_a_singer()}")
     layer = config.lyrics.alignment_layer if layer is None else layer
     head = config.lyrics.alignment_head if head is None else head
     if layer is None or head is None:
@@ -161,10 +182,19 @@ def follows_words(info: ModelInfo) -> bool:
     return lyrics is not None and None not in (lyrics.alignment_layer, lyrics.alignment_head)
 
 
+def knows_when(request: Request, info: ModelInfo) -> bool:
+    """Whether it can be told when the words of a song are sung: by its plan, or by an attention that follows them."""
+    return sings_by_plan(request, info) or follows_words(info)
+
+
+def _a_singer() -> str:
+    return " or ".join(zoo.singers()) or "a model that does"
+
+
 def _check_lyrics(request: Request, info: ModelInfo) -> None:
     """Raise UserError for lyrics that cannot be sung."""
     if not info.sings:
-        raise UserError(f"the model {info.name!r} does not sing", "leave the lyrics out, or take a model that does")
+        raise UserError(f"the model {info.name!r} does not sing", f"leave the lyrics out, or take {_a_singer()}")
     for level, prior in enumerate(info.priors):
         if prior is None or prior.lyrics is None:
             continue

@@ -467,6 +467,8 @@ class Jukebox:
         return weights
 
     def _find_words(self, request: Request, codes: Codes) -> TimedLyrics:
+        if asked.sings_by_plan(request, self.info):
+            return asked.planned(request, self.info)
         return self._aligned(request, codes, untimed(request.lyrics), planned=True).lyrics
 
     def _work(
@@ -515,7 +517,7 @@ class Jukebox:
             open_codec=self._codec,
             device=self.device,
             side_by_side=self._side_by_side(plan, codes),
-            find_words=self._find_words if asked.follows_words(self.info) else None,
+            find_words=self._find_words if all(asked.knows_when(one, self.info) for one in requests) else None,
             memory=self.memory,
         )
 
@@ -554,7 +556,7 @@ class Jukebox:
     def _prior(self, level: int, num_layers: int | None = None) -> Iterator[AnyPrior]:
         prior = load_prior(self.folder, self._as_written, level, self.dtype, num_layers)
         if self.adapter:
-            self.adapter.fit(prior, level)
+            self.adapter.fit(prior, level, partly=num_layers is not None)
         prior = prior.to(self.device)
         drawing = quantized(prior, self.weights, many_rows=prior.config.masked) if self.weights else prior
         if self.compiled and isinstance(prior, Prior):

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from itertools import accumulate
 
-from orchestrion.text.lyrics import Spelling, parts
+from orchestrion.text.lyrics import Spelling, parts, spelled
 
 LONGEST_SYLLABLE = 0.8
 """Seconds: where there is more time than words, the rest stays behind the last."""
@@ -36,6 +36,17 @@ def planned_times(lyrics: str, spelling: Spelling, seconds: float) -> tuple[floa
 
     All syllables are equally long, at most `LONGEST_SYLLABLE`, and lines and sections end in rests.
     """
+    return _places(lyrics, spelling, seconds)[:-1]
+
+
+def planned_words(lyrics: str, spelling: Spelling, seconds: float) -> tuple[tuple[float, float], ...]:
+    """From which second of a song each of its words is to be sung, and until when."""
+    places = _places(lyrics, spelling, seconds)
+    return tuple((places[word.start], places[word.stop]) for word in spelled(lyrics, spelling).words)
+
+
+def _places(lyrics: str, spelling: Spelling, seconds: float) -> tuple[float, ...]:
+    """Where each id begins, and where the last one ends."""
     lengths: list[float] = []
     before = "section"
     for part in parts(spelling.prepared(lyrics)):
@@ -51,4 +62,4 @@ def planned_times(lyrics: str, spelling: Spelling, seconds: float) -> tuple[floa
         lengths += [length / count] * count if count else []
     whole = LEAD + sum(lengths)
     unit = min(seconds / whole, LONGEST_SYLLABLE)
-    return tuple(unit * (LEAD + before) for before in accumulate([0.0, *lengths[:-1]]))[: len(lengths)]
+    return tuple(unit * (LEAD + before) for before in accumulate([0.0, *lengths]))
