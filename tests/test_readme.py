@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from orchestrion.data.manifest import content_hash
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
+SUNG_SECONDS = "12"  # words need time
 SHORTER = {"--seconds": "1", "--prime-seconds": "0.5", "--from": "0.3", "--to": "0.6"}
 
 
@@ -27,8 +29,9 @@ def commands(block: str) -> list[list[str]]:
         words = shlex.split(line, comments=True)
         if not words or words[0] != "orchestrion" or words[1] == "studio":  # which runs on and on: tests/web starts it
             continue
+        shorter = SHORTER | ({"--seconds": SUNG_SECONDS} if "--lyrics" in words else {})
         for place, word in enumerate(words[:-1]):
-            words[place + 1] = SHORTER.get(word, words[place + 1])
+            words[place + 1] = shorter.get(word, words[place + 1])
         words = [str(Path(word).expanduser()) if word.startswith("~") else word for word in words]
         found.append(words[1:] + (["--steps", "1"] if words[1] == "train" else []))
     return found
@@ -52,6 +55,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     io.write(tmp_path / "song.flac", 0.1 * noise, 22_050)
     (tmp_path / "words.txt").write_text("la li lu", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(README.parent / "examples", "examples")  # where commands are run
     return tmp_path
 
 

@@ -196,10 +196,11 @@ def model_card(info: ModelInfo, parameters: dict[str, int], tracks: Sequence[Tra
     `variations`: how often each training track was heard besides at other speeds.
     """
     grid = info.grid
+    levels = "1 level" if grid.num_levels == 1 else f"{grid.num_levels} levels"
     lines = [
         f"# {info.name}",
         "",
-        f"A model of {grid.num_levels} levels at {grid.sample_rate} Hz, {info.codec.channels} channel(s). "
+        f"A model of {levels} at {grid.sample_rate} Hz, {info.codec.channels} channel(s). "
         f"Licence of the weights: {info.about['licence']}.",
         "",
         "| part | parameters |",
