@@ -44,3 +44,11 @@ def test_without_a_chosen_place_models_are_in_the_users_data(monkeypatch):
     monkeypatch.delenv(zoo.MODELS_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert zoo.installed_folder() == Path("/data/orchestrion/models")
+
+
+def test_models_that_sing_are_named_and_those_that_cannot_be_read_passed_over(installed):
+    broken = installed.parent / "broken"
+    broken.mkdir()
+    (broken / "model.json").write_text("{}")
+    assert "broken" in zoo.names()
+    assert zoo.singers() == ["mini-song"]

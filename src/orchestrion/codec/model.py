@@ -261,7 +261,8 @@ class Codec(nn.Module):
             if part.decoder.phases is None:
                 reconstruction = reconstruction_loss(audio, restored, weights, self.config.sample_rate)
             else:
-                made = magnitudes_of(restored).unflatten(1, (audio.shape[1], -1)).transpose(2, 3)
+                batch, _, frames = restored.shape
+                made = magnitudes_of(restored).view(batch, audio.shape[1], -1, frames).transpose(2, 3)
                 true = part.decoder.phases.target(audio)
                 reconstruction = magnitude_loss(true, made, weights, self.config.sample_rate)
         quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction

@@ -64,7 +64,7 @@ class Phases(InPieces):
     ) -> Float[Tensor, "sample channel"]:
         """The samples of frames `first` up to `stop`, out of frames from `start` on."""
         begin, end = max(start, first - self.reach), min(start + len(held), stop + self.reach)
-        logs = held[begin - start : end - start].unflatten(1, (self.channels, self.num_bins)).transpose(0, 1)
+        logs = held[begin - start : end - start].reshape(-1, self.channels, self.num_bins).transpose(0, 1)
         sound = self._sound(magnitudes_of(logs), begin)
         return sound[:, (first - begin) * self.hop : (stop - begin) * self.hop].T
 
@@ -94,7 +94,7 @@ class Phases(InPieces):
         """Overlapping frames added up, without what lies beyond the first and the last hop."""
         channels, count, _ = frames.shape
         groups = frames.new_zeros(channels, count + self.overlap - 1, self.hop)
-        for place, part in enumerate(frames.unflatten(2, (self.overlap, self.hop)).unbind(2)):
+        for place, part in enumerate(frames.reshape(channels, count, self.overlap, self.hop).unbind(2)):
             groups[:, place : place + count] += part
         around = (self.window - self.hop) // 2
         return groups.flatten(1)[:, around : around + count * self.hop]
@@ -103,7 +103,9 @@ class Phases(InPieces):
         self, sound: Float[Tensor, "*batch sample"], shape: Float[Tensor, " window"]
     ) -> Complex[Tensor, "*batch frame bin"]:
         around = (self.window - self.hop) // 2
-        return torch.fft.rfft(F.pad(sound, (around, around)).unfold(-1, self.window, self.hop) * shape)
+        windows = F.pad(sound, (around, around)).unfold(-1, self.window, self.hop)
+        found: Tensor = torch.fft.rfft(windows * shape)
+        return found
 
     def target(self, audio: Float[Tensor, "batch channel sample"]) -> Float[Tensor, "batch channel frame bin"]:
         """The magnitudes that a decoder should write for a sound of whole hops."""

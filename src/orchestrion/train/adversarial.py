@@ -49,6 +49,7 @@ class Adversary:
         losses: list[Tensor] = []
         metrics: dict[str, Tensor | float] = {}
         for level, discriminator, output in zip(self.names, self.levels, outputs, strict=True):
+            assert output.audio is not None, "a level that writes magnitudes has no adversary"
             made_audio = output.audio.detach().requires_grad_()
             true, made = discriminator(audio), discriminator(made_audio)
             with torch.autocast(audio.device.type, enabled=False):

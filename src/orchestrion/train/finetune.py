@@ -146,7 +146,7 @@ def first_rows(
                 level,
                 prior.config.context_frames,
                 max_windows=_LISTENED,
-                num_characters=prior.config.lyrics and prior.config.lyrics.num_characters,
+                num_characters=prior.config.lyrics.num_characters if prior.config.lyrics else None,
             )
         )
         if not nearest or not batches or len(table) == 1:
