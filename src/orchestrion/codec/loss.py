@@ -70,15 +70,21 @@ def _spectral_terms(
         true = magnitudes(target, n_fft, hop, window).flatten(1)
         made = magnitudes(estimate, n_fft, hop, window).flatten(1)
         if config.relative:
-            # A Hann window of n samples gives white noise of variance v magnitudes of mean square 3/8·n·v.
-            floor = QUIET * math.sqrt(0.375 * window * true.shape[1])
-            from_spectra.append(convergence(true, made, floor).mean())
+            from_spectra.append(convergence(true, made, _quiet_norm(window, true.shape[1])).mean())
         else:
             from_spectra.append((true - made).norm(dim=1).mean() / config.spectral_scale)
         if config.log_spectral:
             from_logs.append(log_difference(true, made).mean())
     logs = torch.stack(from_logs).mean() if from_logs else target.new_zeros(())
     return torch.stack(from_spectra).mean(), logs
+
+
+def _quiet_norm(window: int, count: int) -> float:
+    """The norm of so many magnitudes of white noise that is as loud as `QUIET`.
+
+    A Hann window of n samples gives white noise of variance v magnitudes of mean square 3/8·n·v.
+    """
+    return QUIET * math.sqrt(0.375 * window * count)
 
 
 def magnitude_loss(
@@ -93,9 +99,8 @@ def magnitude_loss(
     """
     true, made = target.flatten(1), estimate.flatten(1)
     num_bins = target.shape[-1]
-    # As in `_spectral_terms`; the transform's window has twice the bins, less two.
-    floor = QUIET * math.sqrt(0.375 * 2 * (num_bins - 1) * true.shape[1])
-    spectral = convergence(true, made, floor).mean()
+    window = 2 * (num_bins - 1)
+    spectral = convergence(true, made, _quiet_norm(window, true.shape[1])).mean()
     log_spectral = log_difference(true, made).mean()
     differences = []
     for _, num_bands in config.mel_sizes:

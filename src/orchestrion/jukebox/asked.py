@@ -121,13 +121,15 @@ def sings_by_plan(request: Request, info: ModelInfo) -> bool:
 
 def planned(request: Request, info: ModelInfo) -> TimedLyrics:
     """The words of a song that is sung by a plan, with its times; those that lie outside of it have none."""
-    times = iter(planned_words(request.lyrics, info.spelling(info.grid.top), request.piece_seconds))
+    lyrics = untimed(request.lyrics)
+    found = planned_words(request.lyrics, info.spelling(info.grid.top), request.piece_seconds)
+    assert len(lyrics.words) == len(found), (len(lyrics.words), len(found))
+    times = iter(found)
 
     def timed(word: TimedWord) -> TimedWord:
         start, end = (time - request.offset_seconds for time in next(times))
         return word.model_copy(update={"start": start, "end": end} if start >= 0 and end <= request.seconds else {})
 
-    lyrics = untimed(request.lyrics)
     lines = [line.model_copy(update={"words": tuple(map(timed, line.words))}) for line in lyrics.lines]
     return lyrics.model_copy(update={"lines": tuple(lines)})
 
