@@ -41,7 +41,7 @@ def bits(prior: AnyPrior, store: CodeStore, level: int, *, named: bool) -> Float
     ):
         told = told_of(window) if named else told_of(window).unlabelled()
         if isinstance(prior, MaskedPrior):
-            loss = prior.loss(window.codes, hide_evenly(1, window.codes.shape[1], number), told)
+            loss = prior.loss(window.codes, hide_evenly(1, window.codes.shape[1], number, prior.depth), told)
         else:
             loss = prior.loss(window.codes, told)
         found.append(loss.bits_per_code)

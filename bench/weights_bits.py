@@ -37,7 +37,7 @@ def bits(prior: Prior | MaskedPrior, batch: CodeBatch, window: int) -> float:
     """Bits per code of one window, the one of this number: a masked prior is measured on frames in random order."""
     conditions = told_of(batch)
     if isinstance(prior, MaskedPrior):
-        hidden = hide_evenly(1, batch.codes.shape[1], window)
+        hidden = hide_evenly(1, batch.codes.shape[1], window, prior.depth)
         return float(prior.loss(batch.codes, hidden, conditions).bits_per_code)
     return float(prior.loss(batch.codes, conditions).bits_per_code)
 

@@ -158,8 +158,8 @@ class CountingPrior:
 class CountingFiller:
     """Likewise for filling: scores every hidden frame t as the number t, and notes how many were hidden each time."""
 
-    def __init__(self, hop_length: int, ratio: int, num_codes: int) -> None:
-        self.hop_length, self.ratio, self.num_codes = hop_length, ratio, num_codes
+    def __init__(self, hop_length: int, ratio: int, num_codes: int, depth: int = 1) -> None:
+        self.hop_length, self.ratio, self.num_codes, self.depth = hop_length, ratio, num_codes, depth
         self.windows: list[tuple[int, int]] = []
         self.hidden: list[int] = []
 
@@ -173,11 +173,14 @@ class CountingFiller:
         self.windows.append((start, start + num_frames))
         return start
 
-    def score(self, codes: Tensor, told: int) -> Tensor:
+    def score(self, codes: Tensor, told: int, place: int) -> Tensor:
         frames = torch.arange(told, told + codes.shape[1]).expand_as(codes)
         assert ((codes == HIDDEN) | (codes == frames)).all(), codes
-        self.hidden.append(int((codes[0] == HIDDEN).sum()))
-        wanted = frames[codes == HIDDEN]
+        of_vectors = codes == HIDDEN
+        assert not of_vectors[:, torch.arange(codes.shape[1]) % self.depth < place].any(), "first places come first"
+        asked = of_vectors & (torch.arange(codes.shape[1]) % self.depth == place)
+        self.hidden.append(int(asked[0].sum()))
+        wanted = frames[asked]
         logits = torch.full((len(wanted), self.num_codes), -1e9)
         logits[torch.arange(len(wanted)), wanted] = 0.0
         return logits

@@ -101,3 +101,9 @@ class Codes:
     @staticmethod
     def empty(grid: Grid) -> "Codes":
         return Codes(grid, (None,) * grid.num_levels)
+
+
+def counts_of(codes: Int[Tensor, "*shape"], size: int, depth: int = 1) -> Int[Tensor, "place code"]:
+    """How often each of `size` codes is at each of the `depth` places of a vector."""
+    places = codes.reshape(-1, depth).T
+    return torch.stack([torch.bincount(place, minlength=size) for place in places])

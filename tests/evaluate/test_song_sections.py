@@ -1,14 +1,18 @@
 """Sections about songs: the nearer is said to be nearer, the copied to be copied."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+import tiny
 from orchestrion.data.runs import CodeIndex
 from orchestrion.evaluate.interval import Estimate
 from orchestrion.evaluate.report import Section
 from orchestrion.evaluate.songs import (
     Piece,
+    coded,
     control_section,
     distance_section,
     memory_section,
@@ -38,7 +42,9 @@ def embed(audio: Tensor) -> Tensor:
 
 
 def distances(training: list[Piece], held_out: list[Piece], songs: list[Piece], rng: torch.Generator) -> Section:
-    return distance_section(*(vectors(part, embed) for part in (training, held_out, noisy(held_out, rng), songs)))
+    heard = [replace(piece, audio=0.5 * piece.audio) for piece in held_out]
+    parts = (training, held_out, noisy(held_out, rng), heard, songs)
+    return distance_section(*(vectors(part, embed) for part in parts))
 
 
 def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator) -> None:
@@ -46,10 +52,11 @@ def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator)
     found = {}
     for name, shift in (("near", 0.0), ("far", 3.0)):
         section = distances(training, held_out, pieces(10, rng, shift), rng)
-        assert [row[0] for row in section.tables[0].rows][:3] == [
+        assert [row[0] for row in section.tables[0].rows][:4] == [
             "the songs",
             "real: training tracks",
             "held out, with noise at 20 dB",
+            "held out, through the codec",
         ]
         found[name] = section.tables[0].rows[0][2:]
     for near, far in zip(found["near"], found["far"], strict=True):
@@ -71,17 +78,35 @@ def test_songs_that_keep_to_their_artist_are_told_from_those_that_do_not(rng: to
     songs = pieces(10, rng)
     if not obeyed:
         songs = [Piece(one.audio, one.track, "Ada" if one.artist == "Bix" else "Bix", one.genre) for one in songs]
-    section = control_section(*(vectors(part, embed) for part in (pieces(12, rng), pieces(10, rng), songs)))
+    real, swapped = pieces(10, rng), [replace(piece, audio=4 - piece.audio) for piece in pieces(10, rng)]
+    judged = {"real": real, "swapped": swapped, "made": songs}
+    section = control_section(
+        vectors(pieces(12, rng), embed), {name: vectors(part, embed) for name, part in judged.items()}
+    )
     found = {str(row[0]): row[3] for row in section.tables[0].rows}
-    real, made = found["artist, held-out music"], found["artist, the songs"]
-    assert isinstance(real, Estimate) and isinstance(made, Estimate)
-    assert real.value == 1
+    own, other, made = (found[f"artist, {name}"] for name in judged)
+    assert isinstance(own, Estimate) and isinstance(other, Estimate) and isinstance(made, Estimate)
+    assert own.value == 1 and other.value == 0
     assert made.value == (1 if obeyed else 0)
 
 
 def test_musical_figures_stand_side_by_side(rng: torch.Generator) -> None:
-    section = musical_section(pieces(3, rng, seconds=13.5), pieces(2, rng, seconds=13.5), RATE)
-    assert "tempo" in [row[0] for row in section.tables[0].rows]
+    real = pieces(3, rng, seconds=13.5)
+    quieter = [replace(piece, audio=0.1 * piece.audio) for piece in real]
+    section = musical_section(real, quieter, pieces(2, rng, seconds=13.5), RATE)
+    found = {str(row[0]): row[1:4] for row in section.tables[0].rows}
+    assert "tempo" in found
+    own, coded, _ = found["loudness"]
+    assert isinstance(own, Estimate) and isinstance(coded, Estimate)
+    assert coded.value == pytest.approx(own.value - 20, abs=0.1)
+
+
+def test_pieces_come_back_as_the_finest_level_hears_them(rng: torch.Generator) -> None:
+    codec = tiny.codec()
+    given = pieces(2, rng)
+    for before, after in zip(given, coded(given, codec), strict=True):
+        expected = codec.decode(codec.encode(before.audio[None]), 0)[0]
+        assert torch.equal(after.audio, expected) and replace(after, audio=before.audio) == before
 
 
 def test_a_copied_song_is_named(rng: torch.Generator) -> None:

@@ -41,8 +41,21 @@ def test_every_hidden_frame_is_filled_in_so_many_passes_and_the_others_stay(hidd
     assert kept == [sum(hidden) - left for left in prior.hidden[1:]]
 
 
+@pytest.mark.parametrize("order", ["confidence", "random"])
+def test_first_codes_of_all_vectors_are_filled_before_the_others_which_take_half_as_many_passes(order):
+    prior = tiny.CountingFiller(5, 1, 60, depth=3)
+    frames = torch.arange(60).expand(2, -1)
+    hidden = torch.arange(60) >= 12
+    found, kept = filled(prior, frames.masked_fill(hidden, HIDDEN), range(2), passes=4, order=order)
+    assert torch.equal(found, frames)
+    assert [prior.hidden[number] for number in (0, 4, 6)] == [16, 16, 16] and len(prior.hidden) == 4 + 2 + 1
+    assert kept == sorted(set(kept)) and kept[3] == 16 and kept[-1] == 32
+
+
 class Sure:
     """Is the surer of a frame the later it stands; notes what was hidden."""
+
+    depth = 1
 
     def __init__(self):
         self.seen = []
@@ -50,7 +63,7 @@ class Sure:
     def tell(self, conditions, num_frames):
         return None
 
-    def score(self, codes, told):
+    def score(self, codes, told, place):
         self.seen.append(codes[0].tolist())
         place = (codes == HIDDEN).nonzero()[:, 1]
         return torch.stack([place.float(), torch.zeros(len(place))], 1)

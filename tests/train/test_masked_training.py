@@ -99,7 +99,7 @@ def test_its_model_composes_in_passes_with_the_weights_that_suit_it(codes, codec
 def test_a_teacher_with_names_of_its_own_is_told_of_nobody(codes, codec_run):
     config = small.masked_config(2)
     model = codec_run / "model"
-    theirs = prior_config(small.prior_config(0, 2), codes, 0)
+    theirs = prior_config(small.prior_config(0, 2), codes, 0, 1)
     labels = LabelConfig(num_artists=1, num_genres=1)
     teacher = Prior(theirs.model_copy(update={"labels": labels}), torch.Generator().manual_seed(0))
     recipe = MaskedRecipe(config, codes, 0, load_codec(model, read_model(model)), small.CPU, teacher)

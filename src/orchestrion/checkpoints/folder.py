@@ -289,7 +289,9 @@ def check_fits(info: ModelInfo, folder: Path) -> None:
             problems.append(f"the prior of level {level} is for another rate than the codec's")
         if prior.codebook_size != info.codec.codebook.size:
             problems.append(f"the prior of level {level} is for {prior.codebook_size} codes")
-        ratio = prior.conditioner.ratio if prior.conditioner else 1
+        if prior.depth != info.codec.levels[level].depth:
+            problems.append(f"the prior of level {level} is for {prior.depth} code(s) of a vector")
+        ratio = prior.conditioner.ratio * prior.depth if prior.conditioner else 1
         if level < grid.top and ratio not in (1, grid.ratio(level)):
             problems.append(f"the prior of level {level} is for codes {ratio} times coarser")
         spelled = prior.lyrics.alphabet_size if prior.lyrics else None

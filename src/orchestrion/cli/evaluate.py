@@ -185,6 +185,7 @@ def _songs(
 ) -> "list[Section]":
     import torch
 
+    from orchestrion.checkpoints.folder import load_codec
     from orchestrion.evaluate import songs
     from orchestrion.evaluate.distance import LEAST_TRACKS
     from orchestrion.evaluate.memory import learned
@@ -217,11 +218,14 @@ def _songs(
     held_codes = [window.codes[0] for window in store.validation_batches(1, top, len(codes[0]))]
     memory, _ = songs.memory_section(index, held_codes, codes, [sound.title for sound in sounds])
     spoilt = songs.noisy(held_out, torch.Generator().manual_seed(0))
-    learned_from, real, noise, ours = (songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, made))
+    through = songs.coded(held_out, load_codec(jukebox.folder, jukebox.info).to(jukebox.device))
+    learned_from, real, noise, heard_as, ours = (
+        songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, through, made)
+    )
     return [
-        songs.distance_section(learned_from, real, noise, ours),
-        songs.control_section(learned_from, real, ours),
-        songs.musical_section(held_out, made, rate),
+        songs.distance_section(learned_from, real, noise, heard_as, ours),
+        songs.control_section(learned_from, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}),
+        songs.musical_section(held_out, through, made, rate),
         memory,
         Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),
     ]

@@ -76,10 +76,10 @@ def _of_file(path: Path, labels: LabelConfig, codebook_size: int) -> Trainings:
 
 
 def _of_model(model: ModelTrainingConfig, labels: LabelConfig) -> Trainings:
-    size = model.codec.codec.codebook.size
+    size, levels = model.codec.codec.codebook.size, model.codec.codec.levels
     priors = {
-        f"prior of level {level}": (prior_cost(_prior(prior, labels, size)), prior.training)
-        for level, prior in enumerate(model.priors)
+        f"prior of level {level}": (prior_cost(_prior(prior, labels, size, own.depth)), prior.training)
+        for level, (prior, own) in enumerate(zip(model.priors, levels, strict=True))
     }
     return {"codec": _of_codec(model.codec)} | priors
 
@@ -89,13 +89,14 @@ def _of_codec(config: CodecTrainingConfig) -> tuple[Cost, TrainingConfig]:
     return codec_cost(config.codec, grid.whole(grid.num_samples(config.chunk_seconds))), config.training
 
 
-def _prior(config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int) -> PriorConfig:
+def _prior(config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int, depth: int = 1) -> PriorConfig:
     """The settings of the prior, at a rate that changes nothing in the plan."""
     return PriorConfig(
         sample_rate=44_100,
         hop_length=1,
         codebook_size=codebook_size,
         context_frames=config.context_frames,
+        depth=depth,
         transformer=config.transformer,
         labels=labels if config.use_labels else None,
         timing=config.timing,

@@ -30,10 +30,14 @@ class LogBands(InPieces):
         self.convolution = nn.Conv1d(channels * sum(num for _, num in sizes), width, 3, padding=1)
 
     def forward(self, audio: Float[Tensor, "batch channel sample"]) -> Float[Tensor, "batch width frame"]:
+        made: Tensor = self.convolution(self.bands(audio))
+        return made
+
+    def bands(self, audio: Float[Tensor, "batch channel sample"]) -> Float[Tensor, "batch band frame"]:
+        """What the convolution is given: about 0, and about 1 wide for music."""
         around = (self.longest - self.hop) // 2
         whole = audio[..., : audio.shape[-1] // self.hop * self.hop]
-        made: Tensor = self.convolution(self._bands(F.pad(whole, (around, around))))
-        return made
+        return self._bands(F.pad(whole, (around, around)))
 
     def through(self, pieces: Iterator[Float[Tensor, "_ channel"]]) -> Iterator[Float[Tensor, "_ width"]]:
         around, reach = (self.longest - self.hop) // 2, self.longest - self.hop

@@ -12,7 +12,9 @@ from orchestrion.codec.decoder import Decoder
 from orchestrion.codec.encoder import Encoder
 from orchestrion.codec.loss import ReconstructionLoss, magnitude_loss, reconstruction_loss
 from orchestrion.codec.phases import magnitudes_of
-from orchestrion.codec.quantizer import Quantizer
+from orchestrion.codec.principal import begin_principal
+from orchestrion.codec.quantizer import Quantizer, vectors_of
+from orchestrion.codec.residual import ResidualCodebook
 from orchestrion.codec.scalars import ScalarGrid
 from orchestrion.codes import Codes
 from orchestrion.config import CodebookConfig, CodecConfig, LevelConfig
@@ -27,7 +29,7 @@ class Choice(NamedTuple):
     """Vectors of a level, without a gradient, and the codes that were chosen for them."""
 
     vectors: Float[Tensor, "batch width frame"]
-    codes: Int[Tensor, "batch frame"]
+    codes: Int[Tensor, "batch code"]
 
 
 class LevelOutput(NamedTuple):
@@ -35,7 +37,7 @@ class LevelOutput(NamedTuple):
 
     audio: Float[Tensor, "batch channel sample"] | None
     """None of a level whose decoder writes magnitudes."""
-    codes: Int[Tensor, "batch frame"]
+    codes: Int[Tensor, "batch code"]
     loss: Float[Tensor, ""]
     reconstruction: ReconstructionLoss
     quantizer_loss: Float[Tensor, ""]
@@ -47,8 +49,10 @@ class LevelOutput(NamedTuple):
     revived: int = 0
 
 
-def quantizer(config: CodebookConfig) -> Quantizer:
-    """The quantizer of the kind that is asked for."""
+def quantizer(config: CodebookConfig, depth: int = 1) -> Quantizer:
+    """The quantizer of the kind that is asked for, with `depth` codes for each vector."""
+    if depth > 1:
+        return ResidualCodebook(config, depth)
     match config.kind:
         case "nearest":
             return Codebook(config)
@@ -65,7 +69,7 @@ class CodecLevel(nn.Module):
         super().__init__()
         width, periodic = config.codebook.width, config.activation == "snake"
         self.encoder = Encoder(level, config.channels, width, sample_rate=config.sample_rate, periodic=periodic)
-        self.codebook = quantizer(config.codebook)
+        self.codebook = quantizer(config.codebook, level.depth)
         self.decoder = Decoder(
             level,
             config.channels,
@@ -74,20 +78,20 @@ class CodecLevel(nn.Module):
             reverse_dilations=config.reverse_dilations,
             periodic=periodic,
         )
-        self.hop_length = level.hop_length
+        self.hop_length, self.vector_length = level.hop_length, level.vector_length
         self._outer = level.stages[0]
 
-    def encode(self, audio: Float[Tensor, "batch channel sample"]) -> Int[Tensor, "batch frame"]:
+    def encode(self, audio: Float[Tensor, "batch channel sample"]) -> Int[Tensor, "batch code"]:
         """The numbers of encoder and codebook on the whole audio, made piece by piece."""
         return torch.stack([torch.cat(list(self._codes(item))) for item in audio])
 
-    def _codes(self, audio: Float[Tensor, "channel sample"]) -> Iterator[Int[Tensor, " frame"]]:
-        pieces = torch.split(audio.T, self._piece_frames(audio.device) * self.hop_length)
+    def _codes(self, audio: Float[Tensor, "channel sample"]) -> Iterator[Int[Tensor, " code"]]:
+        pieces = torch.split(audio.T, self._piece_vectors(audio.device) * self.vector_length)
         for vectors in through(self.encoder.layers, pieces):
             yield self.codebook.nearest(vectors)
 
     def decode(
-        self, codes: Int[Tensor, "batch frame"], window_frames: int
+        self, codes: Int[Tensor, "batch code"], window_frames: int
     ) -> Iterator[Float[Tensor, "batch channel sample"]]:
         """The numbers of codebook and decoder on all codes, in windows of that many frames."""
         sounds = [_windows(self.sound([item]), window_frames * self.hop_length) for item in codes]
@@ -95,14 +99,23 @@ class CodecLevel(nn.Module):
             yield torch.stack(windows).transpose(1, 2)
 
     def sound(self, pieces: Iterable[Int[Tensor, " _"]]) -> Iterator[Float[Tensor, "sample channel"]]:
-        """The numbers of codebook and decoder on codes that come piece by piece."""
-        smaller = (part for piece in pieces for part in torch.split(piece, self._piece_frames(piece.device)))
-        entries = self.codebook.table().detach()
-        return through(self.decoder.whole, (entries[part] for part in smaller))
+        """The numbers of codebook and decoder on codes that come piece by piece; those of an unfinished vector wait."""
+        entries, depth = self.codebook.table().detach(), self.codebook.depth
 
-    def _piece_frames(self, device: torch.device) -> int:
+        def vectors() -> Iterator[Float[Tensor, "_ width"]]:
+            held: Tensor | None = None
+            for piece in pieces:
+                codes = piece if held is None else torch.cat((held, piece))
+                whole = len(codes) // depth * depth
+                held = codes[whole:] if whole < len(codes) else None
+                for part in torch.split(codes[:whole], self._piece_vectors(piece.device) * depth):
+                    yield vectors_of(entries, part, depth)
+
+        return through(self.decoder.whole, vectors())
+
+    def _piece_vectors(self, device: torch.device) -> int:
         """So many that the layers next to the samples, the longest, have as many rows as they should."""
-        return max(1, rows_of_piece(self._outer.width, device) * self._outer.stride // self.hop_length)
+        return max(1, rows_of_piece(self._outer.width, device) * self._outer.stride // self.vector_length)
 
 
 def _windows(
@@ -145,9 +158,23 @@ class Codec(nn.Module):
             part.requires_grad_(level in levels and not decoders_only)
             part.decoder.requires_grad_(level in levels)
 
-    def entries(self, level: int) -> Float[Tensor, "code width"]:
-        """The codebook of a level."""
+    def filled(self, level: int) -> bool:
+        """Whether the codebook of a level has begun, where music is."""
+        return bool(self._level(level).codebook.filled)
+
+    def begin_principal(self, level: int, audio: Float[Tensor, "clip channel sample"]) -> None:
+        """Let a level begin as principal components of `audio` (`codec.principal.begin_principal`)."""
+        part = self._level(level)
+        begin_principal(part.encoder, part.decoder, audio)
+
+    def entries(self, level: int) -> Float[Tensor, "entry width"]:
+        """The codebook of a level; where that has several, those of the first codes of a vector before the others."""
         return self._level(level).codebook.table().detach()
+
+    @torch.no_grad()
+    def quantized(self, codes: Int[Tensor, "batch code"], level: int) -> Float[Tensor, "batch width frame"]:
+        """The vectors that the codes of a level stand for."""
+        return self._level(level).codebook.decode(codes)
 
     def _window_frames(self, level: int) -> int:
         return max(1, int(WINDOW_SECONDS * self.grid.frame_rate(level)))

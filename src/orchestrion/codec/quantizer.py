@@ -17,7 +17,7 @@ class Quantized(NamedTuple):
     `commitment` pulls the input to its entries, `attraction` entries that are learned by gradient to the input.
     """
 
-    codes: Int[Tensor, "batch frame"]
+    codes: Int[Tensor, "batch code"]
     vectors: Float[Tensor, "batch width frame"]
     commitment: Float[Tensor, ""]
     attraction: Float[Tensor, ""]
@@ -26,29 +26,33 @@ class Quantized(NamedTuple):
 class Quantizer(nn.Module):
     """Vectors to codes and back: `encode`, `decode`, and `forward` for training.
 
-    A kind of quantizer says what its entries are (`table`) and which is chosen (`nearest`).
+    A kind of quantizer says what its entries are (`table`) and which are chosen (`nearest`): `depth` codes for each
+    vector, one after another.
     """
 
     filled: Tensor
+    depth = 1
 
     def __init__(self, config: CodebookConfig) -> None:
         super().__init__()
         self.config = config
 
-    def table(self) -> Float[Tensor, "code width"]:
-        """What each code stands for."""
+    def table(self) -> Float[Tensor, "entry width"]:
+        """What each code stands for; where the depth is above 1, the entries of the first codes before the others."""
         raise NotImplementedError
 
-    def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " vector"]:
-        """The code of each vector."""
+    def nearest(self, vectors: Float[Tensor, "vector width"]) -> Int[Tensor, " code"]:
+        """The codes of each vector."""
         raise NotImplementedError
 
     @torch.no_grad()
-    def encode(self, vectors: Float[Tensor, "batch width frame"]) -> Int[Tensor, "batch frame"]:
-        return self.nearest(rows_of(vectors)).reshape(vectors.shape[0], vectors.shape[2])
+    def encode(self, vectors: Float[Tensor, "batch width frame"]) -> Int[Tensor, "batch code"]:
+        return self.nearest(rows_of(vectors)).reshape(vectors.shape[0], -1)
 
-    def decode(self, codes: Int[Tensor, "batch frame"]) -> Float[Tensor, "batch width frame"]:
-        return self.table()[codes].transpose(1, 2)
+    def decode(self, codes: Int[Tensor, "batch code"]) -> Float[Tensor, "batch width frame"]:
+        batch, num = codes.shape
+        rows = vectors_of(self.table(), codes.flatten(), self.depth)
+        return rows.reshape(batch, num // self.depth, -1).transpose(1, 2)
 
     def forward(self, vectors: Float[Tensor, "batch width frame"]) -> Quantized:
         """Quantize with the entries as they are; `update` moves those that are not learned by gradient afterwards."""
@@ -65,7 +69,7 @@ class Quantizer(nn.Module):
     def update(
         self,
         vectors: Float[Tensor, "batch width frame"],
-        codes: Int[Tensor, "batch frame"],
+        codes: Int[Tensor, "batch code"],
         rng: Generator,
     ) -> int:
         """Follow the vectors that chose each entry, where gradients do not; returns how many entries were revived."""
@@ -74,6 +78,16 @@ class Quantizer(nn.Module):
 
 def rows_of(vectors: Float[Tensor, "batch width frame"]) -> Float[Tensor, "vector width"]:
     return vectors.transpose(1, 2).reshape(-1, vectors.shape[1])
+
+
+def vectors_of(
+    table: Float[Tensor, "entry width"], codes: Int[Tensor, " code"], depth: int
+) -> Float[Tensor, "vector width"]:
+    """What `depth` codes after one another add up to, each by its own part of the table."""
+    if depth == 1:
+        return table[codes]
+    first = torch.arange(depth, device=codes.device) * (len(table) // depth)
+    return table[codes.reshape(-1, depth) + first].sum(1)
 
 
 def spread_of(

@@ -56,11 +56,16 @@ class LevelConfig(Settings):
     that stage's strided convolution: a level of few codes cannot keep phases, and words are heard in bands. With
     `spectrum` the decoder writes magnitudes at that rate, and phases are found for them: one that is not told phases
     learns slowly to make some that fit one another.
+
+    With a `depth` above 1 each vector has that many codes, one after another, of a codebook each: the first is nearest
+    to the vector, every other to what those before leave of it (Zeghidour et al. 2021, arXiv 2107.03312, section
+    III-C).
     """
 
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     bands: tuple[Bands, ...] = ()
     spectrum: SpectrumConfig | None = None
+    depth: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _bands_fit(self) -> "LevelConfig":
@@ -69,15 +74,19 @@ class LevelConfig(Settings):
             raise ValueError(f"windows of bands must be the first stride {stride} plus an even number")
         if self.spectrum and (stride % 2 or self.spectrum.window % stride or self.spectrum.window < 4 * stride):
             raise ValueError(f"spectrum.window must be 4 or more times the first stride, and that ({stride}) even")
+        if self.vector_length % self.depth:
+            raise ValueError(f"the strides multiply to {self.vector_length}, which depth {self.depth} does not divide")
         return self
 
     @property
+    def vector_length(self) -> int:
+        """Audio samples per vector."""
+        return prod(stage.stride for stage in self.stages)
+
+    @property
     def hop_length(self) -> int:
-        """Audio samples per frame."""
-        product = 1
-        for stage in self.stages:
-            product *= stage.stride
-        return product
+        """Audio samples per code."""
+        return self.vector_length // self.depth
 
 
 class CodebookConfig(Settings):
@@ -178,6 +187,8 @@ class CodecConfig(Settings):
         hops = [level.hop_length for level in self.levels]
         if any(coarse % fine or coarse <= fine for fine, coarse in pairwise(hops)):
             raise ValueError(f"hop lengths {hops} must each be a multiple of the one before")
+        if self.codebook.kind != "nearest" and any(level.depth > 1 for level in self.levels):
+            raise ValueError("a depth above 1 is for codebooks of kind 'nearest'")
         if self.final_convolution and any(level.spectrum for level in self.levels):
             raise ValueError("a final convolution writes samples, and a level with a spectrum magnitudes")
         return self

@@ -147,7 +147,8 @@ class LyricsConfig(Settings):
 class PriorConfig(Settings):
     """A model of one level's codes; labels, timing, coarser codes and lyrics are told where configured.
 
-    With the pattern "all" it is masked: it fills many frames at once, and has no lyrics.
+    With the pattern "all" it is masked: it fills many frames at once, and has no lyrics. With a `depth` above 1, which
+    is that of the codec's level, a token stands for that many codes, those of one vector; such a prior is masked.
     """
 
     sample_rate: int = Field(ge=1)
@@ -163,17 +164,22 @@ class PriorConfig(Settings):
     """Score codes with the table that embeds them."""
     condition_output: bool = False
     """Add the conditioning per frame once more after the transformer."""
+    depth: int = Field(default=1, ge=1)
+    """Codes of one vector (`config.codec.LevelConfig`)."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "PriorConfig":
         stack = self.transformer
         if self.context_tokens % stack.num_rows:
             raise ValueError(f"{self.context_tokens} tokens of context cannot be cut into {stack.num_rows} rows")
-        if self.conditioner and self.context_frames % self.conditioner.ratio:
+        ratio = self.conditioner.ratio if self.conditioner else 1
+        if self.context_frames % (ratio * self.depth):
             raise ValueError(
-                f"context_frames {self.context_frames} must be a multiple of {self.conditioner.ratio}, "
-                "the product of the conditioner's strides"
+                f"context_frames {self.context_frames} must be a multiple of {ratio * self.depth}, "
+                "the product of the conditioner's strides and the depth"
             )
+        if self.depth > 1 and (not stack.sees_ahead or self.timing or self.tied_output):
+            raise ValueError("a depth above 1 needs the pattern 'all', no timing and an output of its own")
         encoder = self.lyrics.encoder if self.lyrics else None
         if self.lyrics and (stack.sees_ahead or (encoder and encoder.sees_ahead)):
             raise ValueError("lyrics cannot be combined with the pattern 'all'")
@@ -221,4 +227,4 @@ class PriorConfig(Settings):
 
     @property
     def context_tokens(self) -> int:
-        return self.lyric_tokens + self.context_frames
+        return self.lyric_tokens + self.context_frames // self.depth

@@ -109,6 +109,9 @@ class CodecTrainingConfig(Settings):
     """Which levels learn, where not all do: the others stay as they are in the codec that this begins with."""
     decoders_only: bool = False
     """Let these levels' decoders alone learn: the codes of music stay what they are, and priors that know them fit."""
+    principal_batches: int = Field(default=0, ge=0)
+    """Begin levels that hear bands and write magnitudes, and have nothing to begin with, as principal components of so
+    many batches (`codec.principal`)."""
 
     @property
     def learning(self) -> tuple[int, ...]:
@@ -123,6 +126,10 @@ class CodecTrainingConfig(Settings):
             raise ValueError("adversarial is for levels that write samples, and one that learns writes magnitudes")
         if max(self.levels, default=0) >= len(self.codec.levels):
             raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
+        fit = all(level.bands and level.spectrum for level in (self.codec.levels[at] for at in self.learning))
+        projects = any(stage.project for at in self.learning for stage in self.codec.levels[at].stages)
+        if self.principal_batches and (not fit or projects or self.decoders_only or self.codec.final_convolution):
+            raise ValueError("principal_batches is for levels with bands and a spectrum, all of which learns")
         if self.speech and len(self.codec.levels) - 1 not in self.learning:
             raise ValueError("speech is for the top level, which does not learn")
         if self.speech and self.decoders_only:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from orchestrion.codes import Codes
+from orchestrion.codes import Codes, counts_of
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import Split, Track, split
@@ -327,18 +327,18 @@ class CodeStore:
             raise UserError(f"{path} of the set of codes is missing or damaged", "encode the music again") from error
         return codes.long()
 
-    def counts(self, level: int, side: Split) -> Int[Tensor, " code"]:
-        """How often each code occurs at one level of one side of the split."""
-        counts = torch.zeros(self.codebook_size, dtype=torch.long)
+    def counts(self, level: int, side: Split, depth: int = 1) -> Int[Tensor, "place code"]:
+        """How often each code occurs at one level of one side of the split, at each place of a vector of `depth`."""
+        counts = torch.zeros(depth, self.codebook_size, dtype=torch.long)
         for index in self.indices(side):
-            counts += torch.bincount(self.codes(index, level), minlength=self.codebook_size)
+            counts += counts_of(self.codes(index, level), self.codebook_size, depth)
         return counts
 
-    def unigram_entropy(self, level: int, side: Split) -> float:
-        """Bits per code of a model that knows only how often each code occurs: a prior must do better."""
-        shares = self.counts(level, side).double()
-        shares = shares[shares > 0] / shares.sum()
-        return float(-(shares * shares.log2()).sum())
+    def unigram_entropy(self, level: int, side: Split, depth: int = 1) -> float:
+        """Bits per code of a model that knows only how often each code occurs at its place: a prior must do better."""
+        counts = self.counts(level, side, depth).double()
+        shares = counts / counts.sum(1, keepdim=True)
+        return float(-(shares * shares.clamp_min(1e-300).log2()).sum(1).mean())
 
     def _ratio(self, level: int) -> int:
         return 1 if level == self.grid.top else self.grid.ratio(level)

@@ -11,6 +11,7 @@ from torch import Tensor
 from orchestrion.audio.spectral import decibels, distance, mel_distance
 from orchestrion.codec import Codec
 from orchestrion.codec.quantizer import entropy_bits
+from orchestrion.codes import counts_of
 from orchestrion.evaluate.interval import Estimate, mean
 from orchestrion.evaluate.opus import through_opus
 from orchestrion.evaluate.report import Section, Table
@@ -22,8 +23,9 @@ _TEXT = (
     "2048 to 128 samples of the convergence plus half the difference of log magnitudes; mel the difference of log "
     "magnitudes in mel bands; convergence the error of the magnitudes over their norm. Lower is better for these "
     "three, higher for SI-SDR, the energy of what is like the clip over that of all else. Entropy and used entries "
-    "are those of all clips together, and grow with their number: they have no interval, for clips drawn again can "
-    "only use fewer. Intervals hold 95 % of means of clips drawn again."
+    "are those of all clips together, where a level has several codebooks of the least used, and grow with the number "
+    "of clips: they have no interval, for clips drawn again can only use fewer. Intervals hold 95 % of means of clips "
+    "drawn again."
 )
 
 
@@ -44,7 +46,7 @@ class LevelFigures:
     level: int
     kilobits: float
     near: Nearness
-    entropy: float  # bits
+    entropy: float  # bits; of the least used of several codebooks, as `used_share`
     used_share: float
 
 
@@ -82,13 +84,13 @@ def measure_codec(codec: Codec, clips: Float[Tensor, "clip channel sample"]) -> 
     codes = codec.encode(clips)
     for level in range(grid.num_levels):
         restored = codec.decode(codes, level)
-        counts = torch.bincount(codes[level].flatten(), minlength=size).float()
+        counts = counts_of(codes[level], size, codec.config.levels[level].depth).float()
         yield LevelFigures(
             level=level,
             kilobits=grid.frame_rate(level) * log2(size) / 1000,
             near=nearness(clips, restored, grid.sample_rate),
-            entropy=entropy_bits(counts),
-            used_share=float((counts > 0).float().mean()),
+            entropy=min(map(entropy_bits, counts)),
+            used_share=float((counts > 0).float().mean(1).min()),
         )
 
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from orchestrion.codes import HIDDEN
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.evaluate.interval import Estimate, bootstrap, mean
@@ -63,7 +62,8 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
         raise UserError(
             f"no held-out track is as long as a window of level {level}, {frames} codes", "encode longer or more tracks"
         )
-    shares, chances = single_chances(store, level), pair_chances(store, level)
+    depth = prior.config.depth
+    shares, chances = single_chances(store, level, depth), pair_chances(store, level)
     codes = torch.cat([window.codes for window in windows])
     labelled = _each(prior, windows, labelled=True)
     unlabelled = _each(prior, windows, labelled=False)
@@ -73,11 +73,12 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
     def over_tracks(values: Float[Tensor, "window frame"]) -> Estimate:
         return _clustered(values, tracks)
 
-    assert size == len(shares)
+    assert shares.shape == (depth, size)
+    places = torch.arange(frames) % depth
     return PriorFigures(
         level=level,
         num_windows=len(windows),
-        single=over_tracks(-shares.log2()[codes]),
+        single=over_tracks(-shares.log2()[places, codes]),
         pairs=over_tracks(-chances[codes[:, :-1], codes[:, 1:]].log2()),
         bits=over_tracks(labelled),
         unlabelled=over_tracks(unlabelled),
@@ -87,14 +88,14 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
     )
 
 
-def single_chances(store: CodeStore, level: int) -> Float[Tensor, " code"]:
-    """The share of each code among those of training tracks, each counted once more than it occurs."""
-    return _shares(store.counts(level, "train"))
+def single_chances(store: CodeStore, level: int, depth: int = 1) -> Float[Tensor, "place code"]:
+    """The share of each code at its place among those of training tracks, each counted once more than it occurs."""
+    return _shares(store.counts(level, "train", depth))
 
 
-def _shares(counts: Int[Tensor, " code"]) -> Float[Tensor, " code"]:
+def _shares(counts: Int[Tensor, "*row code"]) -> Float[Tensor, "*row code"]:
     more = counts.double() + 1
-    return more / more.sum()
+    return more / more.sum(-1, keepdim=True)
 
 
 def pair_chances(store: CodeStore, level: int) -> Float[Tensor, "before code"]:
@@ -133,10 +134,10 @@ def _each(prior: AnyPrior, windows: list[CodeBatch], *, labelled: bool) -> Float
         codes = window.codes.to(device)
         told = _told(window, labelled=labelled).to(device)
         if isinstance(prior, MaskedPrior):
-            hidden = hide_evenly(1, codes.shape[1], number).to(device)
-            scores = prior.score(codes.masked_fill(hidden, HIDDEN), prior.tell(told, codes.shape[1]))
-            nats = F.cross_entropy(scores.float(), codes[hidden], reduction="none")
-            bits = torch.full(codes.shape, torch.nan, device=device).masked_scatter(hidden, nats / math.log(2))
+            hidden = hide_evenly(1, codes.shape[1], number, prior.depth).to(device)
+            scores, wanted = prior.next_scores(codes, hidden, told)
+            nats = F.cross_entropy(scores, codes[wanted], reduction="none")
+            bits = torch.full(codes.shape, torch.nan, device=device).masked_scatter(wanted, nats / math.log(2))
         else:
             assert isinstance(prior, Prior)
             scores = prior(codes, told)

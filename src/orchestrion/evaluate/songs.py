@@ -1,7 +1,7 @@
 """Whole songs beside real music: distances, control, musical figures and memory, as sections of a report."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from orchestrion.codec import Codec
 from orchestrion.data.chunks import spread
 from orchestrion.data.manifest import Split
 from orchestrion.data.runs import CodeIndex
@@ -34,7 +35,8 @@ NOISE_DECIBELS = 20.0
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
-    "few. Intervals are of tracks and songs drawn again, of the halves those of 50 draws; the lower end may be "
+    "few. What the codec's finest level gives back of held-out music is as near as songs of this model can come. "
+    "Intervals are of tracks and songs drawn again, of the halves those of 50 draws; the lower end may be "
     "below 0."
 )
 _CONTROL = (
@@ -42,7 +44,10 @@ _CONTROL = (
     "that were asked to be by an artist and of a genre. Chance is the best constant answer. Only labels with tracks on "
     "the training side and in what is judged are counted."
 )
-_MUSICAL = "Each figure's mean over pieces, held-out and songs, and how far the distributions are apart in its unit."
+_MUSICAL = (
+    "Each figure's mean over pieces, held-out, coded and composed, and how far the distributions of songs and held-out "
+    "music are apart in its unit."
+)
 _MEMORY = (
     "The longest run of codes of the top level that each piece shares with any training track; a code that is held "
     "counts once. The limit is what 99 of 100 pieces of held-out music of the same length stay within: a song above it "
@@ -132,16 +137,28 @@ def noisy(pieces: Sequence[Piece], rng: torch.Generator) -> list[Piece]:
     return [replace(piece, audio=with_noise(piece.audio, NOISE_DECIBELS, rng)) for piece in pieces]
 
 
-def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, made: Vectors) -> Section:
-    """Songs (`made`), training music (`learned`) and noisy held-out music (`spoilt`) beside held-out music (`real`).
+def coded(pieces: Sequence[Piece], codec: Codec) -> list[Piece]:
+    """The pieces as the finest level of `codec` gives them back: as good as songs can sound that it decodes."""
+    return [replace(piece, audio=_through(piece.audio, codec)) for piece in pieces]
 
-    Needs five tracks of each.
+
+def _through(audio: Float[Tensor, "channel sample"], codec: Codec) -> Float[Tensor, "channel sample"]:
+    device = codec.entries(0).device
+    codes = codec.encode(audio[None].to(device), levels=(0,))
+    return codec.decode(codes, 0)[0].cpu()
+
+
+def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, heard: Vectors, made: Vectors) -> Section:
+    """Songs (`made`), training music (`learned`), noisy (`spoilt`) and coded (`heard`) held-out music beside `real`.
+
+    `real` is the held-out music. Needs five tracks of each.
     """
-    learned, real, spoilt, made = (each.beside(learned) for each in (learned, real, spoilt, made))
+    learned, real, spoilt, heard, made = (each.beside(learned) for each in (learned, real, spoilt, heard, made))
     rows: list[tuple[Cell, ...]] = [
         _distances("the songs", made, real),
         _distances("real: training tracks", learned, real),
         _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", spoilt, real),
+        _distances("held out, through the codec", heard, real),
         (
             "real: random halves of the training tracks",
             learned.num_tracks // 2,
@@ -168,8 +185,8 @@ def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, made: Vec
     return Section("Songs beside real music", _DISTANCES, tables)
 
 
-def control_section(learned: Vectors, real: Vectors, made: Vectors) -> Section:
-    """Whether songs (`made`) sound like their artist and their genre, beside held-out music (`real`)."""
+def control_section(learned: Vectors, judged: Mapping[str, Vectors]) -> Section:
+    """Whether each of what is `judged`, by its name, sounds like its artist and its genre; `learned` is to learn from."""
     rows: list[tuple[Cell, ...]] = []
     kinds: tuple[Literal["artist", "genre"], ...] = ("artist", "genre")
     for what in kinds:
@@ -179,8 +196,8 @@ def control_section(learned: Vectors, real: Vectors, made: Vectors) -> Section:
             continue
         known, names = learned.labelled(what, enough)
         classifier = learn(known.described.features, names)
-        for name, judged in (("held-out music", real), ("the songs", made)):
-            part, labels = judged.labelled(what, enough)
+        for name, some in judged.items():
+            part, labels = some.labelled(what, enough)
             if not labels:
                 continue
             found = accuracy(classifier, part.described, labels)
@@ -188,12 +205,20 @@ def control_section(learned: Vectors, real: Vectors, made: Vectors) -> Section:
     return Section("Artist and genre", _CONTROL, (Table(("", "labels", "pieces", "accuracy", "chance"), tuple(rows)),))
 
 
-def musical_section(held_out: Sequence[Piece], songs: Sequence[Piece], sample_rate: int) -> Section:
-    """Musical figures of the first piece of each held-out track beside those of the songs."""
-    first = {piece.track: piece for piece in reversed(held_out)}
-    real, made = ([musical(piece.audio, sample_rate) for piece in pieces] for pieces in (first.values(), songs))
-    rows = tuple((one.name.replace("_", " "), one.one, one.other, one.apart) for one in compare(real, made))
-    return Section("As music", _MUSICAL, (Table(("", "held-out music", "the songs", "apart"), rows, decimals=3),))
+def musical_section(
+    held_out: Sequence[Piece], heard: Sequence[Piece], songs: Sequence[Piece], sample_rate: int
+) -> Section:
+    """Musical figures of the first piece of each held-out track beside those of the same coded, and of the songs."""
+    first, coded_first = ({piece.track: piece for piece in reversed(pieces)}.values() for pieces in (held_out, heard))
+    real, through, made = (
+        [musical(piece.audio, sample_rate) for piece in part] for part in (first, coded_first, songs)
+    )
+    rows = tuple(
+        (with_codec.name.replace("_", " "), own.one, with_codec.other, own.other, own.apart)
+        for own, with_codec in zip(compare(real, made), compare(real, through), strict=True)
+    )
+    header = ("", "held-out music", "the same, coded", "the songs", "songs apart from held-out")
+    return Section("As music", _MUSICAL, (Table(header, rows, decimals=3),))
 
 
 def memory_section(

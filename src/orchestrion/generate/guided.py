@@ -5,7 +5,6 @@ priors learn by dropping them (Ho & Salimans 2022, arXiv 2207.12598; for codes G
 Both are worked out side by side, as a batch of twice as many.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -39,18 +38,19 @@ class GuidedPredictor:
         return _guide(self.prior.advance(torch.cat((codes, codes)), state), self.guidance)
 
 
-@dataclass(frozen=True)
 class GuidedFiller:
     """A prior that fills in hidden frames, guided."""
 
-    prior: Filler
-    guidance: float
+    def __init__(self, prior: Filler, guidance: float) -> None:
+        self.prior = prior
+        self.guidance = guidance
+        self.depth = prior.depth
 
     def tell(self, conditions: Conditions, num_frames: int) -> Any:
         return self.prior.tell(_both(conditions), num_frames)
 
-    def score(self, codes: Int[Tensor, "row frame"], told: Any) -> Float[Tensor, "hidden code"]:
-        return _guide(self.prior.score(torch.cat((codes, codes)), told), self.guidance)
+    def score(self, codes: Int[Tensor, "row frame"], told: Any, place: int = 0) -> Float[Tensor, "hidden code"]:
+        return _guide(self.prior.score(torch.cat((codes, codes)), told, place), self.guidance)
 
 
 def _both(conditions: Conditions) -> Conditions:

@@ -20,8 +20,10 @@ _SMALLEST = 1e-20
 class Filler(Protocol):
     """What a prior can do that filling needs; `prior.masked.MaskedPrior` says what each means."""
 
+    depth: int
+
     def tell(self, conditions: Conditions, num_frames: int) -> Any: ...
-    def score(self, codes: Int[Tensor, "row frame"], told: Any) -> Float[Tensor, "hidden code"]: ...
+    def score(self, codes: Int[Tensor, "row frame"], told: Any, place: int = 0) -> Float[Tensor, "hidden code"]: ...
 
 
 @torch.no_grad()
@@ -39,27 +41,32 @@ def fill_window(
 
     Each pass draws all that is hidden and keeps the codes it is surest of, or random ones; how many stay hidden falls
     along a quarter of a cosine. (Chang et al. 2022, arXiv 2202.04200, section 3.2; order by confidence with noise.)
+    Where vectors have several codes, first all first ones are filled so, then the others in half as many passes each.
     Yields how many frames are kept after each pass but the last.
     """
     told = prior.tell(conditions, codes.shape[1])
-    rows, stop = len(codes), start + codes.shape[1]
-    whole = num_hidden = int((codes[0] == HIDDEN).sum())
-    passes = min(sampling.passes, whole)
-    for number in range(passes):
-        hidden = codes == HIDDEN
-        chance = chances(seeds, level, start, stop, f"pass {number}").to(codes.device)[hidden]
-        drawn, share = pick_many(prior.score(codes, told), chance, sampling)
-        done = (number + 1) / passes
-        stay = min(int(whole * share_hidden(done)), num_hidden - 1) if number + 1 < passes else 0
-        if stay:
-            noise = chances(seeds, level, start, stop, f"order {number}").to(codes.device)[hidden]
-            sureness = _sureness(share, noise, sampling, 1 - done).view(rows, num_hidden)
-            left = sureness.argsort(dim=1, stable=True)[:, :stay]
-            drawn = drawn.view(rows, num_hidden).scatter(1, left, HIDDEN).flatten()
-        codes = codes.masked_scatter(hidden, drawn)
-        num_hidden = stay
-        if stay:
-            yield whole - stay, None
+    rows, stop, depth = len(codes), start + codes.shape[1], prior.depth
+    kept = 0
+    for place in range(depth):
+        at_place = torch.arange(codes.shape[1], device=codes.device) % depth == place
+        whole = num_hidden = int(((codes[0] == HIDDEN) & at_place).sum())
+        passes = min(max(1, sampling.passes >> place), whole)
+        for number in range(passes):
+            hidden = (codes == HIDDEN) & at_place
+            chance = chances(seeds, level, start, stop, f"pass {number}").to(codes.device)[hidden]
+            drawn, share = pick_many(prior.score(codes, told, place), chance, sampling)
+            done = (number + 1) / passes
+            stay = min(int(whole * share_hidden(done)), num_hidden - 1) if number + 1 < passes else 0
+            if stay:
+                noise = chances(seeds, level, start, stop, f"order {number}").to(codes.device)[hidden]
+                sureness = _sureness(share, noise, sampling, 1 - done).view(rows, num_hidden)
+                left = sureness.argsort(dim=1, stable=True)[:, :stay]
+                drawn = drawn.view(rows, num_hidden).scatter(1, left, HIDDEN).flatten()
+            codes = codes.masked_scatter(hidden, drawn)
+            num_hidden = stay
+            if stay or place < depth - 1:
+                yield kept + whole - stay, None
+        kept += whole
     return codes
 
 

@@ -87,18 +87,20 @@ def prior_cost(config: PriorConfig) -> Cost:
     stack, width, frames = config.transformer, config.transformer.width, config.context_frames
     memory = config.lyrics.num_characters if config.lyrics and config.lyrics.encoder else 0
     blocks = [_block(stack, pattern, config.context_tokens, memory, width) for pattern in stack.patterns]
-    num_tokens = config.first_code + config.codebook_size
+    num_tokens, depth = config.first_code + config.codebook_size, config.depth
     parts = [*blocks, _ends(stack, num_tokens, config.context_tokens, tied=config.tied_output)]
     if config.labels:
         parts.append(_Part(weights=(config.labels.num_artists + config.labels.num_genres) * width))
     else:
         parts.append(_Part(weights=width))
+    if depth > 1:  # a table and scores for each place of a vector; a step scores one place
+        parts.append(_Part(weights=2 * (depth - 1) * num_tokens * width))
     if config.masked:
-        parts.append(_Part(weights=width))
+        parts.append(_Part(weights=depth * width))
     if config.timing:
         parts.append(_Part(weights=3 * config.timing.num_bins * width, saved=Saved(raw_bytes=16 * frames)))
     if config.conditioner:
-        parts.append(_conditioner(config.conditioner, config.codebook_size, width, frames))
+        parts.append(_conditioner(config.conditioner, config.codebook_size, width, frames // depth))
     encoder_blocks: list[_Part] = []
     if config.lyrics and config.lyrics.encoder:
         encoder, characters, alphabet = config.lyrics.encoder, config.lyrics.num_characters, config.lyrics.alphabet_size
@@ -281,7 +283,7 @@ def codec_cost(config: CodecConfig, chunk_samples: int) -> Cost:
         "nearest": book.size * (2 * book.width + 1) + 1,
         "mapped": book.size * book.width + 1,
         "scalars": 1,
-    }[book.kind] * len(levels)
+    }[book.kind] * sum(level.depth for level in config.levels)
     return Cost(
         parameters=whole.weights,
         buffers=buffers,
@@ -320,7 +322,7 @@ def _level(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
         if stage.project or last:
             parts += [_conv(stage.width, between, 3, frames), _Part(saved=Saved(stage.width * frames))]
             incoming = between
-    parts.append(_quantizer(config, frames))
+    parts.append(_quantizer(config, level.depth, frames))
     for index in reversed(range(len(stages))):
         stage = stages[index]
         if stage.project or index == len(stages) - 1:
@@ -342,10 +344,10 @@ def _level(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
     return _Part().plus(*parts)
 
 
-def _quantizer(config: CodecConfig, frames: int) -> _Part:
+def _quantizer(config: CodecConfig, depth: int, frames: int) -> _Part:
     """The search for the nearest entry has no gradient; the error of the choice has."""
     book = config.codebook
-    search = _Part(forward=2 * frames * book.size * book.width, saved=Saved(single=book.width * frames))
+    search = _Part(forward=2 * depth * frames * book.size * book.width, saved=Saved(single=book.width * frames))
     if book.kind == "nearest":
         return search
     if book.kind == "mapped":

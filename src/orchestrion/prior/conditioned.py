@@ -58,10 +58,12 @@ class ConditionedModel(nn.Module):
             memory_width=width if self.lyrics else None,
             tied_output=config.tied_output,
             condition_output=config.condition_output,
+            depth=config.depth,
         )
 
     def _tell(self, conditions: Conditions, num_frames: int, rng: Generator | None = None) -> Told:
         assert num_frames <= self.config.context_frames, f"{num_frames} frames of {self.config.context_frames}"
+        num_tokens = num_frames // self.config.depth
         start = self.labels(conditions) if self.labels is not None else None
         per_frame = []
         if self.timing is not None:
@@ -70,8 +72,8 @@ class ConditionedModel(nn.Module):
         if self.conditioner is not None:
             coarser = given(conditions.coarser, "codes of the level above")
             vectors = self.conditioner(coarser)
-            assert vectors.shape[1] >= num_frames, f"{coarser.shape[1]} coarser codes for {num_frames} frames"
-            per_frame.append(vectors[:, :num_frames])
+            assert vectors.shape[1] >= num_tokens, f"{coarser.shape[1]} coarser codes for {num_frames} frames"
+            per_frame.append(vectors[:, :num_tokens])
         if self.sung is not None and conditions.sung is not None:
             vectors = self.sung(given(conditions.lyrics, "lyrics"), conditions.sung[:, :num_frames])
             per_frame.append(vectors)
@@ -107,8 +109,8 @@ class ConditionedModel(nn.Module):
                 if module.bias is not None:
                     module.bias.zero_()
         for name, parameter in self.named_parameters():
-            if name.endswith(
-                ("attention.output.weight", "mlp.narrow.weight", "tokens.output.weight", "lyrics.output.weight")
+            if name.startswith("tokens.output.") or name.endswith(
+                ("attention.output.weight", "mlp.narrow.weight", "lyrics.output.weight")
             ):
                 parameter.zero_()
             elif name.endswith(("tokens.start", "tokens.positions", "hidden", "nothing")):

@@ -27,7 +27,8 @@ class TokenModel(nn.Module):
     """A transformer over `num_tokens` kinds of token: position p reads token p-1, position 0 a start vector.
 
     The start vector is given, or the model's own with `own_start`. Conditioning is added to every position as it
-    is, unshifted. Without `predicts` the model only encodes.
+    is, unshifted. Without `predicts` the model only encodes. With a `depth` above 1 a position has that many tokens,
+    each of a kind of its own: the tables of the first come before those of the others, and each has its own scores.
     """
 
     def __init__(
@@ -41,16 +42,19 @@ class TokenModel(nn.Module):
         predicts: bool = True,
         tied_output: bool = False,
         condition_output: bool = False,
+        depth: int = 1,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_tokens, config.width)
+        self.embedding = nn.Embedding(depth * num_tokens, config.width)
         self.start = nn.Parameter(torch.empty(config.width)) if own_start else None
         self.positions = (
             nn.Parameter(torch.empty(context_tokens, config.width)) if config.positions == "learned" else None
         )
         self.transformer = Transformer(config, context_tokens, memory_width)
         self.output: nn.Module | None = None
-        if predicts:
+        if predicts and depth > 1:
+            self.output = nn.ModuleList(Linear(config.width, num_tokens, bias=False) for _ in range(depth))
+        elif predicts:
             self.output = Tied(self.embedding) if tied_output else Linear(config.width, num_tokens, bias=False)
         self.context_tokens = context_tokens
         self.condition_output = condition_output
@@ -98,14 +102,24 @@ class TokenModel(nn.Module):
         vectors: Float[Tensor, "batch token width"],
         start: Float[Tensor, "batch width"] | None,
         conditioning: Float[Tensor, "batch token width"] | None,
-        wanted: Bool[Tensor, "batch token"],
         *,
         rng: Generator | None = None,
-    ) -> Float[Tensor, "place score"]:
-        """Scores at the `wanted` positions, row by row, where each position reads its own vector and the start's."""
+    ) -> Float[Tensor, "batch token width"]:
+        """The transformer's output where each position reads its own vector and the start's."""
         vectors = vectors + self._start(start, vectors)[:, None]
-        encoded = self.transformer(self._placed(vectors, 0, conditioning), rng=rng)[wanted]
-        return self._scores(encoded[:, None], None if conditioning is None else conditioning[wanted][:, None])[:, 0]
+        encoded: Tensor = self.transformer(self._placed(vectors, 0, conditioning), rng=rng)
+        return encoded
+
+    def scores_at(
+        self,
+        encoded: Float[Tensor, "batch token width"],
+        conditioning: Float[Tensor, "batch token width"] | None,
+        wanted: Bool[Tensor, "batch token"],
+        place: int = 0,
+    ) -> Float[Tensor, "position score"]:
+        """Scores at the `wanted` positions, row by row: of one of the tokens that a position has."""
+        told = None if conditioning is None else conditioning[wanted][:, None]
+        return self._scores(encoded[wanted][:, None], told, place)[:, 0]
 
     def forward(
         self,
@@ -169,9 +183,10 @@ class TokenModel(nn.Module):
         kind = vectors.device.type
         return vectors.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else vectors
 
-    def _scores(self, encoded: Tensor, conditioning: Tensor | None) -> Tensor:
+    def _scores(self, encoded: Tensor, conditioning: Tensor | None, place: int = 0) -> Tensor:
         if self.condition_output and conditioning is not None:
             encoded = encoded + conditioning[:, : encoded.shape[1]]
         assert self.output is not None, "this model only encodes"
-        scores: Tensor = self.output(encoded)
+        output = self.output[place] if isinstance(self.output, nn.ModuleList) else self.output
+        scores: Tensor = output(encoded)
         return scores

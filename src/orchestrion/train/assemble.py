@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -65,8 +65,8 @@ def build_model(
     alphabets: dict[int, Alphabet] = {}
     for run in prior_runs:
         description = run_description(run)
-        level = int(description["level"])
-        if description["codec_hash"] not in (codec_hash, unchanged_since(base, level)):
+        level = _level_in(base, description)
+        if level is None:
             raise UserError(f"the prior in {run} was trained for another codec", f"train it on {store.folder}")
         if level in priors:
             raise UserError(f"level {level} is given twice", "give one run for each level")
@@ -92,6 +92,15 @@ def build_model(
     variations = max(shard.variation for shard in store.shards)
     card = model_card(info, parameters, [shard.track for shard in store.shards if not shard.variation], variations)
     return write_model(folder, info, codec, priors, card=card, dtype=dtype)
+
+
+def _level_in(info: ModelInfo, description: dict[str, Any]) -> int | None:
+    """The level whose codes the prior of a run knows, of the codec of a model or of one that stayed as it was in it."""
+    level, codec = int(description["level"]), description["codec_hash"]
+    if codec == info.sha256[CODEC]:
+        return level
+    known = [found for found in range(info.grid.num_levels) if unchanged_since(info, found) == (codec, level)]
+    return known[0] if known else None
 
 
 def run_description(run: Path) -> Any:
@@ -140,34 +149,45 @@ def open_codec(name: str | Path) -> tuple[str, Codec]:
     return info.sha256[CODEC], load_codec(folder, info)
 
 
-def begun_with(info: ModelInfo, level: int) -> str | None:
-    """The SHA-256 of the codec that the codec of a model began with, where this level was taken over whole."""
-    before = info.about.get("begun_with", {})
-    return str(before["sha256"]) if level in before.get("levels", ()) else None
+class Before(NamedTuple):
+    """What a level of a codec was in the one that this began with: the SHA-256 of its file, and its level there."""
+
+    sha256: str
+    level: int
 
 
-def unchanged_since(info: ModelInfo, level: int) -> str | None:
-    """The SHA-256 of the codec that the codec of a model began with, where a prior of this level knows its codes too.
+def begun_with(info: ModelInfo, level: int) -> Before | None:
+    """Where a level of the codec of a model was taken over whole from the codec that this began with."""
+    return _before(info, "levels", [level])
+
+
+def unchanged_since(info: ModelInfo, level: int) -> Before | None:
+    """Where a prior of a level of the codec that this began with knows the codes of this level too.
 
     That is where this level, and the one above that the prior hears, did not learn.
     """
+    return _before(info, "unchanged", range(level, min(level + 1, info.grid.top) + 1))
+
+
+def _before(info: ModelInfo, what: str, heard: Sequence[int]) -> Before | None:
     before = info.about.get("begun_with", {})
-    heard = {level, min(level + 1, info.grid.top)}
-    return str(before["sha256"]) if heard <= set(before.get("unchanged", ())) else None
+    found = [before.get(what, {}).get(str(level)) for level in heard]
+    return None if None in found else Before(str(before["sha256"]), int(found[0]))
 
 
-def open_prior(name: str | Path, level: int, codec_hash: str, before: str | None = None) -> Trained:
+def open_prior(name: str | Path, level: int, codec_hash: str, before: Before | None = None) -> Trained:
     """The prior of `level` in a model, given by its name or folder, or that of a finished run.
 
-    `codec_hash` names the codec whose codes it is to know, `before` the one that this began with, whose codes are much
-    the same; UserError for a prior that knows others.
+    `codec_hash` names the codec whose codes it is to know, `before` says what the level was in the one that this began
+    with, whose codes are much the same; UserError for a prior that knows others.
     """
     run = Path(name)
     if (run / _RUN).exists() or (run / "run.json").exists():
         description = run_description(run)
         found, codec = int(description["level"]), description["codec_hash"]
-        if found != level:
-            raise UserError(f"the prior in {run} is for level {found}", f"give one for level {level}")
+        wanted = before.level if before and codec == before.sha256 else level
+        if found != wanted:
+            raise UserError(f"the prior in {run} is for level {found}", f"give one for level {wanted}")
         spelling = description.get("alphabet")
         trained = Trained(
             trained_prior(run),
@@ -178,10 +198,11 @@ def open_prior(name: str | Path, level: int, codec_hash: str, before: str | None
         folder = zoo.locate(name)
         info = read_model(folder)
         codec = info.sha256.get(CODEC)
+        wanted = before.level if before and codec == before.sha256 else level
         trained = Trained(
-            load_prior(folder, info, level), None if info.published_names else info.vocabulary, info.alphabet
+            load_prior(folder, info, wanted), None if info.published_names else info.vocabulary, info.alphabet
         )
-    if codec not in (codec_hash, before):
+    if codec not in (codec_hash, before and before.sha256):
         raise UserError(f"the prior in {name} knows the codes of another codec", "give one for these codes")
     return trained
 

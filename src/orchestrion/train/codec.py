@@ -14,6 +14,7 @@ from orchestrion.codec import Codec
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales
 from orchestrion.codec.model import Choice
 from orchestrion.codec.quantizer import entropy_bits
+from orchestrion.codes import counts_of
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
@@ -111,12 +112,16 @@ class CodecRecipe:
     def begin_with(self, trained: Codec, sha256: str) -> list[str]:
         """Take over weights and codebooks of the same shape; returns the names of what is left to chance.
 
-        A codebook begins anew, where the music is, if what comes before it does: its entries would be far from all.
-        `sha256`, of its file, is kept in the model with the levels that were taken over whole, so that priors that knew
-        their codes may begin with those of this, and with those whose codes stay what they were, so that priors that
-        know them know these. UserError for parts that do not learn and are not taken over.
+        Levels are the same from the top down: below those of the other codec, finer ones begin by chance. A codebook
+        begins anew, where the music is, if what comes before it does: its entries would be far from all.
+
+        `sha256`, of its file, is kept in the model with the levels that were taken over whole and what they were there,
+        so that priors that knew their codes may begin with those of this, and with those whose codes stay what they
+        were, so that priors that know them know these. UserError for parts that do not learn and are not taken over.
         """
-        own, theirs = self.codec.state_dict(), trained.state_dict()
+        lower = self.codec.grid.num_levels - trained.grid.num_levels
+        own = self.codec.state_dict()
+        theirs = {_at_level(name, _level_of(name) + lower): value for name, value in trained.state_dict().items()}
         fitting = {name for name, value in own.items() if name in theirs and theirs[name].shape == value.shape}
         changed = {_level_of(name) for name in own if name not in fitting}
         hearing_anew = {_level_of(name) for name in own if name not in fitting and ".encoder." in name}
@@ -129,10 +134,13 @@ class CodecRecipe:
                 "give one with the same level, or let all levels learn",
             )
         self.codec.load_state_dict(own | {name: theirs[name] for name in fitting})
-        same = [level for level in range(self.codec.grid.num_levels) if level not in changed]
         learning = {_level_of(name) for name in own if ".decoder." not in name and self._learns(name)}
-        unchanged = [level for level in range(self.codec.grid.num_levels) if level not in learning]
-        self._begun_with = {"sha256": sha256, "levels": same, "unchanged": unchanged}
+        levels = range(self.codec.grid.num_levels)
+        self._begun_with = {
+            "sha256": sha256,
+            "levels": {str(level): level - lower for level in levels if level not in changed},
+            "unchanged": {str(level): level - lower for level in levels if level not in learning},
+        }
         return left
 
     def _learns(self, name: str) -> bool:
@@ -193,7 +201,15 @@ class CodecRecipe:
         """Begins the codebooks where the music of the first step is."""
         self._rng = torch.Generator().manual_seed(seed_of(self.config.training.seed, step, stream=1))
         self._made: list[list[Choice]] = []
-        if step == 0:
+        if step == 0 and self.config.principal_batches:
+            size = self.config.training.batch_size
+            everyone = Part(0, size, size)
+            first = torch.cat([self._audio(batch, everyone) for batch in range(self.config.principal_batches)])
+            for level in self.config.learning:
+                if not self.codec.filled(level):
+                    self.codec.begin_principal(level, first)
+            self.codec.fill(first, self._rng, self._moving)
+        elif step == 0:
             self.codec.fill(self._audio(step, own), self._rng, self._moving)
 
     def loss(self, step: int, part: Part) -> StepResult:
@@ -237,7 +253,8 @@ class CodecRecipe:
             assert made is not None
             restored = self.codec.decode(codes, level)
             apart = distance(self.clips, restored)
-            counts = torch.bincount(made.flatten(), minlength=self.config.codec.codebook.size).float()
+            config = self.config.codec
+            counts = counts_of(made, config.codebook.size, config.levels[level].depth).float()
             metrics |= {
                 f"level_{level}/snr": float(signal_to_noise(self.clips, restored).mean()),
                 f"level_{level}/convergence_db": float(decibels(apart.convergence).mean()),
@@ -245,13 +262,13 @@ class CodecRecipe:
                 f"level_{level}/mel_distance": float(
                     mel_distance(self.clips, restored, self.codec.grid.sample_rate).mean()
                 ),
-                f"level_{level}/codebook_used": float((counts > 0).float().mean()),
-                f"level_{level}/codebook_entropy": entropy_bits(counts),
+                f"level_{level}/codebook_used": float((counts > 0).float().mean(1).min()),
+                f"level_{level}/codebook_entropy": min(map(entropy_bits, counts)),
             }
         if self.speech and self._said is not None:
             top = codes.levels[-1]
             assert top is not None
-            told = self.speech.told(self.codec.entries(-1)[top].transpose(1, 2), self._said)
+            told = self.speech.told(self.codec.quantized(top, -1), self._said)
             metrics |= {"speech/loss": float(told.loss), "speech/right": told.right}
         return metrics
 
@@ -292,3 +309,9 @@ class CodecRecipe:
 def _level_of(name: str) -> int:
     """Which level a weight of a codec belongs to."""
     return int(name.split(".")[1])
+
+
+def _at_level(name: str, level: int) -> str:
+    """The name of the same weight of another level."""
+    first, _, rest = name.split(".", 2)
+    return f"{first}.{level}.{rest}"

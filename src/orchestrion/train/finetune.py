@@ -182,7 +182,7 @@ def _surprise(prior: AnyPrior, batch: CodeBatch, named: Callable[[Conditions, in
     device = next(prior.parameters()).device
     conditions, codes = named(told, name).to(device), batch.codes.to(device)
     if isinstance(prior, MaskedPrior):
-        loss = prior.loss(codes, hide_evenly(len(codes), codes.shape[1], 0).to(device), conditions)
+        loss = prior.loss(codes, hide_evenly(len(codes), codes.shape[1], 0, prior.depth).to(device), conditions)
     else:
         loss = prior.loss(codes, conditions)
     return float(loss.bits_per_code)

@@ -13,7 +13,7 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.nn.chance import RowGenerator
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly
+from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly, next_hidden
 from orchestrion.prior.model import Prior, PriorLoss
 from orchestrion.train.assemble import open_prior
 from orchestrion.train.prior import PriorRecipe
@@ -50,7 +50,7 @@ class MaskedRecipe(PriorRecipe):
     def _learn_from(self, teacher: Prior) -> None:
         assert isinstance(self.prior, MaskedPrior)
         theirs, ours = teacher.config, self.prior.config
-        for what in ("sample_rate", "hop_length", "codebook_size"):
+        for what in ("sample_rate", "hop_length", "codebook_size", "depth"):
             if getattr(theirs, what) != getattr(ours, what):
                 raise UserError(f"the teacher has another {what}", "give a prior of this level, for these codes")
         if theirs.lyrics or theirs.context_frames < ours.context_frames:
@@ -65,7 +65,8 @@ class MaskedRecipe(PriorRecipe):
     def _training_loss(self, batch: CodeBatch, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, MaskedPrior)
         codes = batch.codes.to(self.device)
-        whole = hide(rng.total, codes.shape[1], rng)
+        depth = self.prior.depth
+        whole = hide(rng.total, codes.shape[1], rng, depth)
         hidden = whole[rng.first : rng.first + len(codes)]
         taught = None
         if self.teacher is not None:
@@ -75,7 +76,8 @@ class MaskedRecipe(PriorRecipe):
             codes, hidden.to(codes.device), conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
         )
         # Parts with more hidden frames weigh more, so that the mean over parts is that over all hidden frames.
-        weight = float(hidden.sum() / whole.sum()) * rng.total / len(codes)
+        share = next_hidden(hidden, depth).sum() / next_hidden(whole, depth).sum()
+        weight = float(share) * rng.total / len(codes)
         return replace(loss, total=weight * loss.total)
 
     def _told_teacher(self, teacher: Prior, conditions: Conditions) -> Conditions:
@@ -87,7 +89,8 @@ class MaskedRecipe(PriorRecipe):
     def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
         """With every number of hidden frames alike: the bits of filling frames one by one in random order."""
         assert isinstance(self.prior, MaskedPrior)
-        return self.prior.loss(codes, hide_evenly(len(codes), codes.shape[1], first).to(codes.device), conditions)
+        hidden = hide_evenly(len(codes), codes.shape[1], first, self.prior.depth)
+        return self.prior.loss(codes, hidden.to(codes.device), conditions)
 
 
 def open_teacher(name: str | Path, level: int, codec_hash: str) -> Prior:

@@ -37,14 +37,24 @@ _RECENT_STEPS = 50  # one batch may be of easy music: their mean says how well t
 _FINAL_WINDOWS = 240  # held-out windows, evenly spread, that the final figures are measured on
 
 
-def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> PriorConfig:
-    """The prior that `config` describes, for the codes and the names that are in `store`."""
+def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int, depth: int) -> PriorConfig:
+    """The prior that `config` describes, for the codes and the names in `store`; `depth` is that of the codec's level.
+
+    UserError where these do not go together.
+    """
     grid, names = store.grid, store.vocabulary
     ratio = 1 if level == grid.top else grid.ratio(level)
+    if level < grid.top and ratio % depth:
+        raise UserError(
+            f"level {level} has {depth} codes for a vector and {ratio} under one of the level above",
+            "train a codec with another depth or other strides",
+        )
+    ratio = ratio // depth if level < grid.top else 1
     strides = config.conditioner.ratio if config.conditioner else 1
     if strides != ratio:
         raise UserError(
-            f"level {level} has {ratio} frames under one of the level above and the conditioner makes {strides}",
+            f"level {level} has {ratio} {'vectors' if depth > 1 else 'frames'} under one of the level above and the "
+            f"conditioner makes {strides}",
             "set conditioner.strides so that they multiply to that number"
             if level < grid.top
             else "leave the conditioner out at the top level",
@@ -62,6 +72,7 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int) -> P
         "hop_length": grid.hop_lengths[level],
         "codebook_size": store.codebook_size,
         "context_frames": config.context_frames,
+        "depth": depth,
         **{name: plain(part) for name, part in parts.items() if part is not None},
     }
     return read_settings(PriorConfig, given, "this configuration")
@@ -97,12 +108,13 @@ class PriorRecipe:
         self.codec = codec.to(device)
         self.device = device
         rng = Generator().manual_seed(config.training.seed)
-        self.prior = self._make(prior_config(config, store, level), rng) if prior is None else prior
+        depth = codec.config.levels[level].depth
+        self.prior = self._make(prior_config(config, store, level, depth), rng) if prior is None else prior
         if config.codebook_embedding and prior is None:
             self._embed_codebooks(rng)
         self.prior.to(device)
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
-        self.unigram_bits = store.unigram_entropy(level, "train")
+        self.unigram_bits = store.unigram_entropy(level, "train", depth)
         self.held_out = self._windows(config.validation_windows)
         if not self.held_out:
             raise UserError(
@@ -372,5 +384,5 @@ class PriorRecipe:
         windows = sum(len(batch.codes) for batch in self.held_out)
         return figures | {
             "windows": windows,
-            "unigram_bits_held_out": self.store.unigram_entropy(self.level, "validation"),
+            "unigram_bits_held_out": self.store.unigram_entropy(self.level, "validation", self.prior.config.depth),
         }
