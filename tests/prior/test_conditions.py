@@ -47,6 +47,33 @@ def test_every_condition_reaches_the_music(rng: torch.Generator) -> None:
         assert (prior(codes, Conditions(**{**vars(told), **change})) - usual).abs().max() > 1e-3, change
 
 
+def test_labels_of_every_frame_are_heard_where_the_start_is_not(rng: torch.Generator) -> None:
+    base = tiny.top()
+    assert base.labels is not None
+    rows = TransformerConfig(width=16, num_heads=2, patterns=("row",), num_rows=4)  # later rows do not see the start
+    heard = {}
+    for every_frame in (False, True):
+        labels = base.labels.model_copy(update={"every_frame": every_frame})
+        prior = tiny.prior(base.model_copy(update={"transformer": rows, "labels": labels}), rng)
+        told, codes = tiny.conditions(prior.config, rng, 1), tiny.codes(prior.config, rng, 1)
+        usual = prior(codes, told)
+        other = replace(told, artist=(told.artist + 1) % 4)
+        heard[every_frame] = (prior(codes, other) - usual).abs().amax(-1)[0] > 1e-4
+        state = prior.begin(told, codes.shape[1])
+        step_by_step = [prior.advance(codes[:, :0], state)]
+        step_by_step += [prior.advance(codes[:, at : at + 1], state) for at in range(codes.shape[1] - 1)]
+        assert_close(torch.stack(step_by_step, 1), usual, atol=1e-4, rtol=1e-4)
+    assert heard[True].all() and not heard[False][len(heard[False]) // 4 :].any()
+
+
+def test_masked_priors_add_labels_to_every_frame_anyway() -> None:
+    config = plain(tiny.top())
+    config["transformer"]["patterns"] = ["all"]
+    config["labels"]["every_frame"] = True
+    with pytest.raises(UserError, match="leave out every_frame"):
+        read_settings(PriorConfig, config)
+
+
 def test_a_missing_condition_is_named(rng: torch.Generator) -> None:
     for config, name, message in (
         (tiny.upsampler(), "coarser", "level above"),

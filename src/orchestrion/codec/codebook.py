@@ -12,6 +12,10 @@ from orchestrion.nn.pieces import rows_at_once
 from orchestrion.nn.ranks import all_rows, num_ranks, summed
 
 
+_MEANS = 6  # times that entries move to the middle of what is nearest to them before training begins
+_MANY = 4  # vectors for each entry that this is worth it for
+
+
 class Codebook(Quantizer):
     """Entries learned by an exponential moving average, with random revival of unused ones.
 
@@ -39,12 +43,25 @@ class Codebook(Quantizer):
 
     @torch.no_grad()
     def fill(self, vectors: Float[Tensor, "batch width frame"], rng: Generator) -> None:
-        """Make random vectors of the data the first entries, once; later calls change nothing."""
-        if not self.filled:
-            self.entries.copy_(_drawn(rows_of(vectors), self.config.size, rng))
-            self.sums.copy_(self.entries)
-            self.counts.fill_(1)
-            self.filled.fill_(True)
+        """Make random vectors of the data the first entries, once; later calls change nothing.
+
+        Where there are many, entries move to the middle of what is nearest to them a few times (k-means), and count as
+        often as they are chosen.
+        """
+        if self.filled:
+            return
+        size, rows = self.config.size, rows_of(vectors)
+        self.entries.copy_(_drawn(rows, size, rng))
+        self.counts.fill_(1)
+        total = len(rows) * num_ranks()
+        for _ in range(_MEANS if total >= _MANY * size else 0):
+            chosen = nearest(self.entries, rows)
+            counts = summed(torch.bincount(chosen, minlength=size).to(self.counts.dtype))
+            sums = summed(torch.zeros_like(self.sums).index_add_(0, chosen, rows.to(self.sums.dtype)))
+            self.entries.copy_(torch.where(counts[:, None] > 0, sums / counts[:, None].clamp_min(1), self.entries))
+            self.counts.copy_(counts * size / total)
+        self.sums.copy_(self.entries * self.counts[:, None])
+        self.filled.fill_(True)
 
     @torch.no_grad()
     def update(

@@ -78,6 +78,8 @@ class LabelConfig(Settings):
 
     num_artists: int = Field(ge=1)
     num_genres: int = Field(ge=1)
+    every_frame: bool = False
+    """Add their vector to every frame, and not to the start alone, which frames far from it hardly heed."""
 
 
 class TimingConfig(Settings):
@@ -178,6 +180,8 @@ class PriorConfig(Settings):
                 f"context_frames {self.context_frames} must be a multiple of {ratio * self.depth}, "
                 "the product of the conditioner's strides and the depth"
             )
+        if stack.sees_ahead and self.labels and self.labels.every_frame:
+            raise ValueError("with the pattern 'all' labels are added to every frame anyway: leave out every_frame")
         if self.depth > 1 and (not stack.sees_ahead or self.timing or self.tied_output):
             raise ValueError("a depth above 1 needs the pattern 'all', no timing and an output of its own")
         encoder = self.lyrics.encoder if self.lyrics else None

@@ -186,6 +186,8 @@ class PriorTrainingConfig(Settings):
     transformer: TransformerConfig
     training: TrainingConfig
     use_labels: bool = True
+    labels_every_frame: bool = False
+    """Add artist and genres to every frame (`LabelConfig.every_frame`)."""
     timing: TimingConfig | None = None
     conditioner: ConditionerConfig | None = None
     lyrics: LyricsTrainingConfig | None = None

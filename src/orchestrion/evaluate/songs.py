@@ -186,7 +186,7 @@ def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, heard: Ve
 
 
 def control_section(learned: Vectors, judged: Mapping[str, Vectors]) -> Section:
-    """Whether each of what is `judged`, by its name, sounds like its artist and its genre; `learned` is to learn from."""
+    """Whether each of what is `judged`, by its name, sounds like its artist and its genre; `learned` teaches that."""
     rows: list[tuple[Cell, ...]] = []
     kinds: tuple[Literal["artist", "genre"], ...] = ("artist", "genre")
     for what in kinds:

@@ -26,8 +26,8 @@ class Told:
 class ConditionedModel(nn.Module):
     """A transformer over the codes of one level, and what it is told.
 
-    Labels make the start vector, timing, coarser codes and what is sung a vector added to each frame, lyrics a memory
-    to attend to or else tokens ahead of the codes.
+    Labels make the start vector, and where asked for one more for each frame, timing, coarser codes and what is sung a
+    vector added to each frame, lyrics a memory to attend to or else tokens ahead of the codes.
     """
 
     def __init__(self, config: PriorConfig) -> None:
@@ -66,6 +66,8 @@ class ConditionedModel(nn.Module):
         num_tokens = num_frames // self.config.depth
         start = self.labels(conditions) if self.labels is not None else None
         per_frame = []
+        if start is not None and self.config.labels is not None and self.config.labels.every_frame:
+            per_frame.append(start[:, None].expand(-1, num_tokens, -1))
         if self.timing is not None:
             vectors = self.timing(conditions.total_samples, conditions.start_samples)
             per_frame.append(vectors[:, :num_frames])

@@ -209,6 +209,7 @@ class FinetuneRecipe:
             transformer=theirs.transformer,
             training=config.training,
             use_labels=theirs.labels is not None,
+            labels_every_frame=theirs.labels is not None and theirs.labels.every_frame,
             timing=theirs.timing,
             conditioner=theirs.conditioner,
             lyrics=None if theirs.lyrics is None else _listening(theirs.lyrics),

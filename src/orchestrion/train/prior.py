@@ -59,7 +59,9 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int, dept
             if level < grid.top
             else "leave the conditioner out at the top level",
         )
-    labels = LabelConfig(num_artists=names.num_artists, num_genres=names.num_genres)
+    labels = LabelConfig(
+        num_artists=names.num_artists, num_genres=names.num_genres, every_frame=config.labels_every_frame
+    )
     parts: dict[str, Settings | None] = {
         "transformer": config.transformer,
         "labels": labels if config.use_labels else None,
