@@ -46,13 +46,29 @@ def test_entries_decode_to_themselves_and_encode_back(rng):
 
 def test_the_first_entries_are_vectors_of_the_data_and_are_drawn_once(rng):
     book = Codebook(CodebookConfig(size=8, width=3))
-    data = vectors(rng)
+    data = vectors(rng, batch=1, frames=20)
     book.fill(data, rng)
     rows = data.transpose(1, 2).reshape(-1, 3)
     assert all((rows == entry).all(1).any() for entry in book.entries)
     before = book.entries.clone()
     book.fill(vectors(rng), rng)
     assert (book.entries == before).all()
+
+
+def test_of_many_vectors_the_first_entries_are_the_middles_of_what_is_nearest(rng):
+    book = Codebook(CodebookConfig(size=8, width=3))
+    middles = 10 * torch.randn(8, 3, generator=rng)
+    rows = middles.repeat(100, 1) + 0.1 * torch.randn(800, 3, generator=rng)
+    book.fill(rows.T[None], rng)
+    chosen = book.nearest(rows)
+    for code in chosen.unique().tolist():
+        torch.testing.assert_close(book.entries[code], rows[chosen == code].mean(0), atol=1e-3, rtol=0)
+    assert float(book.counts.sum()) == pytest.approx(8)
+    assert torch.allclose(book.sums, book.entries * book.counts[:, None])
+    error = (rows - book.entries[chosen]).square().mean()
+    one = Codebook(CodebookConfig(size=8, width=3))
+    one.fill(rows[:20].T[None], rng)
+    assert error < (rows - one.entries[one.nearest(rows)]).square().mean()
 
 
 def test_with_too_few_vectors_entries_differ_all_the_same(rng):

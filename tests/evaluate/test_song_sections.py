@@ -1,12 +1,14 @@
 """Sections about songs: the nearer is said to be nearer, the copied to be copied."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 import tiny
+from orchestrion.data.manifest import Track
 from orchestrion.data.runs import CodeIndex
 from orchestrion.evaluate.interval import Estimate
 from orchestrion.evaluate.report import Section
@@ -19,6 +21,7 @@ from orchestrion.evaluate.songs import (
     musical_section,
     noisy,
     vectors,
+    words_to_sing,
 )
 
 RATE = 8000
@@ -99,6 +102,19 @@ def test_musical_figures_stand_side_by_side(rng: torch.Generator) -> None:
     own, coded, _ = found["loudness"]
     assert isinstance(own, Estimate) and isinstance(coded, Estimate)
     assert coded.value == pytest.approx(own.value - 20, abs=0.1)
+
+
+def test_words_to_sing_are_those_of_the_first_seconds_of_singing(tmp_path: Path) -> None:
+    (tmp_path / "sung.lrc").write_text("[00:10.00]<00:10.00>one <00:12.00>two <00:13.00>\n[00:29.00]three\n[00:40.00]")
+    tracks = [track(tmp_path, None), track(tmp_path, tmp_path / "sung.lrc")]
+    assert words_to_sing(tracks, 5.0) == ["one two"]
+    assert words_to_sing(tracks[:1], 5.0) == []
+
+
+def track(folder: Path, lyrics: Path | None) -> Track:
+    return Track(
+        path=folder / "a.flac", seconds=60.0, sample_rate=RATE, channels=1, content_hash="0" * 16, lyrics=lyrics
+    )
 
 
 def test_pieces_come_back_as_the_finest_level_hears_them(rng: torch.Generator) -> None:

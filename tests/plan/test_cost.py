@@ -70,6 +70,12 @@ PRIORS = {
     ),
     "unlabelled": prior(stack(("full",), OURS), labels=None),
     "masked": prior(stack(("all", "all"), OURS)),
+    "masked, several codes a vector": prior(
+        stack(("all", "all"), OURS),
+        timing=None,
+        depth=4,
+        conditioner=ConditionerConfig(width=24, strides=(2,), dilations=(1, 3)),
+    ),
     "lyrics in the sequence": prior(
         stack(("full", "prefix"), PUBLISHED), lyrics=LyricsConfig(alphabet_size=20, num_characters=32)
     ),
@@ -79,12 +85,12 @@ PRIORS = {
 }
 
 
-def codec(bands: tuple[tuple[int, int], ...] = (), **settings: object) -> CodecConfig:
+def codec(bands: tuple[tuple[int, int], ...] = (), depth: int = 1, **settings: object) -> CodecConfig:
     def stage(stride: int, width: int, **more: object) -> StageConfig:
         return StageConfig(stride=stride, kernel=2 * stride, width=width, residual_width=20, dilations=(1, 3), **more)
 
     levels = (
-        LevelConfig(stages=(stage(8, 24),)),
+        LevelConfig(stages=(stage(8, 24),), depth=depth),
         LevelConfig(stages=(stage(4, 24), stage(4, 28, project=True), stage(2, 24)), bands=bands),
     )
     given = {
@@ -102,6 +108,7 @@ CODECS = {
     ),
     "bands": codec(bands=((64, 10), (16, 3))),
     "mel": codec(loss=CodecLossConfig(spectral_sizes=((128, 32, 128),), mel=0.3, mel_sizes=((128, 20), (64, 10)))),
+    "several codes a vector": codec(depth=4),
     "mapped": codec(codebook=CodebookConfig(size=64, width=16, kind="mapped")),
     "scalars": codec(codebook=CodebookConfig(size=64, width=16, kind="scalars", scalar_values=(8, 8))),
 }
@@ -112,7 +119,7 @@ def conditions(config: PriorConfig) -> Conditions:
     rng = torch.Generator().manual_seed(1)
     told = vars(tiny.conditions(BATCH, 20 * config.sample_rate))
     if config.conditioner:
-        frames = config.context_frames // config.conditioner.ratio
+        frames = config.context_frames // (config.conditioner.ratio * config.depth)
         told["coarser"] = torch.randint(config.codebook_size, (BATCH, frames), generator=rng)
     if config.lyrics:
         shape = (BATCH, config.lyrics.num_characters)

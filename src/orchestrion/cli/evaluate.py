@@ -85,7 +85,8 @@ def evaluate(
     """Judge MODEL on music that it did not learn from: a page to read and hear, and its figures as JSON.
 
     Every figure has the interval that holds 95 % of its draws. Songs are unpicked: seeds 1, 2, 3 … and the artists of
-    the training music in turn. They are kept beside the page, and composed once.
+    the training music in turn; those of artists whose music is sung have words of held-out music. They are kept beside
+    the page, and composed once.
     """
     if codes is None and set(parts) - {"codec"}:
         raise UserError(
@@ -118,7 +119,7 @@ def evaluate(
 
     if "codec" in parts:
         say("the codec")
-        sections.append(_codec(jukebox, heard, clips, output, opus=not no_opus))
+        sections.append(_codec(jukebox, heard, store, clips, output, opus=not no_opus))
     if "priors" in parts and store is not None:
         say("the priors")
         sections.append(_priors(jukebox, store, windows))
@@ -139,7 +140,9 @@ def _about(jukebox: "Jukebox") -> str:
     )
 
 
-def _codec(jukebox: "Jukebox", heard: "TrackStore", clips: int, output: Path, *, opus: bool) -> "Section":
+def _codec(
+    jukebox: "Jukebox", heard: "TrackStore", store: "CodeStore | None", clips: int, output: Path, *, opus: bool
+) -> "Section":
     from dataclasses import replace
 
     import torch
@@ -164,7 +167,7 @@ def _codec(jukebox: "Jukebox", heard: "TrackStore", clips: int, output: Path, *,
         path.parent.mkdir(exist_ok=True)
         io.write(path, audio.cpu(), grid.sample_rate)
         sounds.append(Sound(title, str(path.relative_to(output))))
-    return replace(codec_section(codec, chosen, KILOBITS if opus else ()), sounds=tuple(sounds))
+    return replace(codec_section(codec, chosen, KILOBITS if opus else (), store), sounds=tuple(sounds))
 
 
 def _priors(jukebox: "Jukebox", store: "CodeStore", windows: int | None) -> "Section":
@@ -203,7 +206,9 @@ def _songs(
                 "add music, or leave songs out: --parts codec --parts priors",
             )
     made, codes, sounds = [], [], []
-    for piece, path, song in _composed(jukebox, training, count, seconds, output, say):
+    tracks = [heard.tracks[index].track for index in heard.indices("validation")]
+    words = songs.words_to_sing(tracks, seconds) if jukebox.info.sings else []
+    for piece, path, song in _composed(jukebox, training, words, count, seconds, output, say):
         made.append(piece)
         codes.append(song.codes[top][0])
         name = f"Song {len(made)}: {piece.artist or 'nobody in particular'}, {piece.genre or 'no genre'}"
@@ -232,16 +237,31 @@ def _songs(
 
 
 def _composed(
-    jukebox: "Jukebox", training: "list[Piece]", count: int, seconds: float, output: Path, say: Say
+    jukebox: "Jukebox",
+    training: "list[Piece]",
+    words: list[str],
+    count: int,
+    seconds: float,
+    output: Path,
+    say: Say,
 ) -> "Iterator[tuple[Piece, Path, Song]]":
-    """Songs with the seeds from 1 on, the artists of the training pieces in turn; those that are there are kept."""
+    """Songs with the seeds from 1 on, the artists of the training pieces in turn; those that are there are kept.
+
+    Where an artist's pieces are sung the `words` are told in turn.
+    """
     from orchestrion import Request
     from orchestrion.evaluate.songs import Piece
 
-    asked = sorted({(piece.artist or "", piece.genre or "") for piece in training})
+    asked = sorted({(piece.artist or "", piece.genre or "", piece.sung) for piece in training})
     for number in range(count):
-        artist, genre = asked[number % len(asked)]
-        request = Request(seconds=seconds, artist=artist or None, genres=(genre,) if genre else (), seed=number + 1)
+        artist, genre, sung = asked[number % len(asked)]
+        request = Request(
+            seconds=seconds,
+            artist=artist or None,
+            genres=(genre,) if genre else (),
+            lyrics=words[number % len(words)] if sung and words else "",
+            seed=number + 1,
+        )
         path = output / "songs" / f"song-{number + 1}.ogg"
         say(f"song {number + 1} of {count}")
         song = jukebox.compose(request, path.with_suffix(".song")).finish()

@@ -11,7 +11,6 @@ from orchestrion.config import CodebookConfig
 from orchestrion.nn.pieces import rows_at_once
 from orchestrion.nn.ranks import all_rows, num_ranks, summed
 
-
 _MEANS = 6  # times that entries move to the middle of what is nearest to them before training begins
 _MANY = 4  # vectors for each entry that this is worth it for
 

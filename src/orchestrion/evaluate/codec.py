@@ -12,6 +12,7 @@ from orchestrion.audio.spectral import decibels, distance, mel_distance
 from orchestrion.codec import Codec
 from orchestrion.codec.quantizer import entropy_bits
 from orchestrion.codes import counts_of
+from orchestrion.data.encoded import CodeStore
 from orchestrion.evaluate.interval import Estimate, mean
 from orchestrion.evaluate.opus import through_opus
 from orchestrion.evaluate.report import Section, Table
@@ -23,9 +24,8 @@ _TEXT = (
     "2048 to 128 samples of the convergence plus half the difference of log magnitudes; mel the difference of log "
     "magnitudes in mel bands; convergence the error of the magnitudes over their norm. Lower is better for these "
     "three, higher for SI-SDR, the energy of what is like the clip over that of all else. Entropy and used entries "
-    "are those of all clips together, where a level has several codebooks of the least used, and grow with the number "
-    "of clips: they have no interval, for clips drawn again can only use fewer. Intervals hold 95 % of means of clips "
-    "drawn again."
+    "are those of {music}, where a level has several codebooks of the least used; they grow with the amount of music "
+    "and have no interval, for music drawn again can only use fewer. Intervals hold 95 % of means of clips drawn again."
 )
 
 
@@ -78,13 +78,22 @@ def nearness(
 
 
 @torch.inference_mode()
-def measure_codec(codec: Codec, clips: Float[Tensor, "clip channel sample"]) -> Iterator[LevelFigures]:
-    """Every level of `codec` from the finest up, on clips of whole frames of the top level."""
+def measure_codec(
+    codec: Codec, clips: Float[Tensor, "clip channel sample"], store: CodeStore | None = None
+) -> Iterator[LevelFigures]:
+    """Every level of `codec` from the finest up, on clips of whole frames of the top level.
+
+    How the codebooks are used is counted in the clips, or else in all the music of `store`.
+    """
     grid, size = codec.grid, codec.config.codebook.size
     codes = codec.encode(clips)
     for level in range(grid.num_levels):
         restored = codec.decode(codes, level)
-        counts = counts_of(codes[level], size, codec.config.levels[level].depth).float()
+        depth = codec.config.levels[level].depth
+        if store is None:
+            counts = counts_of(codes[level], size, depth).float()
+        else:
+            counts = (store.counts(level, "train", depth) + store.counts(level, "validation", depth)).float()
         yield LevelFigures(
             level=level,
             kilobits=grid.frame_rate(level) * log2(size) / 1000,
@@ -95,11 +104,14 @@ def measure_codec(codec: Codec, clips: Float[Tensor, "clip channel sample"]) -> 
 
 
 def codec_section(
-    codec: Codec, clips: Float[Tensor, "clip channel sample"], kilobits: Sequence[int] = KILOBITS
+    codec: Codec,
+    clips: Float[Tensor, "clip channel sample"],
+    kilobits: Sequence[int] = KILOBITS,
+    store: CodeStore | None = None,
 ) -> Section:
-    """The codec beside Opus at `kilobits` a second, or alone where there are none."""
+    """The codec beside Opus at `kilobits` a second, or alone where there are none; `store` as for `measure_codec`."""
     grid, rows = codec.grid, list[tuple[Estimate | float | str | None, ...]]()
-    for found in measure_codec(codec, clips):
+    for found in measure_codec(codec, clips, store):
         name = f"level {found.level} ({grid.hop_lengths[found.level]} samples a code)"
         rows.append((name, found.kilobits, *_cells(found.near), found.entropy, found.used_share))
     for asked in kilobits:
@@ -107,6 +119,7 @@ def codec_section(
         near = nearness(clips, restored, grid.sample_rate)
         rows.append((f"Opus asked for {asked}", taken, *_cells(near), None, None))
     bits = log2(codec.config.codebook.size)
+    music = "all clips together" if store is None else "all music, learned from and held out"
     header = (
         "",
         "kbit/s",
@@ -121,7 +134,7 @@ def codec_section(
     beside = (
         " Beside it Opus (opusenc --music --framesize 60), its files counted with the container." if kilobits else ""
     )
-    text = f"{len(clips)} clips of {seconds:.1f} s at {grid.sample_rate} Hz.{beside}\n\n{_TEXT}"
+    text = f"{len(clips)} clips of {seconds:.1f} s at {grid.sample_rate} Hz.{beside}\n\n{_TEXT.format(music=music)}"
     return Section("The codec", text, tables=(Table(header, tuple(rows)),))
 
 

@@ -1,7 +1,7 @@
 """Whole songs beside real music: distances, control, musical figures and memory, as sections of a report."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orchestrion.codec import Codec
 from orchestrion.data.chunks import spread
-from orchestrion.data.manifest import Split
+from orchestrion.data.manifest import Split, Track
 from orchestrion.data.runs import CodeIndex
 from orchestrion.data.tracks import TrackStore
 from orchestrion.evaluate.control import accuracy, learn
@@ -29,6 +29,7 @@ from orchestrion.evaluate.interval import Estimate
 from orchestrion.evaluate.memory import Remembered, remembered
 from orchestrion.evaluate.musical import compare, musical
 from orchestrion.evaluate.report import Cell, Section, Table
+from orchestrion.text.lyric_files import read_lyrics
 
 SIDES: tuple[Split, Split] = ("train", "validation")
 NOISE_DECIBELS = 20.0
@@ -60,12 +61,13 @@ Embed = Callable[[Float[Tensor, "channel sample"]], Float[Tensor, "patch width"]
 
 @dataclass(frozen=True)
 class Piece:
-    """Some seconds of music: of a real track of this number, or a song of its own."""
+    """Some seconds of music: of a real track of this number, or a song of its own; `sung` if the track has words."""
 
     audio: Float[Tensor, "channel sample"]
     track: int
     artist: str | None
     genre: str | None
+    sung: bool = False
 
 
 def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> list[Piece]:
@@ -80,8 +82,23 @@ def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> li
         index = indices[chunk.track]
         track = store.tracks[index].track
         audio = store.audio(index, chunk.start, num_samples)
-        found.append(Piece(audio, index, track.artist, track.genres[0] if track.genres else None))
+        genre = track.genres[0] if track.genres else None
+        found.append(Piece(audio, index, track.artist, genre, track.lyrics is not None))
     return found
+
+
+def words_to_sing(tracks: Iterable[Track], seconds: float) -> list[str]:
+    """Of each track whose words have times, those that are sung in the first `seconds` from its first word on."""
+    found = []
+    for track in tracks:
+        lyrics = None if track.lyrics is None else read_lyrics(track.lyrics)
+        starts = [word.start for word in lyrics.words if word.start is not None] if lyrics else []
+        if lyrics is None or not starts:
+            continue
+        until = starts[0] + seconds
+        lines = (" ".join(word.text for word in line.words if word.end and word.end <= until) for line in lyrics.lines)
+        found.append("\n".join(line for line in lines if line))
+    return [text for text in found if text]
 
 
 @dataclass(frozen=True)
