@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from orchestrion.checkpoints.folder import load_codec, read_model
+from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
 from orchestrion.config import CodecConfig, LevelConfig
 from orchestrion.config.codec import SpectrumConfig
 from orchestrion.config.prior import ConditionerConfig
@@ -16,10 +16,11 @@ from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
-from orchestrion.train.assemble import build_model, open_codec, open_prior, unchanged_since
+from orchestrion.train.assemble import Before, build_model, lineage, open_codec, open_prior, unchanged_since
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.loop import train
 from orchestrion.train.masked import MaskedRecipe
+from orchestrion.train.run import begin_run
 
 REQUEST = Request(artist="Bix", seconds=1.6, seed=3)
 
@@ -72,6 +73,7 @@ def deep(store, one_level, tmp_path_factory):
     recipe = CodecRecipe(config, store, small.CPU)
     left = recipe.begin_with(begun, sha256)
     assert left and all(name.startswith("levels.0.") for name in left)
+    begin_run(folder / "codec", "codec", config, {"tracks": store.data_hash})
     assert train(recipe, config.training, folder / "codec")
     return folder / "codec"
 
@@ -97,9 +99,26 @@ def test_the_level_that_was_there_stays_and_its_prior_is_known_one_level_up(one_
         assert torch.equal(value, after[name.replace("levels.0.", "levels.1.")]), name
     info = read_model(deep / "model")
     sha256, _ = open_codec(one_level / "codec")
-    assert unchanged_since(info, 1) == (sha256, 0) and unchanged_since(info, 0) is None
+    assert unchanged_since(info, 1) == [(sha256, 0)] and unchanged_since(info, 0) == []
     with pytest.raises(UserError, match="for level 0"):
         open_prior(one_level / "prior", 1, sha256)
+
+
+def test_priors_are_known_through_codecs_that_began_with_one_another(one_level, deep, store, tmp_path):
+    decoders = small.codec_config(1).model_copy(
+        update={"codec": read_model(deep / "model").codec, "decoders_only": True}
+    )
+    recipe = CodecRecipe(decoders, store, small.CPU)
+    sha256, begun = open_codec(deep)
+    assert recipe.begin_with(begun, sha256, lineage(deep)) == []
+    train(recipe, decoders.training, tmp_path / "third")
+    info = read_model(tmp_path / "third" / "model")
+    first, _ = open_codec(one_level / "codec")
+    assert unchanged_since(info, 1) == [(sha256, 1), (first, 0)] and unchanged_since(info, 0) == [(sha256, 0)]
+    known = open_prior(one_level / "prior", 1, info.sha256[CODEC], unchanged_since(info, 1))
+    assert known.prior.config.hop_length == 32
+    with pytest.raises(UserError, match="for level 0"):
+        open_prior(one_level / "prior", 0, info.sha256[CODEC], [Before(first, 1)])
 
 
 def test_the_new_level_learns_from_where_principal_components_are(deep):

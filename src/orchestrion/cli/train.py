@@ -78,7 +78,7 @@ def codec(
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
     from orchestrion.errors import UserError
-    from orchestrion.train.assemble import open_codec
+    from orchestrion.train.assemble import lineage, open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run, weights_digest
@@ -94,7 +94,7 @@ def codec(
         data["sounds"] = recipe.sung.digest
     if begin:
         sha256, begun = open_codec(begin)
-        left = recipe.begin_with(begun, sha256)
+        left = recipe.begin_with(begun, sha256, lineage(begin))
         data["begin"] = weights_digest(begun)
         if left:
             click.echo(f"{len(left)} weights of another shape begin by chance: {left[0]}, …", err=True)

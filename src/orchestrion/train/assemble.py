@@ -99,7 +99,7 @@ def _level_in(info: ModelInfo, description: dict[str, Any]) -> int | None:
     level, codec = int(description["level"]), description["codec_hash"]
     if codec == info.sha256[CODEC]:
         return level
-    known = [found for found in range(info.grid.num_levels) if unchanged_since(info, found) == (codec, level)]
+    known = [found for found in range(info.grid.num_levels) if (codec, level) in unchanged_since(info, found)]
     return known[0] if known else None
 
 
@@ -138,15 +138,18 @@ def open_codec(name: str | Path) -> tuple[str, Codec]:
 
     UserError where there is none.
     """
-    run = Path(name)
-    if (run / "run.json").exists():
-        if not (run / "model").exists():
-            raise UserError(f"the training of the codec in {run} is not finished", "run its command again")
-        folder = run / "model"
-    else:
-        folder = zoo.locate(name)
+    folder = _codec_folder(name)
     info = read_model(folder)
     return info.sha256[CODEC], load_codec(folder, info)
+
+
+def _codec_folder(name: str | Path) -> Path:
+    run = Path(name)
+    if not (run / "run.json").exists():
+        return zoo.locate(name)
+    if not (run / "model").exists():
+        raise UserError(f"the training of the codec in {run} is not finished", "run its command again")
+    return run / "model"
 
 
 class Before(NamedTuple):
@@ -156,36 +159,51 @@ class Before(NamedTuple):
     level: int
 
 
-def begun_with(info: ModelInfo, level: int) -> Before | None:
-    """Where a level of the codec of a model was taken over whole from the codec that this began with."""
+def lineage(name: str | Path) -> dict[str, Any] | None:
+    """What the codec of a model, or of a finished run, says of the one that it began with."""
+    found: dict[str, Any] | None = read_model(_codec_folder(name)).about.get("begun_with")
+    return found
+
+
+def begun_with(info: ModelInfo, level: int) -> list[Before]:
+    """Where a level of the codec of a model was taken over whole from the codec that this began with.
+
+    And from the one that that one began with, and so on.
+    """
     return _before(info, "levels", [level])
 
 
-def unchanged_since(info: ModelInfo, level: int) -> Before | None:
-    """Where a prior of a level of the codec that this began with knows the codes of this level too.
+def unchanged_since(info: ModelInfo, level: int) -> list[Before]:
+    """Where a prior of a level of the codec that this began with, or that one with, knows the codes of this level too.
 
     That is where this level, and the one above that the prior hears, did not learn.
     """
     return _before(info, "unchanged", range(level, min(level + 1, info.grid.top) + 1))
 
 
-def _before(info: ModelInfo, what: str, heard: Sequence[int]) -> Before | None:
-    before = info.about.get("begun_with", {})
-    found = [before.get(what, {}).get(str(level)) for level in heard]
-    return None if None in found else Before(str(before["sha256"]), int(found[0]))
+def _before(info: ModelInfo, what: str, heard: Sequence[int]) -> list[Before]:
+    found, levels, before = list[Before](), list(heard), info.about.get("begun_with")
+    while before is not None:
+        levels = [before[what][str(level)] for level in levels if str(level) in before[what]]
+        if len(levels) < len(heard):
+            break
+        found.append(Before(before["sha256"], levels[0]))
+        before = before.get("before")
+    return found
 
 
-def open_prior(name: str | Path, level: int, codec_hash: str, before: Before | None = None) -> Trained:
+def open_prior(name: str | Path, level: int, codec_hash: str, before: Sequence[Before] = ()) -> Trained:
     """The prior of `level` in a model, given by its name or folder, or that of a finished run.
 
-    `codec_hash` names the codec whose codes it is to know, `before` says what the level was in the one that this began
+    `codec_hash` names the codec whose codes it is to know, `before` says what the level was in those that this began
     with, whose codes are much the same; UserError for a prior that knows others.
     """
+    levels = {codec_hash: level} | {sha256: then for sha256, then in before if sha256 != codec_hash}
     run = Path(name)
     if (run / _RUN).exists() or (run / "run.json").exists():
         description = run_description(run)
         found, codec = int(description["level"]), description["codec_hash"]
-        wanted = before.level if before and codec == before.sha256 else level
+        wanted = levels.get(codec, level)
         if found != wanted:
             raise UserError(f"the prior in {run} is for level {found}", f"give one for level {wanted}")
         spelling = description.get("alphabet")
@@ -198,11 +216,11 @@ def open_prior(name: str | Path, level: int, codec_hash: str, before: Before | N
         folder = zoo.locate(name)
         info = read_model(folder)
         codec = info.sha256.get(CODEC)
-        wanted = before.level if before and codec == before.sha256 else level
+        wanted = levels.get(codec or "", level)
         trained = Trained(
             load_prior(folder, info, wanted), None if info.published_names else info.vocabulary, info.alphabet
         )
-    if codec not in (codec_hash, before and before.sha256):
+    if codec not in levels:
         raise UserError(f"the prior in {name} knows the codes of another codec", "give one for these codes")
     return trained
 

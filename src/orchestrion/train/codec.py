@@ -109,7 +109,7 @@ class CodecRecipe:
             device=self.device,
         )
 
-    def begin_with(self, trained: Codec, sha256: str) -> list[str]:
+    def begin_with(self, trained: Codec, sha256: str, before: dict[str, Any] | None = None) -> list[str]:
         """Take over weights and codebooks of the same shape; returns the names of what is left to chance.
 
         Levels are the same from the top down: below those of the other codec, finer ones begin by chance. A codebook
@@ -117,7 +117,8 @@ class CodecRecipe:
 
         `sha256`, of its file, is kept in the model with the levels that were taken over whole and what they were there,
         so that priors that knew their codes may begin with those of this, and with those whose codes stay what they
-        were, so that priors that know them know these. UserError for parts that do not learn and are not taken over.
+        were, so that priors that know them know these; so is what that codec says of the one `before` it. UserError
+        for parts that do not learn and are not taken over.
         """
         lower = self.codec.grid.num_levels - trained.grid.num_levels
         own = self.codec.state_dict()
@@ -140,7 +141,7 @@ class CodecRecipe:
             "sha256": sha256,
             "levels": {str(level): level - lower for level in levels if level not in changed},
             "unchanged": {str(level): level - lower for level in levels if level not in learning},
-        }
+        } | ({"before": before} if before else {})
         return left
 
     def _learns(self, name: str) -> bool:
