@@ -43,13 +43,13 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int, dept
     UserError where these do not go together.
     """
     grid, names = store.grid, store.vocabulary
-    ratio = 1 if level == grid.top else grid.ratio(level)
-    if level < grid.top and ratio % depth:
+    under = depth if level == grid.top else grid.ratio(level)
+    if under % depth:
         raise UserError(
-            f"level {level} has {depth} codes for a vector and {ratio} under one of the level above",
+            f"level {level} has {depth} codes for a vector and {under} under one of the level above",
             "train a codec with another depth or other strides",
         )
-    ratio = ratio // depth if level < grid.top else 1
+    ratio = under // depth
     strides = config.conditioner.ratio if config.conditioner else 1
     if strides != ratio:
         raise UserError(
