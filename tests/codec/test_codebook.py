@@ -44,9 +44,11 @@ def test_entries_decode_to_themselves_and_encode_back(rng):
     assert (book.encode(book.decode(codes)) == codes).all()
 
 
-def test_the_first_entries_are_vectors_of_the_data_and_are_drawn_once(rng):
-    book = Codebook(CodebookConfig(size=8, width=3))
-    data = vectors(rng, batch=1, frames=20)
+@pytest.mark.parametrize(("frames", "settings"), [(20, {}), (400, {"first_means": 0})])
+def test_the_first_entries_are_vectors_of_the_data_and_are_drawn_once(rng, frames, settings):
+    """Where there are few vectors, or where no means are asked for, as the published codecs do."""
+    book = Codebook(CodebookConfig(size=8, width=3, **settings))
+    data = vectors(rng, batch=1, frames=frames)
     book.fill(data, rng)
     rows = data.transpose(1, 2).reshape(-1, 3)
     assert all((rows == entry).all(1).any() for entry in book.entries)

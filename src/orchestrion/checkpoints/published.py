@@ -181,6 +181,7 @@ def codec_config(given: Hyperparameters, like: CodecConfig) -> CodecConfig:
     codebook = CodebookConfig(
         size=given["l_bins"],
         width=given["emb_width"],
+        first_means=0,
         decay=given["l_mu"],
         revive_below_count=given["revival_threshold"],
         revive_below_share=0.0,

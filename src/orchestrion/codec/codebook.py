@@ -11,8 +11,7 @@ from orchestrion.config import CodebookConfig
 from orchestrion.nn.pieces import rows_at_once
 from orchestrion.nn.ranks import all_rows, num_ranks, summed
 
-_MEANS = 6  # times that entries move to the middle of what is nearest to them before training begins
-_MANY = 4  # vectors for each entry that this is worth it for
+_MANY = 4  # vectors for each entry that k-means is worth it for
 
 
 class Codebook(Quantizer):
@@ -53,7 +52,7 @@ class Codebook(Quantizer):
         self.entries.copy_(_drawn(rows, size, rng))
         self.counts.fill_(1)
         total = len(rows) * num_ranks()
-        for _ in range(_MEANS if total >= _MANY * size else 0):
+        for _ in range(self.config.first_means if total >= _MANY * size else 0):
             chosen = nearest(self.entries, rows)
             counts = summed(torch.bincount(chosen, minlength=size).to(self.counts.dtype))
             sums = summed(torch.zeros_like(self.sums).index_add_(0, chosen, rows.to(self.sums.dtype)))

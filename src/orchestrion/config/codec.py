@@ -98,6 +98,9 @@ class CodebookConfig(Settings):
     `gradient` is what reaches the encoder: the decoder's unchanged, or turned and stretched as the vector is to its
     entry (Fifty et al. 2024). What follows concerns "nearest" alone.
 
+    Entries begin as random vectors of the first music. Where that has at least four for each, they are moved to the
+    middle of those nearest to them `first_means` times (k-means); 0 is the published way.
+
     An entry is revived, put where a random vector of the batch is, when its average count of vectors per step falls
     below `revive_below_count` or below `revive_below_share` of the mean count. It comes back with
     `revived_share` of the mean count; where that is absent its averages stay as they are (the published way).
@@ -108,6 +111,7 @@ class CodebookConfig(Settings):
     kind: Literal["nearest", "mapped", "scalars"] = "nearest"
     gradient: Literal["straight", "rotation"] = "straight"
     scalar_values: tuple[int, ...] = ()
+    first_means: int = Field(default=6, ge=0)
     decay: float = Field(default=0.99, ge=0, lt=1)
     revive_below_count: float = Field(default=0.0, ge=0)
     revive_below_share: float = Field(default=0.03, ge=0)

@@ -24,6 +24,7 @@ def codec() -> CodecConfig:
         codebook=CodebookConfig(
             size=2048,
             width=64,
+            first_means=0,
             decay=0.99,
             revive_below_count=1.0,
             revive_below_share=0.0,
