@@ -31,6 +31,7 @@ SECTIONS = {
     "alignment": "Finding the words",
     "singing": "Singing the words",
     "codec_ablation": "What each part of the codec's training is worth",
+    "prior_ablation": "What each part of the top prior is worth",
     "published": "The published models beside their peers",
     "full_size": "A full-size published model",
 }

@@ -83,9 +83,11 @@ def test_songs_that_keep_to_their_artist_are_told_from_those_that_do_not(rng: to
         songs = [Piece(one.audio, one.track, "Ada" if one.artist == "Bix" else "Bix", one.genre) for one in songs]
     real, swapped = pieces(10, rng), [replace(piece, audio=4 - piece.audio) for piece in pieces(10, rng)]
     judged = {"real": real, "swapped": swapped, "made": songs}
+    lessons = [*pieces(12, rng), Piece(torch.zeros(1, 13 * RATE), 99, "Cyd", "another genre")]
     section = control_section(
-        vectors(pieces(12, rng), embed), {name: vectors(part, embed) for name, part in judged.items()}
+        vectors(lessons, embed), {name: vectors(part, embed) for name, part in judged.items()}, vectors(songs, embed)
     )
+    assert {row[1] for row in section.tables[0].rows} == {2}, "only labels that were asked for are told apart"
     found = {str(row[0]): row[3] for row in section.tables[0].rows}
     own, other, made = (found[f"artist, {name}"] for name in judged)
     assert isinstance(own, Estimate) and isinstance(other, Estimate) and isinstance(made, Estimate)

@@ -12,6 +12,9 @@ from torch import Tensor
 LOG_FLOOR = 1e-3
 """Added to a magnitude before its logarithm; audio is within [-1, 1] and the transform is not normalised."""
 
+LOG_MIDDLE, LOG_SPREAD = -2.0, 2.0
+"""Of logarithms of music's magnitudes, about: what a network reads and writes is what remains of them."""
+
 SIZES: tuple[tuple[int, int, int], ...] = tuple((n, n // 4, n) for n in (2048, 1024, 512, 256, 128))
 """(FFT size, hop, window) in samples, of the distances that are reported."""
 

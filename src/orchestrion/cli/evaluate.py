@@ -224,12 +224,15 @@ def _songs(
     memory, _ = songs.memory_section(index, held_codes, codes, [sound.title for sound in sounds])
     spoilt = songs.noisy(held_out, torch.Generator().manual_seed(0))
     through = songs.coded(held_out, load_codec(jukebox.folder, jukebox.info).to(jukebox.device))
-    learned_from, real, noise, heard_as, ours = (
-        songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, through, made)
+    lessons = songs.pieces_of(heard, "train", samples, songs.LESSONS * count)
+    learned_from, real, noise, heard_as, ours, taught = (
+        songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, through, made, lessons)
     )
     return [
         songs.distance_section(learned_from, real, noise, heard_as, ours),
-        songs.control_section(learned_from, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}),
+        songs.control_section(
+            taught, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}, asked=ours
+        ),
         songs.musical_section(held_out, through, made, rate),
         memory,
         Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),

@@ -7,10 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from orchestrion.audio.spectral import LOG_FLOOR, mel_filters
+from orchestrion.audio.spectral import LOG_FLOOR, LOG_MIDDLE, LOG_SPREAD, mel_filters
 from orchestrion.nn.pieces import InPieces, overlapping, through
-
-_MIDDLE, _SPREAD = -2.0, 2.0  # of logarithms of music, about
 
 
 class LogBands(InPieces):
@@ -54,5 +52,5 @@ class LogBands(InPieces):
                 cut = audio[..., skipped : audio.shape[-1] - skipped].float().unfold(-1, window, self.hop)
                 magnitudes = torch.fft.rfft(cut * torch.hann_window(window, device=audio.device)).abs()
                 bands = magnitudes @ self.get_buffer(f"filters_{window}").float().T
-                found.append(((bands + LOG_FLOOR).log() - _MIDDLE) / _SPREAD)
+                found.append(((bands + LOG_FLOOR).log() - LOG_MIDDLE) / LOG_SPREAD)
         return torch.cat(found, -1).transpose(2, 3).flatten(1, 2).to(audio.dtype)

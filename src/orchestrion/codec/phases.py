@@ -7,23 +7,22 @@ import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from orchestrion.audio.spectral import LOG_FLOOR
+from orchestrion.audio.spectral import LOG_FLOOR, LOG_MIDDLE, LOG_SPREAD
 from orchestrion.nn.pieces import InPieces
 
 BLOCK = 512
 """Frames whose phases are found at once; those around them that have a say in it come on top."""
 
-_MIDDLE, _SPREAD = -2.0, 2.0  # of logarithms of music's magnitudes, about
 
 
 def magnitudes_of(logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The magnitudes that the numbers of a decoder stand for."""
-    return (_MIDDLE + _SPREAD * logs.float()).clamp_max(8.0).exp()
+    return (LOG_MIDDLE + LOG_SPREAD * logs.float()).clamp_max(8.0).exp()
 
 
 def logs_of(magnitudes: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """What a decoder should write for magnitudes; a very small one counts as `LOG_FLOOR`."""
-    return (magnitudes.float().clamp_min(LOG_FLOOR).log() - _MIDDLE) / _SPREAD
+    return (magnitudes.float().clamp_min(LOG_FLOOR).log() - LOG_MIDDLE) / LOG_SPREAD
 
 
 class Phases(InPieces):

@@ -33,6 +33,8 @@ from orchestrion.text.lyric_files import read_lyrics
 
 SIDES: tuple[Split, Split] = ("train", "validation")
 NOISE_DECIBELS = 20.0
+LESSONS = 4
+"""Pieces that a classifier of artists and genres learns from, for each song that it judges."""
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
@@ -42,8 +44,9 @@ _DISTANCES = (
 )
 _CONTROL = (
     "A classifier that learned from the training music names the artist or the genre, of held-out music and of songs "
-    "that were asked to be by an artist and of a genre. Chance is the best constant answer. Only labels with tracks on "
-    "the training side and in what is judged are counted."
+    "that were asked to be by an artist and of a genre. It learned the labels that songs were asked for, from "
+    f"{LESSONS} times as many pieces as there are songs. Chance is the best constant answer. Only pieces with a label "
+    "that it learned are counted."
 )
 _MUSICAL = (
     "Each figure's mean over pieces, held-out, coded and composed, and how far the distributions of songs and held-out "
@@ -202,13 +205,16 @@ def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, heard: Ve
     return Section("Songs beside real music", _DISTANCES, tables)
 
 
-def control_section(learned: Vectors, judged: Mapping[str, Vectors]) -> Section:
-    """Whether each of what is `judged`, by its name, sounds like its artist and its genre; `learned` teaches that."""
+def control_section(learned: Vectors, judged: Mapping[str, Vectors], asked: Vectors) -> Section:
+    """Whether each of what is `judged`, by its name, sounds like its artist and its genre.
+
+    `learned` teaches the labels that `asked` has.
+    """
     rows: list[tuple[Cell, ...]] = []
     kinds: tuple[Literal["artist", "genre"], ...] = ("artist", "genre")
     for what in kinds:
-        counts = Counter(learned.artists if what == "artist" else learned.genres)
-        enough = {label for label, count in counts.items() if label and count > 1}
+        counts, wanted = (Counter(some.artists if what == "artist" else some.genres) for some in (learned, asked))
+        enough = {label for label, count in counts.items() if label in wanted and label and count > 1}
         if len(enough) < 2:
             continue
         known, names = learned.labelled(what, enough)
