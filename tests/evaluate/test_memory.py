@@ -82,7 +82,7 @@ def test_what_all_but_one_in_a_hundred_held_out_pieces_stay_within_is_the_limit(
 
 def test_the_memory_of_a_model_has_its_training_tracks_and_the_limits_of_a_report(tmp_path, rng):
     codes, told = store(tmp_path, rng, held_out_seconds=2100), []
-    memory = memory_of(codes, on_piece=lambda done, total: told.append((done, total)))
+    memory = memory_of(codes, "f" * 64, on_piece=lambda done, total: told.append((done, total)))
     index, shards = learned(codes, 1)
     assert [one.seconds for one in memory.info.limits] == [10.0, 20.0]  # of 40 s there are 52 pieces
     assert [one.pieces for one in memory.info.limits] == [210, 105]
@@ -97,4 +97,4 @@ def test_the_memory_of_a_model_has_its_training_tracks_and_the_limits_of_a_repor
 
 def test_too_little_held_out_music_says_nothing_of_what_is_near(tmp_path, rng):
     with pytest.raises(UserError, match="99 pieces of 10 s"):
-        memory_of(store(tmp_path, rng, held_out_seconds=999))
+        memory_of(store(tmp_path, rng, held_out_seconds=999), "f" * 64)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 import tiny
 from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+from orchestrion.checkpoints.lineage import Before, knows_codes, unchanged_since
 from orchestrion.config import CodecConfig, LevelConfig
 from orchestrion.config.codec import SpectrumConfig
 from orchestrion.config.prior import ConditionerConfig
@@ -16,7 +17,7 @@ from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
-from orchestrion.train.assemble import Before, build_model, lineage, open_codec, open_prior, unchanged_since
+from orchestrion.train.assemble import build_model, lineage, open_codec, open_prior
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.loop import train
 from orchestrion.train.masked import MaskedRecipe
@@ -119,6 +120,23 @@ def test_priors_are_known_through_codecs_that_began_with_one_another(one_level, 
     assert known.prior.config.hop_length == 32
     with pytest.raises(UserError, match="for level 0"):
         open_prior(one_level / "prior", 0, info.sha256[CODEC], [Before(first, 1)])
+
+
+def test_a_model_in_half_precision_knows_the_codes_that_it_learned_from(one_level, deep, model):
+    built, codec = read_model(model / "model"), read_model(deep / "model")
+    sha256 = codec.sha256[CODEC]
+    assert built.sha256[CODEC] != sha256
+    assert knows_codes(built, sha256, built.grid) and knows_codes(built, built.sha256[CODEC], built.grid)
+    assert not knows_codes(codec, built.sha256[CODEC], codec.grid)
+    first, _ = open_codec(one_level / "codec")
+    one = read_model(one_level / "codec" / "model").grid
+    assert not knows_codes(built, first, one), "a level was added"
+    for level in range(2):
+        config = open_prior(model / "model", level, sha256).prior.config
+        assert config == built.priors[level]
+    assert open_prior(model / "model", 0, first).prior.config == built.priors[1], "the top as it was alone"
+    with pytest.raises(UserError, match="another codec"):
+        open_prior(model / "model", 0, "0" * 64)
 
 
 def test_the_new_level_learns_from_where_principal_components_are(deep):

@@ -12,11 +12,12 @@ from torch import nn
 import tiny
 from orchestrion.align.recognizer import BLANK
 from orchestrion.checkpoints.folder import read_model
+from orchestrion.checkpoints.lineage import begun_with
 from orchestrion.config.training import CodecTrainingConfig, OptimizerConfig, SpeechConfig
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
-from orchestrion.train.assemble import begun_with, open_codec
+from orchestrion.train.assemble import open_codec
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.loop import Progress, train
 from orchestrion.train.speech import UNKNOWN, Speech

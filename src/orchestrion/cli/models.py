@@ -184,7 +184,7 @@ def remember(name: str, codes: Path | str, force: bool, quiet: bool) -> None:
     NAME is a name or a model folder. What is near is found from the held-out tracks of CODES.
     """
     from orchestrion.checkpoints import zoo
-    from orchestrion.checkpoints.folder import read_model
+    from orchestrion.checkpoints.folder import CODEC, read_model
     from orchestrion.checkpoints.memory import MEMORY, write_memory
     from orchestrion.cli.options import bar, open_codes
     from orchestrion.evaluate.memory import memory_of
@@ -193,9 +193,10 @@ def remember(name: str, codes: Path | str, force: bool, quiet: bool) -> None:
     folder = zoo.locate(name)
     refuse_overwrite(folder / MEMORY, force)
     check_writable(folder)
-    store = open_codes(codes, read_model(folder))
+    info = read_model(folder)
+    store = open_codes(codes, info)
     with bar("comparing", quiet=quiet) as update:
-        memory = memory_of(store, on_piece=update)
+        memory = memory_of(store, info.sha256[CODEC], on_piece=update)
     click.echo(write_memory(folder, memory))
 
 

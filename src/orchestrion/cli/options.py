@@ -188,11 +188,11 @@ def open_jukebox(
 
 def open_codes(place: Path | str, info: "ModelInfo") -> "CodeStore":
     """The codes of a data set, with the names of a model; UserError for those of another codec."""
-    from orchestrion.checkpoints.folder import CODEC
+    from orchestrion.checkpoints.lineage import knows_codes
     from orchestrion.data.encoded import CodeStore
 
     store = CodeStore(place, info.vocabulary)
-    if store.codec_hash != info.sha256.get(CODEC):
+    if not knows_codes(info, store.codec_hash, store.grid):
         raise UserError(
             f"the codes in {place} were not made by the codec of {info.name}",
             "encode the music with it: orchestrion encode MANIFEST --codec MODEL",

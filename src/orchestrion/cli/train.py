@@ -137,12 +137,13 @@ def prior(
     threads: int | None,
 ) -> None:
     """Learn to compose one level of CODES: the top from labels, the others from the level above."""
-    from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
+    from orchestrion.checkpoints.folder import load_codec, read_model
+    from orchestrion.checkpoints.lineage import begun_with, knows_codes
     from orchestrion.checkpoints.zoo import locate
     from orchestrion.config.training import PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
-    from orchestrion.train.assemble import begun_with, open_prior
+    from orchestrion.train.assemble import open_prior
     from orchestrion.train.masked import MaskedRecipe, open_teacher
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.prior import PriorRecipe
@@ -152,7 +153,7 @@ def prior(
     folder_of_codec = locate(model)
     info = read_model(folder_of_codec)
     store = CodeStore(codes)
-    if store.codec_hash != info.sha256[CODEC]:
+    if not knows_codes(info, store.codec_hash, store.grid):
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")

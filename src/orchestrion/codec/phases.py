@@ -14,7 +14,6 @@ BLOCK = 512
 """Frames whose phases are found at once; those around them that have a say in it come on top."""
 
 
-
 def magnitudes_of(logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The magnitudes that the numbers of a decoder stand for."""
     return (LOG_MIDDLE + LOG_SPREAD * logs.float()).clamp_max(8.0).exp()

@@ -43,9 +43,12 @@ def limit(held_out: Float[Tensor, " piece"]) -> float:
     return float(torch.quantile(held_out.double(), _NEAR))
 
 
-def memory_of(store: CodeStore, *, on_piece: Callable[[int, int], None] = lambda done, total: None) -> Memory:
+def memory_of(
+    store: CodeStore, codec_sha256: str, *, on_piece: Callable[[int, int], None] = lambda done, total: None
+) -> Memory:
     """What songs of a model are compared with while they are made: the training tracks' codes at the top, and limits.
 
+    `codec_sha256` names the codec of the model, which knows the codes in `store`.
     There is a limit for each of `LENGTHS_SECONDS` that held-out music has `LEAST_PIECES` of; UserError where that is
     none. `on_piece` is told how many pieces are done, and of how many.
     """
@@ -70,7 +73,7 @@ def memory_of(store: CodeStore, *, on_piece: Callable[[int, int], None] = lambda
         limits.append(Limit(seconds=float(seconds), codes=limit(torch.tensor(shared)), pieces=len(shared)))
     codes = [store.codes(shard, level) for shard in shards]
     info = MemoryInfo(
-        codec_sha256=store.codec_hash,
+        codec_sha256=codec_sha256,
         codebook_size=store.codebook_size,
         tracks=tuple(_name(store.shards[shard].track) for shard in shards),
         num_frames=tuple(len(track) for track in codes),

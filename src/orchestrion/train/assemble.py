@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from orchestrion.checkpoints.folder import (
     unfilled,
     write_model,
 )
+from orchestrion.checkpoints.lineage import Before, begun_with, kept_whole, knows_codes, unchanged_since
 from orchestrion.codec import Codec
 from orchestrion.config import read_settings
 from orchestrion.config.prior import PriorConfig
@@ -56,8 +57,7 @@ def build_model(
     another codec or teach a level twice.
     """
     base = read_model(codec_folder)
-    codec_hash = base.sha256[CODEC]
-    if store.codec_hash != codec_hash:
+    if not knows_codes(base, store.codec_hash, store.grid):
         raise UserError(f"{store.folder} was not made by the codec in {codec_folder}", "give the one that made it")
     priors: dict[int, AnyPrior] = {}
     figures: dict[str, Any] = {}
@@ -85,7 +85,12 @@ def build_model(
         alphabet=next(iter(alphabets.values()), None),
         sampling=tuple(sampling) or tuple(LevelSampling() for _ in range(store.grid.num_levels)),
         weights=weights,
-        about={"licence": licence, "data_hash": store.data_hash, "figures": figures},
+        about={
+            "licence": licence,
+            "data_hash": store.data_hash,
+            "figures": figures,
+            "begun_with": kept_whole(base),
+        },
     )
     codec = load_codec(codec_folder, base)
     parameters = {"codec": _count(codec)} | {f"prior {level}": _count(prior) for level, prior in priors.items()}
@@ -152,43 +157,9 @@ def _codec_folder(name: str | Path) -> Path:
     return run / "model"
 
 
-class Before(NamedTuple):
-    """What a level of a codec was in the one that this began with: the SHA-256 of its file, and its level there."""
-
-    sha256: str
-    level: int
-
-
 def lineage(name: str | Path) -> dict[str, Any] | None:
     """What the codec of a model, or of a finished run, says of the one that it began with."""
     found: dict[str, Any] | None = read_model(_codec_folder(name)).about.get("begun_with")
-    return found
-
-
-def begun_with(info: ModelInfo, level: int) -> list[Before]:
-    """Where a level of the codec of a model was taken over whole from the codec that this began with.
-
-    And from the one that that one began with, and so on.
-    """
-    return _before(info, "levels", [level])
-
-
-def unchanged_since(info: ModelInfo, level: int) -> list[Before]:
-    """Where a prior of a level of the codec that this began with, or that one with, knows the codes of this level too.
-
-    That is where this level, and the one above that the prior hears, did not learn.
-    """
-    return _before(info, "unchanged", range(level, min(level + 1, info.grid.top) + 1))
-
-
-def _before(info: ModelInfo, what: str, heard: Sequence[int]) -> list[Before]:
-    found, levels, before = list[Before](), list(heard), info.about.get("begun_with")
-    while before is not None:
-        levels = [before[what][str(level)] for level in levels if str(level) in before[what]]
-        if len(levels) < len(heard):
-            break
-        found.append(Before(before["sha256"], levels[0]))
-        before = before.get("before")
     return found
 
 
@@ -215,8 +186,13 @@ def open_prior(name: str | Path, level: int, codec_hash: str, before: Sequence[B
     else:
         folder = zoo.locate(name)
         info = read_model(folder)
-        codec = info.sha256.get(CODEC)
-        wanted = levels.get(codec or "", level)
+        own = info.sha256.get(CODEC, "")
+        fitting = [
+            found
+            for found in range(info.grid.num_levels)
+            if any(levels.get(sha256) == then for sha256, then in (Before(own, found), *begun_with(info, found)))
+        ]
+        codec, wanted = (codec_hash, fitting[0]) if fitting else (own, level)
         trained = Trained(
             load_prior(folder, info, wanted), None if info.published_names else info.vocabulary, info.alphabet
         )
