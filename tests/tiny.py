@@ -20,7 +20,7 @@ from orchestrion.config.prior import (
 )
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import MaskedPrior
+from orchestrion.prior.masked import MaskedPrior, by_vector
 from orchestrion.prior.model import Prior
 from orchestrion.text.vocab import Vocabulary
 
@@ -173,16 +173,18 @@ class CountingFiller:
         self.windows.append((start, start + num_frames))
         return start
 
-    def score(self, codes: Tensor, told: int, place: int) -> Tensor:
+    def read(self, codes: Tensor, told: int) -> Tensor:
         frames = torch.arange(told, told + codes.shape[1]).expand_as(codes)
         assert ((codes == HIDDEN) | (codes == frames)).all(), codes
-        of_vectors = codes == HIDDEN
-        assert not of_vectors[:, torch.arange(codes.shape[1]) % self.depth < place].any(), "first places come first"
-        asked = of_vectors & (torch.arange(codes.shape[1]) % self.depth == place)
-        self.hidden.append(int(asked[0].sum()))
-        wanted = frames[asked]
-        logits = torch.full((len(wanted), self.num_codes), -1e9)
-        logits[torch.arange(len(wanted)), wanted] = 0.0
+        hidden = (by_vector(codes, self.depth) == HIDDEN).any(2)
+        self.hidden.append(int(hidden[0].sum()))
+        return by_vector(frames, self.depth)[hidden].float()
+
+    def score(self, around: Tensor, before: Tensor) -> Tensor:
+        place = before.shape[1]
+        assert torch.equal(before, around[:, :place].long()), "codes of a vector come one after another"
+        logits = torch.full((len(around), self.num_codes), -1e9)
+        logits[torch.arange(len(around)), around[:, place].long()] = 0.0
         return logits
 
 

@@ -52,9 +52,11 @@ def test_scores_of_hidden_frames_lie_on_the_line_through_both():
     codes[1, 10:26] = HIDDEN
     both = guided(prior, 2.5)
     with torch.no_grad():
-        found = both.score(codes, both.tell(conditions, 48))
+        around = both.read(codes, both.tell(conditions, 48))
+        found = both.score(around, codes.new_zeros(len(around) // 2, 0))
         with_labels, without = (
-            prior.score(codes, prior.tell(one, 48)) for one in (conditions, conditions.unlabelled())
+            prior.score(prior.read(codes, prior.tell(one, 48)), codes.new_zeros(int((codes == HIDDEN).sum()), 0))
+            for one in (conditions, conditions.unlabelled())
         )
     torch.testing.assert_close(found, without + 2.5 * (with_labels - without), atol=1e-4, rtol=1e-4)
 

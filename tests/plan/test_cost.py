@@ -164,7 +164,9 @@ def test_weights_are_counted_exactly(config):
     cost = cost_of(config)
     assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
     if isinstance(config, PriorConfig):
-        found = [tuple(p.shape) for p in model.tokens.transformer.parameters() if p.ndim == 2]
+        head = getattr(model, "head", None)
+        stacks = [model.tokens.transformer, *([head.steps] if head else [])]
+        found = [tuple(p.shape) for stack in stacks for p in stack.parameters() if p.ndim == 2]
         assert sorted(cost.matrices) == sorted(found)
         largest = max(sum(p.numel() for p in block.parameters()) for block in model.tokens.transformer.blocks)
         assert cost.block >= largest

@@ -12,7 +12,7 @@ from orchestrion.config.base import plain, read_settings
 from orchestrion.config.prior import PriorConfig
 from orchestrion.errors import UserError
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import MaskedPrior, hide, hide_evenly, next_hidden
+from orchestrion.prior.masked import MaskedPrior, hide, hide_evenly
 
 DEPTH = 2
 FRAMES = 48
@@ -41,19 +41,22 @@ def codes() -> Tensor:
     return torch.randint(tiny.CODEBOOK_SIZE, (2, FRAMES), generator=torch.Generator().manual_seed(2))
 
 
-def test_a_vector_is_one_token_with_scores_for_each_of_its_codes(codes: Tensor) -> None:
+def test_a_vector_is_one_token_whose_codes_are_scored_one_after_another(codes: Tensor) -> None:
     prior = deep_prior()
     assert prior.config.context_tokens == FRAMES // DEPTH
-    codes[:, [4, 21]] = HIDDEN
+    codes[:, [4, 5, 20, 21]] = HIDDEN
     conditions = prior.tell(told(), FRAMES)
-    for place, hidden in ((0, 4), (1, 21)):
-        base = prior.score(codes, conditions, place)
-        assert base.shape == (2, tiny.CODEBOOK_SIZE)
-        for frame in (0, 1, 5, 20, 47):
-            changed = codes.clone()
-            changed[:, frame] = (changed[:, frame] + 1) % tiny.CODEBOOK_SIZE
-            difference = (prior.score(changed, conditions, place) - base).abs().amax(1)
-            assert (difference > 1e-6).all(), (hidden, frame)
+    base = prior.read(codes, conditions)
+    assert base.shape == (4, prior.config.transformer.width)
+    for frame in (0, 1, 6, 19, 47):
+        changed = codes.clone()
+        changed[:, frame] = (changed[:, frame] + 1) % tiny.CODEBOOK_SIZE
+        assert ((prior.read(changed, conditions) - base).abs().amax(1) > 1e-6).all(), frame
+    before = torch.tensor([[3], [3], [1], [0]])
+    first, second = prior.score(base, before[:, :0]), prior.score(base, before)
+    assert first.shape == second.shape == (4, tiny.CODEBOOK_SIZE)
+    other = prior.score(base, torch.tensor([[3], [2], [1], [0]]))
+    assert ((second - other).abs().amax(1) > 1e-6).tolist() == [False, True, False, False]
 
 
 def test_the_same_code_means_another_thing_at_another_place(codes: Tensor) -> None:
@@ -63,25 +66,37 @@ def test_the_same_code_means_another_thing_at_another_place(codes: Tensor) -> No
     swapped[:, [0, 1]] = codes[:, [1, 0]]
     assert (codes[:, 0] != codes[:, 1]).all()
     conditions = prior.tell(told(), FRAMES)
-    assert not torch.allclose(prior.score(codes, conditions, 0), prior.score(swapped, conditions, 0))
+    assert not torch.allclose(prior.read(codes, conditions), prior.read(swapped, conditions))
 
 
-def test_the_loss_is_that_of_the_codes_to_be_filled_next(codes: Tensor) -> None:
+def test_what_is_known_of_a_vector_is_read_and_the_rest_alone_is_hidden(codes: Tensor) -> None:
+    prior = deep_prior()
+    codes[:, 41] = HIDDEN
+    conditions = prior.tell(told(), FRAMES)
+    base = prior.read(codes, conditions)
+    assert len(base) == 2
+    codes[:, 40] = (codes[:, 40] + 1) % tiny.CODEBOOK_SIZE
+    assert not torch.allclose(prior.read(codes, conditions), base)
+    codes[:, 40] = HIDDEN
+    assert not torch.allclose(prior.read(codes, conditions), base)
+
+
+def test_the_loss_is_that_of_the_hidden_codes_each_from_those_before_it_in_its_vector(codes: Tensor) -> None:
     prior = deep_prior()
     hidden = torch.zeros(2, FRAMES, dtype=torch.bool)
-    hidden[0, [10, 11, 20, 21]] = True  # first and second codes of two vectors: the first ones are next
-    hidden[1, [31, 41, 43]] = True  # second codes alone
+    hidden[0, [10, 11, 20, 21]] = True  # two vectors
+    hidden[1, [31, 40, 41]] = True  # the second code of one, and another vector
     loss = prior.loss(codes, hidden, told())
-    given = codes.masked_fill(hidden, HIDDEN)
-    first = prior.score(given[:1], prior.tell(told().rows(0, 1), FRAMES), 0).log_softmax(-1)
-    second = prior.score(given[1:], prior.tell(told().rows(1, 2), FRAMES), 1).log_softmax(-1)
-    nats = [-first[i, codes[0, at]] for i, at in enumerate((10, 20))]
-    others = [-second[i, codes[1, at]] for i, at in enumerate((31, 41, 43))]
-    torch.testing.assert_close(loss.total, torch.stack(nats + others).mean())
-    mean = (torch.stack(nats).mean() + torch.stack(others).mean()) / 2
-    torch.testing.assert_close(loss.bits_per_code, mean / math.log(2))
+    around = prior.read(codes.masked_fill(hidden, HIDDEN), prior.tell(told(), FRAMES))
+    of_vectors = codes.view(2, -1, DEPTH)
+    true = torch.stack([of_vectors[0, 5], of_vectors[0, 10], of_vectors[1, 15], of_vectors[1, 20]])
+    first = -prior.score(around, true[:, :0]).log_softmax(-1).gather(1, true[:, :1])[:, 0]
+    second = -prior.score(around, true[:, :1]).log_softmax(-1).gather(1, true[:, 1:])[:, 0]
+    nats = [torch.cat((first[:2], second[:2])), torch.stack((second[2], first[3], second[3]))]
+    torch.testing.assert_close(loss.total, torch.cat(nats).mean())
+    torch.testing.assert_close(loss.bits_per_code, (nats[0].mean() + nats[1].mean()) / 2 / math.log(2))
     loss.total.backward()
-    assert all(weight.grad is not None for weight in prior.tokens.output.parameters())
+    assert prior.head is not None and all(weight.grad is not None for weight in prior.head.parameters())
 
 
 def test_a_fresh_prior_finds_every_code_equally_likely(codes: Tensor) -> None:
@@ -90,27 +105,13 @@ def test_a_fresh_prior_finds_every_code_equally_likely(codes: Tensor) -> None:
     assert float(prior.loss(codes, hidden, told()).bits_per_code) == pytest.approx(math.log2(tiny.CODEBOOK_SIZE))
 
 
-def test_hiding_leaves_first_codes_known_before_second_ones_are_filled() -> None:
+def test_the_codes_of_a_vector_are_hidden_together_and_evenly_every_number_of_them() -> None:
     rng = torch.Generator().manual_seed(0)
-    places = set()
-    for hidden in torch.cat([hide(200, FRAMES, rng, DEPTH), hide_evenly(200, FRAMES, 0, DEPTH)]):
-        first, second = hidden.view(-1, DEPTH).T
-        assert hidden.any()
-        if first.any():
-            places.add(0)
-            assert (second | ~first).all()
-        else:
-            places.add(1)
-        wanted = next_hidden(hidden[None], DEPTH)[0].view(-1, DEPTH)
-        assert torch.equal(wanted[:, 0], first) and torch.equal(wanted[:, 1], second & ~first.any())
-    assert places == {0, 1}
-
-
-def test_hiding_evenly_hides_every_number_of_codes_at_every_place() -> None:
-    counts = next_hidden(hide_evenly(400, FRAMES, 0, DEPTH), DEPTH).view(400, -1, DEPTH).sum(1)
-    for place in range(DEPTH):
-        own = counts[:, place][counts[:, place] > 0]
-        assert len(own) == 200 and set(own.tolist()) == set(range(1, FRAMES // DEPTH + 1))
+    for hidden in (hide(200, FRAMES, rng, DEPTH), hide_evenly(200, FRAMES, 0, DEPTH)):
+        first, second = hidden.view(200, -1, DEPTH).unbind(2)
+        assert torch.equal(first, second) and first.any(1).all()
+    counts = hide_evenly(400, FRAMES, 0, DEPTH).sum(1) // DEPTH
+    assert set(counts.tolist()) == set(range(1, FRAMES // DEPTH + 1))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,7 @@ def test_hiding_evenly_hides_every_number_of_codes_at_every_place() -> None:
         {"context_frames": 46},
         {"timing": plain(tiny.prior_config(1).timing)},
         {"tied_output": True},
+        {"condition_output": True},
     ],
 )
 def test_what_a_depth_does_not_go_with_is_refused(changes: dict[str, object]) -> None:

@@ -138,7 +138,7 @@ def prior(
 ) -> None:
     """Learn to compose one level of CODES: the top from labels, the others from the level above."""
     from orchestrion.checkpoints.folder import load_codec, read_model
-    from orchestrion.checkpoints.lineage import begun_with, knows_codes
+    from orchestrion.checkpoints.lineage import begun_with, knows_codes, unchanged_since
     from orchestrion.checkpoints.zoo import locate
     from orchestrion.config.training import PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
@@ -165,7 +165,8 @@ def prior(
     if teacher and begin:
         raise UserError("a prior begins with its teacher's weights", "leave out --begin")
     taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
-    begun = open_prior(begin, level, store.codec_hash, begun_with(info, level)) if begin else None
+    before = (*begun_with(info, level), *unchanged_since(info, level))
+    begun = open_prior(begin, level, store.codec_hash, before) if begin else None
     data = {"codes": store.data_hash, "level": level}
     data |= {"teacher": weights_digest(taught)} if taught else {}
     data |= {"begin": weights_digest(begun.prior)} if begun else {}

@@ -182,7 +182,7 @@ class PriorConfig(Settings):
             )
         if stack.sees_ahead and self.labels and self.labels.every_frame:
             raise ValueError("with the pattern 'all' labels are added to every frame anyway: leave out every_frame")
-        if self.depth > 1 and (not stack.sees_ahead or self.timing or self.tied_output):
+        if self.depth > 1 and (not stack.sees_ahead or self.timing or self.tied_output or self.condition_output):
             raise ValueError("a depth above 1 needs the pattern 'all', no timing and an output of its own")
         encoder = self.lyrics.encoder if self.lyrics else None
         if self.lyrics and (stack.sees_ahead or (encoder and encoder.sees_ahead)):

@@ -16,8 +16,7 @@ class LevelSampling(Settings):
     much of its context each window invents, after the first: the rest is overlap with what is there already.
 
     A masked prior fills a window in `passes`. Each keeps the codes that it is surest of, or random ones, and leaves the
-    others to the next; `order_temperature` mixes the two, the more the earlier the pass. Where vectors have several
-    codes, so many passes are for the first of them, and for each next one half as many.
+    others to the next; `order_temperature` mixes the two, the more the earlier the pass.
     """
 
     temperature: float = Field(default=1.0, ge=0, le=10)

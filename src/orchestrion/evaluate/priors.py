@@ -135,9 +135,8 @@ def _each(prior: AnyPrior, windows: list[CodeBatch], *, labelled: bool) -> Float
         told = _told(window, labelled=labelled).to(device)
         if isinstance(prior, MaskedPrior):
             hidden = hide_evenly(1, codes.shape[1], number, prior.depth).to(device)
-            scores, wanted = prior.next_scores(codes, hidden, told)
-            nats = F.cross_entropy(scores, codes[wanted], reduction="none")
-            bits = torch.full(codes.shape, torch.nan, device=device).masked_scatter(wanted, nats / math.log(2))
+            nats = F.cross_entropy(prior.hidden_scores(codes, hidden, told), codes[hidden], reduction="none")
+            bits = torch.full(codes.shape, torch.nan, device=device).masked_scatter(hidden, nats / math.log(2))
         else:
             assert isinstance(prior, Prior)
             scores = prior(codes, told)

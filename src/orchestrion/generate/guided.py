@@ -49,8 +49,13 @@ class GuidedFiller:
     def tell(self, conditions: Conditions, num_frames: int) -> Any:
         return self.prior.tell(_both(conditions), num_frames)
 
-    def score(self, codes: Int[Tensor, "row frame"], told: Any, place: int = 0) -> Float[Tensor, "hidden code"]:
-        return _guide(self.prior.score(torch.cat((codes, codes)), told, place), self.guidance)
+    def read(self, codes: Int[Tensor, "row frame"], told: Any) -> Float[Tensor, "both around"]:
+        return self.prior.read(torch.cat((codes, codes)), told)
+
+    def score(
+        self, around: Float[Tensor, "both around"], before: Int[Tensor, "hidden place"]
+    ) -> Float[Tensor, "hidden code"]:
+        return _guide(self.prior.score(around, torch.cat((before, before))), self.guidance)
 
 
 def _both(conditions: Conditions) -> Conditions:

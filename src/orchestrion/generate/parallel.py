@@ -4,14 +4,14 @@ from collections.abc import Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from orchestrion.codes import HIDDEN
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick_many
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import share_hidden
+from orchestrion.prior.masked import by_vector, share_hidden
 
 _SMALLEST = 1e-20
 
@@ -23,7 +23,10 @@ class Filler(Protocol):
     depth: int
 
     def tell(self, conditions: Conditions, num_frames: int) -> Any: ...
-    def score(self, codes: Int[Tensor, "row frame"], told: Any, place: int = 0) -> Float[Tensor, "hidden code"]: ...
+    def read(self, codes: Int[Tensor, "row frame"], told: Any) -> Float[Tensor, "hidden around"]: ...
+    def score(
+        self, around: Float[Tensor, "hidden around"], before: Int[Tensor, "hidden place"]
+    ) -> Float[Tensor, "hidden code"]: ...
 
 
 @torch.no_grad()
@@ -39,42 +42,50 @@ def fill_window(
 ) -> Generator[tuple[int, Tensor | None], None, Int[Tensor, "row frame"]]:
     """The codes of a window whose first frame is `start`, with its hidden frames filled, as many in each row.
 
-    Each pass draws all that is hidden and keeps the codes it is surest of, or random ones; how many stay hidden falls
+    Each pass draws all that is hidden and keeps the vectors it is surest of, or random ones; how many stay hidden falls
     along a quarter of a cosine. (Chang et al. 2022, arXiv 2202.04200, section 3.2; order by confidence with noise.)
-    Where vectors have several codes, first all first ones are filled so, then the others in half as many passes each.
-    Yields how many frames are kept after each pass but the last.
+    Codes of a vector are drawn one after another, and kept together. Yields how many frames are kept after each pass
+    but the last.
     """
     told = prior.tell(conditions, codes.shape[1])
     rows, stop, depth = len(codes), start + codes.shape[1], prior.depth
-    kept = 0
-    for place in range(depth):
-        at_place = torch.arange(codes.shape[1], device=codes.device) % depth == place
-        whole = num_hidden = int(((codes[0] == HIDDEN) & at_place).sum())
-        passes = min(max(1, sampling.passes >> place), whole)
-        for number in range(passes):
-            hidden = (codes == HIDDEN) & at_place
-            chance = chances(seeds, level, start, stop, f"pass {number}").to(codes.device)[hidden]
-            drawn, share = pick_many(prior.score(codes, told, place), chance, sampling)
-            done = (number + 1) / passes
-            stay = min(int(whole * share_hidden(done)), num_hidden - 1) if number + 1 < passes else 0
-            if stay:
-                noise = chances(seeds, level, start, stop, f"order {number}").to(codes.device)[hidden]
-                sureness = _sureness(share, noise, sampling, 1 - done).view(rows, num_hidden)
-                left = sureness.argsort(dim=1, stable=True)[:, :stay]
-                drawn = drawn.view(rows, num_hidden).scatter(1, left, HIDDEN).flatten()
-            codes = codes.masked_scatter(hidden, drawn)
-            num_hidden = stay
-            if stay or place < depth - 1:
-                yield kept + whole - stay, None
-        kept += whole
-    return codes
+    of_vectors = by_vector(codes, depth)
+    whole = num_hidden = int((of_vectors[0] == HIDDEN).any(1).sum())
+
+    def chance_of(what: str, hidden: Bool[Tensor, "row token"]) -> Float[Tensor, "hidden place"]:
+        return by_vector(chances(seeds, level, start, stop, what).to(codes.device), depth)[hidden]
+
+    passes = min(sampling.passes, whole)
+    for number in range(passes):
+        hidden = (of_vectors == HIDDEN).any(2)
+        given, chance = of_vectors[hidden], chance_of(f"pass {number}", hidden)
+        around = prior.read(of_vectors.flatten(1), told)
+        drawn, sureness = given[:, :0], torch.zeros(len(given), device=codes.device)
+        for place in range(depth):
+            code, share = pick_many(prior.score(around, drawn), chance[:, place], sampling)
+            known = given[:, place] != HIDDEN
+            drawn = torch.cat((drawn, torch.where(known, given[:, place], code)[:, None]), 1)
+            sureness = sureness + share.clamp(min=_SMALLEST).log()
+        done = (number + 1) / passes
+        stay = min(int(whole * share_hidden(done)), num_hidden - 1) if number + 1 < passes else 0
+        if stay:
+            noise = chance_of(f"order {number}", hidden)[:, 0]
+            order = _order(sureness, noise, sampling, 1 - done).view(rows, num_hidden)
+            left = torch.zeros_like(order, dtype=torch.bool)
+            left.scatter_(1, order.argsort(dim=1, stable=True)[:, :stay], value=True)
+            drawn = torch.where(left.flatten()[:, None], given, drawn)
+        of_vectors = of_vectors.masked_scatter(hidden[..., None], drawn)
+        num_hidden = stay
+        if stay:
+            yield (whole - stay) * depth, None
+    return of_vectors.flatten(1)
 
 
-def _sureness(
-    share: Float[Tensor, " hidden"], noise: Float[Tensor, " hidden"], sampling: LevelSampling, to_go: float
+def _order(
+    sureness: Float[Tensor, " hidden"], noise: Float[Tensor, " hidden"], sampling: LevelSampling, to_go: float
 ) -> Float[Tensor, " hidden"]:
-    """What codes are kept by, the largest first: their probability and chance, mixed; or chance alone."""
+    """What vectors are kept by, the largest first: their log-probability and chance, mixed; or chance alone."""
     if sampling.order == "random":
         return noise
     gumbel = -torch.log(-torch.log(noise.clamp(_SMALLEST, 1 - 1e-7)))
-    return share.clamp(min=_SMALLEST).log() + sampling.order_temperature * to_go * gumbel
+    return sureness + sampling.order_temperature * to_go * gumbel

@@ -93,10 +93,10 @@ def prior_cost(config: PriorConfig) -> Cost:
         parts.append(_Part(weights=(config.labels.num_artists + config.labels.num_genres) * width))
     else:
         parts.append(_Part(weights=width))
-    if depth > 1:  # a table and scores for each place of a vector; a step scores one place
-        parts.append(_Part(weights=2 * (depth - 1) * num_tokens * width))
+    further = [_further_code(stack, num_tokens, config.context_tokens) for _ in range(depth - 1)]
+    parts += further
     if config.masked:
-        parts.append(_Part(weights=depth * width))
+        parts.append(_Part(weights=width))
     if config.timing:
         parts.append(_Part(weights=3 * config.timing.num_bins * width, saved=Saved(raw_bytes=16 * frames)))
     if config.conditioner:
@@ -119,7 +119,7 @@ def prior_cost(config: PriorConfig) -> Cost:
     return Cost(
         parameters=whole.weights,
         buffers=0,
-        matrices=tuple(matrix for block in blocks[: stack.num_layers] for matrix in block.matrices),
+        matrices=tuple(matrix for part in (*blocks[: stack.num_layers], *further) for matrix in part.matrices),
         cast=whole.cast,
         block=largest.weights,
         forward_flops=whole.forward,
@@ -213,6 +213,19 @@ def _ends(stack: TransformerConfig, num_tokens: int, context: int, *, tied: bool
     saved = last.plus(Saved(single=num_tokens, raw_bytes=16)).times(context)
     scores = _linear(width, num_tokens, context, bias=False, matrix=False)
     return _Part(weights=weights, saved=saved).plus(scores._replace(weights=0) if tied else scores)
+
+
+def _further_code(stack: TransformerConfig, num_tokens: int, tokens: int) -> _Part:
+    """What a code of a vector takes that is not its first: a table, a layer and scores."""
+    width, hidden, bias = stack.width, stack.mlp_width, stack.biases
+    bent = (2 if stack.activation == "squared_relu" else 3) * hidden
+    saved = Saved(4 * width + 2 + bent, single=num_tokens, raw_bytes=16)
+    return _Part(weights=num_tokens * width, saved=saved.times(tokens)).plus(
+        _linear(width, width, tokens, bias=False),
+        _linear(width, hidden, tokens, bias=bias),
+        _linear(hidden, width, tokens, bias=bias),
+        _linear(width, num_tokens, tokens, bias=False, matrix=False),
+    )
 
 
 def _encoder_ends(stack: TransformerConfig, alphabet: int, characters: int, width: int) -> _Part:

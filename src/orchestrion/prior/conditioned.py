@@ -56,6 +56,7 @@ class ConditionedModel(nn.Module):
             config.context_tokens,
             own_start=config.labels is None,
             memory_width=width if self.lyrics else None,
+            predicts=config.depth == 1,
             tied_output=config.tied_output,
             condition_output=config.condition_output,
             depth=config.depth,
@@ -111,12 +112,14 @@ class ConditionedModel(nn.Module):
                 if module.bias is not None:
                     module.bias.zero_()
         for name, parameter in self.named_parameters():
-            if name.startswith("tokens.output.") or name.endswith(
+            if name.startswith(("tokens.output.", "head.outputs.")) or name.endswith(
                 ("attention.output.weight", "mlp.narrow.weight", "lyrics.output.weight")
             ):
                 parameter.zero_()
             elif name.endswith(("tokens.start", "tokens.positions", "hidden", "nothing")):
                 parameter.normal_(0, std, generator=rng)
+            elif name.endswith("known.weight"):  # of embeddings, which are so small
+                parameter.div_(std)
             elif name == "conditioner.norm.weight":
                 parameter.fill_(std)
 

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from orchestrion.codes import HIDDEN
 from orchestrion.config.prior import PriorConfig
 from orchestrion.prior.conditioned import ConditionedModel, Told
+from orchestrion.prior.depth import DepthHead
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.model import Prior, PriorLoss
 
@@ -20,39 +21,50 @@ class MaskedPrior(ConditionedModel):
     The same parts as `Prior`, so that it can begin with a trained one's weights (`begin_with`); labels are added to
     every frame. (Chang et al. 2022, arXiv 2202.04200; for music Garcia et al. 2023, arXiv 2307.04686.)
 
-    Where a vector has several codes (`depth`) it is one token: the sum of what is known of it. The first codes of all
-    vectors are filled before the second ones, and so on, as codes hang on those before them more than on their
-    neighbours (Borsos et al. 2023, arXiv 2305.09636, section 3.2).
+    Where a vector has several codes (`depth`) it is one token: the sum of what is known of it. Its codes are scored one
+    after another by a `DepthHead`.
     """
 
     def __init__(self, config: PriorConfig, rng: Generator | None = None) -> None:
         super().__init__(config)
         assert config.masked, "a masked prior sees what comes later"
         self.depth = config.depth
-        width = config.transformer.width
-        self.hidden = nn.Parameter(torch.empty(self.depth, width) if self.depth > 1 else torch.empty(width))
+        self.hidden = nn.Parameter(torch.empty(config.transformer.width))
+        self.head = DepthHead(config.transformer, config.codebook_size, config.depth) if config.depth > 1 else None
         self._initialise(rng)
 
     def tell(self, conditions: Conditions, num_frames: int) -> Told:
         """What is told about a window, once for all passes over it."""
         return self._tell(conditions, num_frames)
 
+    def read(
+        self, codes: Int[Tensor, "batch frame"], told: Told, *, rng: Generator | None = None
+    ) -> Float[Tensor, "hidden around"]:
+        """What surrounds every vector of which codes are `HIDDEN`, row by row: `score` makes scores of it."""
+        of_vectors = by_vector(codes, self.depth)
+        missing = of_vectors == HIDDEN
+        hidden = missing.any(2)
+        known = self._embedded(of_vectors.clamp(min=0)).masked_fill(missing[..., None], 0).sum(2)
+        vectors = known + hidden[..., None] * self.hidden
+        encoded = self.tokens.fill(vectors, told.start, told.conditioning, rng=rng)
+        if told.conditioning is None or not self.config.condition_output:
+            return encoded[hidden]
+        return torch.cat((encoded[hidden], told.conditioning[hidden].to(encoded.dtype)), 1)
+
     def score(
-        self, codes: Int[Tensor, "batch frame"], told: Told, place: int = 0, *, rng: Generator | None = None
+        self, around: Float[Tensor, "hidden around"], before: Int[Tensor, "hidden place"]
     ) -> Float[Tensor, "hidden code"]:
-        """Scores of every frame that is `HIDDEN` in `codes`, row by row: of those at one `place` in their vectors."""
-        wanted = self._of_vectors(codes == HIDDEN)[..., place]
-        return self.tokens.scores_at(self._read(codes, told, rng), told.conditioning, wanted, place)
+        """Scores of the code of each hidden vector that comes after the codes `before` it in the vector."""
+        if self.head is None:
+            width = self.config.transformer.width
+            return self.tokens.scores_of(around[:, :width], around[:, width:] if around.shape[1] > width else None)
+        scores: Tensor = self.head(around, self._embedded(before).sum(1), before.shape[1])
+        return scores
 
-    def _of_vectors(self, frames: Tensor) -> Shaped[Tensor, "batch token place"]:
-        return frames.unflatten(1, (-1, self.depth))  # type: ignore[no-untyped-call, no-any-return]
-
-    def _read(self, codes: Tensor, told: Told, rng: Generator | None) -> Float[Tensor, "batch token width"]:
-        of_vectors = self._of_vectors(codes)
-        first = torch.arange(self.depth, device=codes.device) * self.config.codebook_size
-        known = self.tokens.embedding(of_vectors.clamp(min=0) + first)
-        vectors = torch.where((of_vectors == HIDDEN)[..., None], self.hidden, known).sum(2)
-        return self.tokens.fill(vectors, told.start, told.conditioning, rng=rng)
+    def _embedded(self, codes: Int[Tensor, "*shape place"]) -> Float[Tensor, "*shape place width"]:
+        first = torch.arange(codes.shape[-1], device=codes.device) * self.config.codebook_size
+        embedded: Tensor = self.tokens.embedding(codes + first)
+        return embedded
 
     def loss(
         self,
@@ -64,58 +76,47 @@ class MaskedPrior(ConditionedModel):
         taught: Float[Tensor, "batch frame code"] | None = None,
         taught_share: float = 0.0,
     ) -> PriorLoss:
-        """Cross-entropy of the codes that are to be filled next (`next_hidden`), at least one in each window.
+        """Cross-entropy of the codes that are `hidden`, at least one in each window.
 
         In `bits_per_code` windows count alike, in `total` hidden frames. `taught` are scores of every frame by another
         prior: its probabilities make up `taught_share` of what is to be predicted, the true codes the rest.
         """
-        scores, wanted = self.next_scores(codes, hidden, conditions, rng=rng)
-        nats = F.cross_entropy(scores, codes[wanted], reduction="none")
+        scores = self.hidden_scores(codes, hidden, conditions, rng=rng)
+        nats = F.cross_entropy(scores, codes[hidden], reduction="none")
         total = nats.mean()
         if taught is not None:
-            theirs = F.cross_entropy(scores, taught[wanted].float().softmax(-1))
+            theirs = F.cross_entropy(scores, taught[hidden].float().softmax(-1))
             total = (1 - taught_share) * total + taught_share * theirs
-        surprise = torch.zeros(codes.shape, device=codes.device).masked_scatter(wanted, nats.detach())
-        return PriorLoss(total, (surprise.sum(1) / wanted.sum(1)).mean() / math.log(2))
+        surprise = torch.zeros(codes.shape, device=codes.device).masked_scatter(hidden, nats.detach())
+        return PriorLoss(total, (surprise.sum(1) / hidden.sum(1)).mean() / math.log(2))
 
-    def next_scores(
+    def hidden_scores(
         self,
         codes: Int[Tensor, "batch frame"],
         hidden: Bool[Tensor, "batch frame"],
         conditions: Conditions,
         *,
         rng: Generator | None = None,
-    ) -> tuple[Float[Tensor, "wanted code"], Bool[Tensor, "batch frame"]]:
-        """Scores of the codes that are to be filled next where some are `hidden`, row by row, and which these are."""
+    ) -> Float[Tensor, "hidden code"]:
+        """Scores of the codes that are `hidden`, row by row, each from those before it in its vector."""
         told = self._tell(conditions, codes.shape[1], rng)
-        encoded = self._read(codes.masked_fill(hidden, HIDDEN), told, rng)
-        wanted = next_hidden(hidden, self.depth)
-        if self.depth == 1:
-            return self.tokens.scores_at(encoded, told.conditioning, wanted).float(), wanted
-        of_vectors = self._of_vectors(wanted)
-        found = []
-        for row, places in enumerate(of_vectors):  # each row has one place
-            place = int(places.any(0).nonzero()[0])
-            part = None if told.conditioning is None else told.conditioning[row : row + 1]
-            found.append(self.tokens.scores_at(encoded[row : row + 1], part, places[None, :, place], place).float())
-        return torch.cat(found), wanted
+        around = self.read(codes.masked_fill(hidden, HIDDEN), told, rng=rng)
+        of_vectors = by_vector(hidden, self.depth)
+        true = by_vector(codes, self.depth)[of_vectors.any(2)]
+        found = torch.stack([self.score(around, true[:, :place]) for place in range(self.depth)], 1)
+        return found[of_vectors[of_vectors.any(2)]].float()
 
 
-def next_hidden(hidden: Bool[Tensor, "batch frame"], depth: int) -> Bool[Tensor, "batch frame"]:
-    """Of the hidden frames those at the first place of their vectors at which any of the row is hidden."""
-    of_vectors = hidden.unflatten(1, (-1, depth))  # type: ignore[no-untyped-call]
-    at = of_vectors.any(1).int().argmax(1)
-    first = torch.arange(depth, device=hidden.device) == at[:, None]
-    found: Tensor = (of_vectors & first[:, None]).flatten(1)
-    return found
+def by_vector(frames: Shaped[Tensor, "batch frame"], depth: int) -> Shaped[Tensor, "batch token place"]:
+    """Frames by the vectors of so many codes that they belong to."""
+    return frames.view(len(frames), -1, depth)
 
 
 def hide(batch: int, frames: int, rng: Generator, depth: int = 1) -> Bool[Tensor, "batch frame"]:
     """Frames to be hidden for a training step: what filling a window in passes will meet.
 
     In each window one span, often all of it or all after its beginning, loses the share of a random point of the
-    schedule that passes follow (`share_hidden`): at least one frame. Where vectors have several codes, those at a
-    random place in them are so hidden, all at later places, and none before.
+    schedule that passes follow (`share_hidden`): at least one vector of `depth` codes, which are hidden together.
     """
     rows = []
     vectors = frames // depth
@@ -124,35 +125,29 @@ def hide(batch: int, frames: int, rng: Generator, depth: int = 1) -> Bool[Tensor
         start = int(cut_start * vectors) if cut_start < 0.5 else 0
         stop = vectors - int(cut_stop * vectors) if cut_stop < 0.25 else vectors
         count = max(1, math.ceil(share_hidden(done) * (stop - start)))
-        chosen = torch.randperm(stop - start, generator=rng)[:count] + start
-        place = int(torch.randint(depth, (), generator=rng)) if depth > 1 else 0
-        rows.append(_hidden(vectors, depth, place, chosen, slice(start, stop)))
-    return torch.stack(rows)
+        rows.append(_hidden(vectors, torch.randperm(stop - start, generator=rng)[:count] + start))
+    return torch.stack(rows).repeat_interleave(depth, 1)
 
 
 def hide_evenly(batch: int, frames: int, first: int, depth: int = 1) -> Bool[Tensor, "batch frame"]:
-    """Random frames to be hidden in windows `first` and following: every number of frames equally often.
+    """Random frames to be hidden in windows `first` and following: every number of vectors equally often.
 
-    The mean surprise is then that of filling frames one by one in random order (Uria et al. 2014, arXiv 1310.1757), to
-    be compared with that of a prior that goes from frame to frame; where vectors have several codes, at all first
-    places before the second ones. The same for the same window.
+    The mean surprise is then that of filling vectors one by one in random order (Uria et al. 2014, arXiv 1310.1757), to
+    be compared with that of a prior that goes from frame to frame. The same for the same window.
     """
     rows = []
     vectors = frames // depth
     for window in range(first, first + batch):
         spread = (window * 0.6180339887) % 1  # every share of the windows has every share of the counts
         count = 1 + min(int(spread * vectors), vectors - 1)
-        chosen = torch.randperm(vectors, generator=torch.Generator().manual_seed(window))[:count]
-        rows.append(_hidden(vectors, depth, window % depth, chosen, slice(0, vectors)))
-    return torch.stack(rows)
+        rows.append(_hidden(vectors, torch.randperm(vectors, generator=torch.Generator().manual_seed(window))[:count]))
+    return torch.stack(rows).repeat_interleave(depth, 1)
 
 
-def _hidden(vectors: int, depth: int, place: int, chosen: Tensor, span: slice) -> Bool[Tensor, " frame"]:
-    """The `chosen` vectors hidden at a place, and all of a span at the places behind it."""
-    row = torch.zeros(vectors, depth, dtype=torch.bool)
-    row[chosen, place] = True
-    row[span, place + 1 :] = True
-    return row.flatten()
+def _hidden(vectors: int, chosen: Tensor) -> Bool[Tensor, " vector"]:
+    row = torch.zeros(vectors, dtype=torch.bool)
+    row[chosen] = True
+    return row
 
 
 def share_hidden(done: float) -> float:

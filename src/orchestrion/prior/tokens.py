@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config.prior import TransformerConfig
@@ -28,7 +28,7 @@ class TokenModel(nn.Module):
 
     The start vector is given, or the model's own with `own_start`. Conditioning is added to every position as it
     is, unshifted. Without `predicts` the model only encodes. With a `depth` above 1 a position has that many tokens,
-    each of a kind of its own: the tables of the first come before those of the others, and each has its own scores.
+    each of a kind of its own: the tables of the first come before those of the others.
     """
 
     def __init__(
@@ -52,9 +52,7 @@ class TokenModel(nn.Module):
         )
         self.transformer = Transformer(config, context_tokens, memory_width)
         self.output: nn.Module | None = None
-        if predicts and depth > 1:
-            self.output = nn.ModuleList(Linear(config.width, num_tokens, bias=False) for _ in range(depth))
-        elif predicts:
+        if predicts:
             self.output = Tied(self.embedding) if tied_output else Linear(config.width, num_tokens, bias=False)
         self.context_tokens = context_tokens
         self.condition_output = condition_output
@@ -110,16 +108,12 @@ class TokenModel(nn.Module):
         encoded: Tensor = self.transformer(self._placed(vectors, 0, conditioning), rng=rng)
         return encoded
 
-    def scores_at(
-        self,
-        encoded: Float[Tensor, "batch token width"],
-        conditioning: Float[Tensor, "batch token width"] | None,
-        wanted: Bool[Tensor, "batch token"],
-        place: int = 0,
+    def scores_of(
+        self, encoded: Float[Tensor, "position width"], conditioning: Float[Tensor, "position width"] | None
     ) -> Float[Tensor, "position score"]:
-        """Scores at the `wanted` positions, row by row: of one of the tokens that a position has."""
-        told = None if conditioning is None else conditioning[wanted][:, None]
-        return self._scores(encoded[wanted][:, None], told, place)[:, 0]
+        """Scores at single positions."""
+        told = None if conditioning is None else conditioning[:, None]
+        return self._scores(encoded[:, None], told)[:, 0]
 
     def forward(
         self,
@@ -183,10 +177,9 @@ class TokenModel(nn.Module):
         kind = vectors.device.type
         return vectors.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else vectors
 
-    def _scores(self, encoded: Tensor, conditioning: Tensor | None, place: int = 0) -> Tensor:
+    def _scores(self, encoded: Tensor, conditioning: Tensor | None) -> Tensor:
         if self.condition_output and conditioning is not None:
             encoded = encoded + conditioning[:, : encoded.shape[1]]
         assert self.output is not None, "this model only encodes"
-        output = self.output[place] if isinstance(self.output, nn.ModuleList) else self.output
-        scores: Tensor = output(encoded)
+        scores: Tensor = self.output(encoded)
         return scores

@@ -13,7 +13,7 @@ from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.nn.chance import RowGenerator
 from orchestrion.prior.labels import Conditions
-from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly, next_hidden
+from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly
 from orchestrion.prior.model import Prior, PriorLoss
 from orchestrion.train.assemble import open_prior
 from orchestrion.train.prior import PriorRecipe
@@ -65,8 +65,7 @@ class MaskedRecipe(PriorRecipe):
     def _training_loss(self, batch: CodeBatch, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, MaskedPrior)
         codes = batch.codes.to(self.device)
-        depth = self.prior.depth
-        whole = hide(rng.total, codes.shape[1], rng, depth)
+        whole = hide(rng.total, codes.shape[1], rng, self.prior.depth)
         hidden = whole[rng.first : rng.first + len(codes)]
         taught = None
         if self.teacher is not None:
@@ -76,7 +75,7 @@ class MaskedRecipe(PriorRecipe):
             codes, hidden.to(codes.device), conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
         )
         # Parts with more hidden frames weigh more, so that the mean over parts is that over all hidden frames.
-        share = next_hidden(hidden, depth).sum() / next_hidden(whole, depth).sum()
+        share = hidden.sum() / whole.sum()
         weight = float(share) * rng.total / len(codes)
         return replace(loss, total=weight * loss.total)
 

@@ -199,9 +199,11 @@ class PriorRecipe:
         self.prior = prior
 
     def matrices(self) -> list[nn.Parameter]:
-        stacks = [self.prior.tokens.transformer]
+        stacks: list[nn.Module] = [self.prior.tokens.transformer]
         if self.prior.lyrics is not None:
             stacks.append(self.prior.lyrics.tokens.transformer)
+        if isinstance(self.prior, MaskedPrior) and self.prior.head is not None:
+            stacks.append(self.prior.head.steps)
         matrices = (weight for stack in stacks for weight in stack.parameters() if weight.ndim == 2)
         return [weight for weight in matrices if weight.requires_grad]
 
