@@ -68,7 +68,7 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
 
     def add(name: str, judged: songs.Vectors, subject: str) -> None:
         ours, theirs = judged.beside(learned), real.beside(learned)
-        told = {str(row[0]): row for row in songs.control_section(learned, {subject: judged}).tables[0].rows}
+        told = {str(row[0]): row for row in songs.control_section(learned, {subject: judged}, learned).tables[0].rows}
         cells = [told[f"{what}, {subject}"] for what in ("artist", "genre") if f"{what}, {subject}" in told]
         apart = [] if judged is real else [distance(one, ours.described, theirs.described) for one in MEASURES]
         rows.append(
