@@ -63,7 +63,8 @@ def test_the_presets_to_train_fit_together(preset):
     grid = config.codec.codec.grid
     assert len(config.priors) == grid.num_levels
     for level, prior in enumerate(config.priors):
-        strides = prior.conditioner.ratio if prior.conditioner else 1
+        depth = config.codec.codec.levels[level].depth
+        strides = depth * prior.conditioner.ratio if prior.conditioner else 1
         assert strides == (1 if level == grid.top else grid.ratio(level))
 
 

@@ -96,8 +96,8 @@ def test_the_command_plans_presets_and_files(capsys, tmp_path):
 
 def test_a_model_that_sings_is_planned_with_what_reads_its_lyrics(capsys):
     assert main(["train", "plan", "mini-song", "--artists", "3", "--genres", "2", "--device", "cpu", "--json"]) == 0
-    planned = json.loads(capsys.readouterr().out)["trainings"]["prior of level 0"]["parameters"]
-    preset = presets.mini_song().priors[0]
+    planned = json.loads(capsys.readouterr().out)["trainings"]["prior of level 1"]["parameters"]
+    preset = presets.mini_song().priors[1]
     assert preset.lyrics is not None
     prior = Prior(
         PriorConfig(
@@ -106,7 +106,7 @@ def test_a_model_that_sings_is_planned_with_what_reads_its_lyrics(capsys):
             codebook_size=2048,
             context_frames=preset.context_frames,
             transformer=preset.transformer,
-            labels=LabelConfig(num_artists=4, num_genres=3),
+            labels=LabelConfig(num_artists=4, num_genres=3, every_frame=True),
             timing=preset.timing,
             lyrics=preset.lyrics.spelled(Alphabet().size),
         )

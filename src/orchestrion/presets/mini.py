@@ -1,6 +1,13 @@
 """The small model that trains on two cores and ships with the package."""
 
-from orchestrion.config.codec import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
+from orchestrion.config.codec import (
+    CodebookConfig,
+    CodecConfig,
+    CodecLossConfig,
+    LevelConfig,
+    SpectrumConfig,
+    StageConfig,
+)
 from orchestrion.config.prior import ConditionerConfig, TimingConfig, TransformerConfig
 from orchestrion.config.training import (
     CodecTrainingConfig,
@@ -24,8 +31,8 @@ def mini_sequential() -> ModelTrainingConfig:
 
 
 def mini_song() -> ModelTrainingConfig:
-    """A codec of one level that keeps words, and a prior that sings them."""
-    return ModelTrainingConfig(codec=mini_song_codec(), priors=(mini_song_top(),))
+    """A codec of two levels whose coarser one keeps words, an upsampler, and a prior that sings them."""
+    return ModelTrainingConfig(codec=mini_song_codec(), priors=(mini_song_upsampler(), mini_song_top()))
 
 
 def mini_codec() -> CodecTrainingConfig:
@@ -55,25 +62,32 @@ def _stage(stride: int, kernel: int, width: int, dilations: tuple[int, ...]) -> 
 
 
 def mini_song_codec() -> CodecTrainingConfig:
-    """One level at 22.05 kHz, 43 codes a second and 0.47 kbit/s, that hears mel bands and is to tell what is sung.
+    """Two levels at 22.05 kHz that hear mel bands and write magnitudes.
 
-    So few codes keep no phases: the waveform is not compared.
+    The finer one has 86 vectors a second of four codes each, 3.8 kbit/s. The coarser one, 43 codes a second and 0.47
+    kbit/s, is to tell what is sung. So few codes keep no phases: the waveform is not compared.
     """
-    stages = (_stage(128, 512, 192, (1, 3, 9)), _stage(4, 8, 256, (1, 3, 9) * 2))
+    bands = ((2048, 160), (1024, 80), (512, 40), (256, 20))
+    fine = (_stage(128, 512, 256, (1, 3, 9)), _stage(2, 4, 384, (1, 3, 9, 27)))
+    top = (_stage(128, 512, 192, (1, 3, 9)), _stage(4, 8, 256, (1, 3, 9) * 2))
     return CodecTrainingConfig(
         codec=CodecConfig(
             sample_rate=22_050,
-            levels=(LevelConfig(stages=stages, bands=((2048, 160), (1024, 80), (512, 40))),),
+            levels=(
+                LevelConfig(stages=fine, bands=bands, spectrum=SpectrumConfig(), depth=4),
+                LevelConfig(stages=top, bands=bands[:3], spectrum=SpectrumConfig()),
+            ),
             codebook=CodebookConfig(size=2048, width=64),
-            loss=CodecLossConfig(waveform=0.0, spectral=0.5, log_spectral=1.0, mel=1.5),
+            loss=CodecLossConfig(waveform=0.0, spectral=1.0, log_spectral=1.0, mel=1.5, commitment=0.25),
         ),
         training=TrainingConfig(
-            steps=3000,
+            steps=3600,
             batch_size=8,
-            optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=30, decay_share=0.7),
+            optimizer=OptimizerConfig(learning_rate=4e-4, warmup_steps=100, decay_share=0.7),
         ),
         chunk_seconds=1.5,
         speech=SpeechConfig(weight=1.0),
+        principal_batches=24,
     )
 
 
@@ -109,6 +123,7 @@ def mini_song_top() -> PriorTrainingConfig:
     return PriorTrainingConfig(
         context_frames=1024,
         validation_windows=32,
+        labels_every_frame=True,
         artist_balance=0.3,
         condition_dropout=0.1,
         transformer=TransformerConfig(
@@ -120,6 +135,18 @@ def mini_song_top() -> PriorTrainingConfig:
         training=_training(steps=1800, batch_size=4, average_decay=0.995, validate_every=300),
         timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
         lyrics=LyricsTrainingConfig(num_characters=384, encoder=encoder, attention_weight=0.5, paced=True),
+    )
+
+
+def mini_song_upsampler() -> PriorTrainingConfig:
+    """Sees 6 seconds at 86 vectors of four codes a second, and the top codes under them, and fills them in passes."""
+    return PriorTrainingConfig(
+        context_frames=2048,
+        validation_windows=32,
+        artist_balance=0.4,
+        transformer=TransformerConfig(width=256, num_heads=4, patterns=("all",) * 7, dropout=0.05),
+        training=_training(steps=820, batch_size=8, average_decay=0.995, validate_every=205),
+        conditioner=ConditionerConfig(width=256, strides=(2,), dilations=(1, 3, 9, 27)),
     )
 
 
