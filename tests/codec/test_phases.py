@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 import tiny
-from orchestrion.audio.spectral import decibels, distance
+from orchestrion.audio.spectral import LOG_MIDDLE, LOG_SPREAD, decibels, distance
 from orchestrion.codec import Codec
-from orchestrion.codec.phases import _MIDDLE, _SPREAD, BLOCK, Phases, magnitudes_of
+from orchestrion.codec.phases import BLOCK, Phases, magnitudes_of
 from orchestrion.codes import Codes
 from orchestrion.config import CodecConfig, LevelConfig
 from orchestrion.config.codec import SpectrumConfig
@@ -31,7 +31,7 @@ def music(seconds: float, channels: int = 1) -> Tensor:
 
 def numbers(found: Tensor) -> Tensor:
     """What a decoder writes that knows them: `channel·bin frame`."""
-    logs = (found.clamp_min(1e-6).log() - _MIDDLE) / _SPREAD
+    logs = (found.clamp_min(1e-6).log() - LOG_MIDDLE) / LOG_SPREAD
     return logs.transpose(1, 2).flatten(0, 1)
 
 

@@ -36,9 +36,10 @@ def knows_codes(info: ModelInfo, codec_hash: str, grid: Grid) -> bool:
     They do if it is that codec, or began with it and encodes as it did: with the same weights in half precision, or
     with other decoders.
     """
+    if codec_hash == info.sha256.get(CODEC):
+        return True
     levels = range(grid.num_levels)
-    since = [(codec_hash, level) in unchanged_since(info, level) for level in levels if grid == info.grid]
-    return codec_hash == info.sha256.get(CODEC) or (bool(since) and all(since))
+    return grid == info.grid and all((codec_hash, level) in unchanged_since(info, level) for level in levels)
 
 
 def kept_whole(info: ModelInfo) -> dict[str, Any]:
