@@ -102,9 +102,10 @@ class MaskedPrior(ConditionedModel):
         told = self._tell(conditions, codes.shape[1], rng)
         around = self.read(codes.masked_fill(hidden, HIDDEN), told, rng=rng)
         of_vectors = by_vector(hidden, self.depth)
-        true = by_vector(codes, self.depth)[of_vectors.any(2)]
+        wanted = of_vectors.any(2)
+        true = by_vector(codes, self.depth)[wanted]
         found = torch.stack([self.score(around, true[:, :place]) for place in range(self.depth)], 1)
-        return found[of_vectors[of_vectors.any(2)]].float()
+        return found[of_vectors[wanted]].float()
 
 
 def by_vector(frames: Shaped[Tensor, "batch frame"], depth: int) -> Shaped[Tensor, "batch token place"]:
