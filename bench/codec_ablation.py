@@ -8,25 +8,20 @@ again. --quick is a test of the script itself: a few steps, and the page is left
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from orchestrion.config.training import AdversarialConfig, CodecTrainingConfig
 from orchestrion.data.manifest import read_manifest
 from orchestrion.data.tracks import TrackStore, prepare
 from orchestrion.files import write_text
 from orchestrion.presets.mini import mini_codec
-from orchestrion.train.codec import CodecRecipe
-from orchestrion.train.loop import train
 from orchestrion.train.precision import settled
-from orchestrion.train.run import begin_run
 from report import machine, table, write_section
+from rows import CPU, row_folder, trained_codec
 
 Change = Callable[[CodecTrainingConfig], CodecTrainingConfig]
 MEL = 0.3
@@ -89,18 +84,7 @@ def begun(steps: int, *, quick: bool) -> CodecTrainingConfig:
     if quick:
         training = training.model_copy(update={"batch_size": 2, "log_every": 1})
         changes = {"validation_clips": 2, "validation_seconds": 1.0, "chunk_seconds": 0.2}
-    return config.model_copy(update={"training": settled(training, torch.device("cpu")), **changes})
-
-
-def trained(config: CodecTrainingConfig, store: TrackStore, folder: Path) -> dict[str, float]:
-    """The last validation of a row, which is trained now unless it is finished."""
-    begin_run(folder, "codec", config, {"tracks": store.data_hash})
-    finished = (folder / "model" / "model.json").exists()
-    if not finished and not train(CodecRecipe(config, store, torch.device("cpu")), config.training, folder):
-        sys.exit("stopped and saved: run the same command to go on")
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    last: dict[str, float] = [record for record in records if "level_0/convergence_db" in record][-1]
-    return last
+    return config.model_copy(update={"training": settled(training, CPU), **changes})
 
 
 def main() -> None:
@@ -123,7 +107,8 @@ def main() -> None:
     rows = []
     for name in given.rows:
         print(f"training: {name}", file=sys.stderr)
-        numbers = trained(ROWS[name](common), store, given.run / name.replace(", ", "-").replace(" ", "-"))
+        records = trained_codec(ROWS[name](common), store, row_folder(given.run, name))
+        numbers = [record for record in records if "level_0/convergence_db" in record][-1]
         for level in range(codec.grid.num_levels):
             figures = [f"{numbers[f'level_{level}/{key}']:.{digits}f}" for key, (_, digits) in COLUMNS.items()]
             rows.append([name, level, *figures])

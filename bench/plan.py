@@ -28,6 +28,7 @@ from orchestrion.data.tracks import TrackStore
 from orchestrion.plan.plan import memory, step_flops
 from orchestrion.presets.mini import mini
 from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import train
 from orchestrion.train.masked import MaskedRecipe
 from orchestrion.train.precision import settled
@@ -100,8 +101,7 @@ def measured(part: str, manifest: Path, codes: Path, model: Path, steps: int) ->
             recipe = kind(config, store, int(part[-1]), load_codec(model, info), CPU)
         with contextlib.suppress(Enough):
             train(recipe, config.training, Path(folder), on_progress=stop)
-        records = (Path(folder) / "metrics.jsonl").read_text().splitlines()
-        times = [json.loads(line)["train/seconds_per_step"] for line in records]
+        times = [record["train/seconds_per_step"] for record in read_metrics(Path(folder))]
     return {"bytes": peak.most - peak.before, "seconds": times[1:]}
 
 

@@ -9,7 +9,6 @@ the script itself: a few steps, and the page is left alone.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Callable
@@ -17,22 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from orchestrion.checkpoints.folder import load_codec, read_model
 from orchestrion.config import read_settings
 from orchestrion.config.training import OptimizerConfig, PriorTrainingConfig, TrainingConfig
 from orchestrion.data.encoded import CodeStore
 from orchestrion.files import read_json, write_text
 from orchestrion.presets.mini import mini_top
-from orchestrion.train.loop import train
 from orchestrion.train.precision import settled
-from orchestrion.train.prior import PriorRecipe
-from orchestrion.train.run import begin_run
 from report import machine, table, write_section
+from rows import CPU, row_folder, top_recipe, trained_prior
 
 Change = Callable[[PriorTrainingConfig], PriorTrainingConfig]
-CPU = torch.device("cpu")
 TIMED_STEPS = 8
 
 
@@ -73,17 +66,6 @@ ROWS: dict[str, Change] = {
 }
 
 
-def trained(config: PriorTrainingConfig, store: CodeStore, model: Path, folder: Path) -> bool:
-    """Train a row, or go on with it; whether it is finished."""
-    recipe = PriorRecipe(config, store, store.grid.top, load_codec(model, read_model(model)), CPU)
-    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": store.grid.top})
-    return (folder / "prior.safetensors").exists() or train(recipe, config.training, folder)
-
-
-def records_of(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def of_steps(config: PriorTrainingConfig, steps: int) -> PriorTrainingConfig:
     update: dict[str, Any] = {"steps": steps, "validate_every": steps, "save_every": 50}
     return config.model_copy(update={"training": config.training.model_copy(update=update)})
@@ -93,9 +75,10 @@ def seconds_a_step(config: PriorTrainingConfig, store: CodeStore, model: Path) -
     """The median of a few steps."""
     few = of_steps(with_training(log_every=1)(config), TIMED_STEPS)
     with TemporaryDirectory() as folder:
-        trained(few.model_copy(update={"validation_windows": 1}), store, model, Path(folder))
-        key = "train/seconds_per_step"
-        return statistics.median([record[key] for record in records_of(Path(folder)) if key in record][2:])
+        recipe = top_recipe(few.model_copy(update={"validation_windows": 1}), store, model)
+        records = trained_prior(recipe, Path(folder))
+    key = "train/seconds_per_step"
+    return statistics.median([record[key] for record in records if key in record][2:])
 
 
 def row_settings(
@@ -126,11 +109,10 @@ def main() -> None:
     rows = []
     for name in given.rows:
         print(f"training: {name}", file=sys.stderr)
-        folder = given.run / name.replace(" ", "-")
+        folder = row_folder(given.run, name)
         config = row_settings(ROWS[name](base), store, given.codec, folder, 1.0 if given.quick else given.seconds)
-        if not trained(config, store, given.codec, folder):
-            sys.exit("stopped and saved: run the same command to go on")
-        last = [record for record in records_of(folder) if "validation/bits" in record][-1]
+        records = trained_prior(top_recipe(config, store, given.codec), folder)
+        last = [record for record in records if "validation/bits" in record][-1]
         recent = last["train/recent_bits"]
         rows.append([name, config.training.steps, f"{recent:.3f}", f"{last['validation/bits']:.3f}"])
     text = (

@@ -8,18 +8,15 @@ a finished size again. --quick is a test of the script itself: a few steps, and 
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from orchestrion.checkpoints.folder import load_codec, read_model
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.config.training import OptimizerConfig, PriorTrainingConfig
 from orchestrion.data.encoded import CodeStore
@@ -27,13 +24,10 @@ from orchestrion.files import write_text
 from orchestrion.plan.cost import prior_cost
 from orchestrion.plan.plan import step_flops
 from orchestrion.presets.mini import mini_top
-from orchestrion.train.loop import train
 from orchestrion.train.precision import settled
-from orchestrion.train.prior import PriorRecipe
-from orchestrion.train.run import begin_run
 from report import machine, table, write_section
+from rows import CPU, row_folder, top_recipe, trained_prior
 
-CPU = torch.device("cpu")
 SETTLED_CODES = 250_000
 """Before so many codes the rate is warming up and the averaged weights lag behind."""
 BATCH, WARMUP, DECAY = 8, 20, 0.95
@@ -89,19 +83,15 @@ def config_of(size: Size, *, quick: bool) -> PriorTrainingConfig:
 
 def trained(config: PriorTrainingConfig, store: CodeStore, model: Path, folder: Path) -> tuple[list[Point], int, float]:
     """Every validation of a size, its weights, and its median seconds a step; it trains now unless it is finished."""
-    recipe = PriorRecipe(config, store, store.grid.top, load_codec(model, read_model(model)), CPU)
-    begin_run(folder, "prior", config, {"codes": store.data_hash, "level": store.grid.top})
-    finished = (folder / "prior.safetensors").exists()
-    if not finished and not train(recipe, config.training, folder):
-        sys.exit("stopped and saved: run the same command to go on")
+    recipe = top_recipe(config, store, model)
+    records = trained_prior(recipe, folder)
     cost = prior_cost(recipe.prior.config)
     flops, codes = step_flops(cost, config.training), config.training.batch_size * cost.tokens
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     points = [
         Point(steps * flops, cost.parameters, steps * codes, record["validation/bits"])
         for record in records
         if "validation/bits" in record
-        for steps in [record["step"] + 1]
+        for steps in [int(record["step"]) + 1]
     ]
     key = "train/seconds_per_step"
     seconds = statistics.median(record[key] for record in records if key in record)
@@ -157,7 +147,7 @@ def main() -> None:
     for name in given.sizes:
         print(f"training: {name}", file=sys.stderr)
         config = config_of(SIZES[name], quick=given.quick)
-        points, weights, seconds = trained(config, store, given.codec, given.run / name)
+        points, weights, seconds = trained(config, store, given.codec, row_folder(given.run, name))
         everything += points
         size, last = SIZES[name], points[-1]
         speed = last.flops / config.training.steps / seconds / 1e9

@@ -1,6 +1,5 @@
 """The second phase of a codec's training: begins when it should, is balanced, resumes, says when a side has won."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.checks import adversarial_findings
 from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import Progress
 
 
@@ -55,8 +55,7 @@ def test_until_the_phase_begins_the_run_is_one_without(store, run, tmp_path):
     small.run_codec(store, tmp_path, small.codec_config(6))
 
     def losses(folder: Path) -> list[dict[str, float]]:
-        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [record for record in records if "level_0/train_loss" in record]
+        return [record for record in read_metrics(folder) if "level_0/train_loss" in record]
 
     with_one, without = losses(run), losses(tmp_path)
     names = ("level_0/train_loss", "level_1/train_loss")

@@ -1,7 +1,5 @@
 """A finer level with several codes a vector, learned below the level that a codec had: from music to a song."""
 
-import json
-
 import pytest
 import tiny_training as small
 import torch
@@ -19,6 +17,7 @@ from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.train.assemble import build_model, lineage, open_codec, open_prior
 from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import train
 from orchestrion.train.masked import MaskedRecipe
 from orchestrion.train.run import begin_run
@@ -140,7 +139,7 @@ def test_a_model_in_half_precision_knows_the_codes_that_it_learned_from(one_leve
 
 
 def test_the_new_level_learns_from_where_principal_components_are(deep):
-    records = [json.loads(line) for line in (deep / "metrics.jsonl").read_text().splitlines()]
+    records = read_metrics(deep)
     first = next(record for record in records if "level_0/train_loss" in record)
     last = [record for record in records if "level_0/mel_distance" in record][-1]
     assert first["level_0/train_mel"] < 1 and 0 < last["level_0/codebook_used"] <= 1
@@ -148,7 +147,7 @@ def test_the_new_level_learns_from_where_principal_components_are(deep):
 
 
 def test_its_upsampler_learns_and_is_weighed_against_codes_at_their_places(model):
-    records = [json.loads(line) for line in (model / "fine" / "metrics.jsonl").read_text().splitlines()]
+    records = read_metrics(model / "fine")
     assert records[-1]["train/recent_bits"] < records[0]["train/bits"]
     figures = read_model(model / "model").about["figures"]
     assert set(figures) == {"level_0", "level_1"}

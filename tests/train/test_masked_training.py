@@ -1,6 +1,5 @@
 """A prior that fills windows in passes is trained like any other, and may have a teacher."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from orchestrion.jukebox import Jukebox
 from orchestrion.prior.masked import MaskedPrior
 from orchestrion.prior.model import Prior
 from orchestrion.train.assemble import build_model, trained_prior
+from orchestrion.train.log import read_metrics
 from orchestrion.train.masked import MaskedRecipe, open_teacher
 from orchestrion.train.parallel import Part
 from orchestrion.train.prior import prior_config
@@ -51,20 +51,16 @@ def taught(codes, codec_run, teacher, tmp_path_factory) -> Path:
     return folder
 
 
-def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(text) for text in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_it_learns_what_is_hidden(codes, codec_run, tmp_path):
     small.run_masked(codes, codec_run / "model", tmp_path, small.masked_config(60, validate_every=60), None)
-    records = metrics(tmp_path)
+    records = read_metrics(tmp_path)
     assert records[-1]["train/recent_bits"] < records[0]["train/bits"] - 0.2
     assert list((tmp_path / "samples").glob("*/drawn.png"))
 
 
 def test_with_a_teacher_it_begins_with_what_the_teacher_knows(codes, codec_run, taught, tmp_path):
     small.run_masked(codes, codec_run / "model", tmp_path, small.masked_config(2), None)
-    assert metrics(taught)[0]["train/bits"] < metrics(tmp_path)[0]["train/bits"] - 0.1
+    assert read_metrics(taught)[0]["train/bits"] < read_metrics(tmp_path)[0]["train/bits"] - 0.1
 
 
 def test_a_run_broken_off_and_resumed_ends_like_one_left_alone(codes, codec_run, teacher, taught, tmp_path):

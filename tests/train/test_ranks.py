@@ -16,6 +16,7 @@ from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train import checkpoint
 from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.log import read_metrics
 from orchestrion.train.parallel import Part
 from orchestrion.train.prior import PriorRecipe
 
@@ -81,8 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in one.items() if "seconds" not in k and "recent" not in k} for one in lines]
+    return [{k: v for k, v in one.items() if "seconds" not in k and "recent" not in k} for one in read_metrics(folder)]
 
 
 def assert_close(one: Path, other: Path) -> None:

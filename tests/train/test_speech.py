@@ -1,7 +1,5 @@
 """A codec whose top level is to tell which speech sound is sung."""
 
-import json
-
 import pytest
 import tiny_training as small
 import torch
@@ -19,6 +17,7 @@ from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.assemble import open_codec
 from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import Progress, train
 from orchestrion.train.speech import UNKNOWN, Speech
 from orchestrion.train.sung import SungTracks, sung_sounds
@@ -88,8 +87,7 @@ def test_codes_tell_the_sounds_after_training(store, tmp_path):
     own = config(200, batch_size=8, optimizer=optimizer, average_decay=0.9, validate_every=100, save_every=100)
     own = own.model_copy(update={"speech": own.speech.model_copy(update={"weight": 10.0})})
     assert small.run_codec(store, tmp_path, own)
-    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    right = [record["speech/right"] for record in records if "speech/right" in record]
+    right = [record["speech/right"] for record in read_metrics(tmp_path) if "speech/right" in record]
     assert right[-1] > 0.7  # one in three by chance
     names = load_file(tmp_path / "model" / "codec.safetensors")
     assert not [name for name in names if "speech" in name or "head" in name]

@@ -24,6 +24,7 @@ from orchestrion.jukebox import Jukebox
 from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.assemble import Trained, build_model, open_codec, open_prior, trained_prior
 from orchestrion.train.codec import CodecRecipe, with_scales
+from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import Progress, train
 from orchestrion.train.precision import settled
 from orchestrion.train.prior import PriorRecipe
@@ -89,13 +90,12 @@ def test_a_codec_run_broken_off_and_resumed_ends_like_one_left_alone(store, code
             small.run_codec(store, tmp_path, small.codec_config(6, validate_every=3), on_progress=broken_off(after))
     small.run_codec(store, tmp_path, small.codec_config(6, validate_every=3))
     assert_same_weights(codec_run, tmp_path)
-    same = [line(codec_run, "metrics.jsonl"), line(tmp_path, "metrics.jsonl")]
+    same = [line(codec_run), line(tmp_path)]
     assert same[0] == same[1]
 
 
-def line(folder: Path, name: str) -> list[dict[str, float]]:
-    records = [json.loads(text) for text in (folder / name).read_text().splitlines()]
-    return [{k: v for k, v in record.items() if "seconds" not in k} for record in records]
+def line(folder: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in record.items() if "seconds" not in k} for record in read_metrics(folder)]
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -147,7 +147,7 @@ def test_a_run_folder_explains_itself(codec_run, prior_runs):
     for folder in (codec_run, *prior_runs):
         run = json.loads((folder / "run.json").read_text())
         assert {"config", "data", "versions", "kind"} <= run.keys()
-        steps = [record["step"] for record in line(folder, "metrics.jsonl")]
+        steps = [record["step"] for record in line(folder)]
         assert set(steps) == set(range(6))
         shown = folder / "samples" / "step-000006"
         assert list(shown.glob("*.flac"))
@@ -179,7 +179,7 @@ def test_a_run_whose_numbers_fail_stops_with_a_sentence(store, tmp_path):
 def test_a_prior_learns_what_its_codes_allow(codes, codec_run, tmp_path):
     config = small.prior_config(1, 60, validate_every=60, save_every=60)
     small.run_prior(codes, codec_run / "model", 1, tmp_path, config)
-    records = line(tmp_path, "metrics.jsonl")
+    records = line(tmp_path)
     first, last = records[0]["train/bits"], records[-1]
     assert last["validation/bits"] < first - 0.3
 

@@ -10,13 +10,22 @@ from orchestrion.files import explained
 
 logger = logging.getLogger(__name__)
 
+METRICS = "metrics.jsonl"
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """What the run in `folder` wrote down so far: for each record, `step` and its numbers by name."""
+    path = folder / METRICS
+    with explained(path, "read"):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
 
 class RunLog:
     """The growing record of one run; a resumed run cuts what came after its checkpoint and goes on."""
 
     def __init__(self, folder: Path, first_step: int) -> None:
         self.folder = folder
-        self._path = folder / "metrics.jsonl"
+        self._path = folder / METRICS
         self._started = time.monotonic()
         self._keep_before(first_step)
         self._board = _tensorboard(folder / "tensorboard", first_step)
