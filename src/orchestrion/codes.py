@@ -1,10 +1,10 @@
 """Codes: the language that the codec, the priors and the files speak with one another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.errors import UserError
@@ -88,7 +88,11 @@ class Codes:
 
     def row(self, row: int) -> "Codes":
         """The codes of one item."""
-        return self.each(lambda part: part[row : row + 1])
+        return self.rows([row])
+
+    def rows(self, rows: Sequence[int]) -> "Codes":
+        """The codes of some items."""
+        return self.each(lambda part: part[list(rows)])
 
     def to(self, device: torch.device | str) -> "Codes":
         """The same on another device."""
@@ -107,3 +111,9 @@ def counts_of(codes: Int[Tensor, "*shape"], size: int, depth: int = 1) -> Int[Te
     """How often each of `size` codes is at each of the `depth` places of a vector."""
     places = codes.reshape(-1, depth).T
     return torch.stack([torch.bincount(place, minlength=size) for place in places])
+
+
+def entropy_bits(counts: Float[Tensor, " code"] | Int[Tensor, " code"]) -> float:
+    """The entropy of a distribution given by counts, in bits."""
+    shares = counts.double() / counts.sum().clamp_min(1)
+    return float(-(shares * shares.clamp_min(1e-300).log2()).sum())

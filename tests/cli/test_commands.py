@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -266,7 +267,12 @@ def test_a_song_is_described(capsys):
 def test_models_are_listed_and_described(capsys):
     listed = json.loads(run(capsys, "models", "list", "--json")[1])["models"]
     assert "ditty" in [model["name"] for model in listed]
-    assert "ditty" in run(capsys, "models", "list")[1]
+    broken = zoo.installed_folder() / "broken"
+    broken.mkdir()
+    (broken / "model.json").write_text("{}")
+    _, text, said = run(capsys, "models", "list")
+    shutil.rmtree(broken)
+    assert "ditty" in text and "broken cannot be read" in said
     _, text, _ = run(capsys, "models", "show", "ditty")
     assert all(name in text for name in (*tiny.NAMES.artists, *tiny.NAMES.genres, "CC0-1.0", "200.0 codes"))
     described = json.loads(run(capsys, "models", "show", "ditty", "--json")[1])

@@ -8,9 +8,13 @@ import pytest
 import torch
 
 import tiny
+from orchestrion import Jukebox, Request
 from orchestrion.audio import io
+from orchestrion.cli.evaluate import _asked
 from orchestrion.cli.main import main
-from orchestrion.data.manifest import Track, content_hash, split, write_manifest
+from orchestrion.data.manifest import Track, content_hash, read_manifest, split, write_manifest
+from orchestrion.data.tracks import TrackStore, prepare
+from orchestrion.errors import UserError
 
 SECONDS = 12.0
 
@@ -80,6 +84,22 @@ def test_songs_need_enough_held_out_tracks(music: Path, tmp_path: Path, capsys, 
     assert run(*words, "--parts", "songs", "-o", tmp_path / "report") == 2
     assert "too few to judge songs by" in capsys.readouterr().err
     assert not (tmp_path / "report" / "songs").exists()
+
+
+def test_other_songs_in_the_report_are_found_before_any_work_and_given_up_with_force(
+    music: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("orchestrion.evaluate.distance.LEAST_TRACKS", 1)
+    jukebox = Jukebox(music / "model", device="cpu")
+    for _ in prepare(read_manifest(music / "manifest.jsonl"), music / "decoded", tiny.SAMPLE_RATE, 1):
+        pass
+    heard = TrackStore(music / "decoded")
+    asked = _asked(jukebox, heard, 2, 5.0, tmp_path, replace=False)
+    assert [(request.seed, request.artist) for request, _ in asked.requests] == [(1, "Bix"), (2, "Bix")]
+    jukebox.compose(Request(seconds=0.5, seed=9), tmp_path / "songs" / "song-2.song").finish()
+    with pytest.raises(UserError, match="holds another song"):
+        _asked(jukebox, heard, 2, 5.0, tmp_path, replace=False)
+    assert _asked(jukebox, heard, 2, 5.0, tmp_path, replace=True).requests == asked.requests
 
 
 def test_songs_need_the_weights_of_musicnn(music: Path, tmp_path: Path, capsys, monkeypatch) -> None:

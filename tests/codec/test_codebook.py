@@ -5,7 +5,7 @@ import torch
 from torch import Generator
 
 from orchestrion.codec.codebook import Codebook
-from orchestrion.codec.quantizer import entropy_bits
+from orchestrion.codes import entropy_bits
 from orchestrion.config import CodebookConfig
 
 

@@ -5,7 +5,7 @@ import pytest
 import tiny
 from orchestrion import presets
 from orchestrion.config import CodecConfig, plain, read_settings, read_toml
-from orchestrion.config.training import ModelTrainingConfig, TrainingConfig
+from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, TrainingConfig
 from orchestrion.errors import UserError
 
 
@@ -43,6 +43,26 @@ def test_levels_that_do_not_nest_are_refused():
     given["levels"].reverse()
     with pytest.raises(UserError, match="multiple of the one before"):
         read_settings(CodecConfig, given)
+
+
+def test_several_codes_a_vector_are_for_the_finest_level():
+    given = plain(tiny.codec_config())
+    given["levels"][1]["depth"] = 2
+    with pytest.raises(UserError, match="is for level 0"):
+        read_settings(CodecConfig, given)
+
+
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"levels": [2], "adversarial": {}}, "levels are 0 to 1"),
+        ({"principal_batches": 2}, "with bands and a spectrum"),
+    ],
+)
+def test_levels_that_are_not_there_or_cannot_begin_so_are_refused(changes, problem):
+    codec, training = plain(tiny.codec_config()), {"steps": 3, "batch_size": 2}
+    with pytest.raises(UserError, match=problem):
+        read_settings(CodecTrainingConfig, {"codec": codec, "training": training} | changes)
 
 
 def test_toml_is_read_and_broken_toml_explained(tmp_path):

@@ -10,7 +10,7 @@ from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
 from orchestrion.evaluate.chroma import FRAMES_PER_SECOND
-from orchestrion.evaluate.memory import learned, limit, memory_of, nearest_passage, remembered
+from orchestrion.evaluate.memory import Passage, learned, limit, memory_of, nearest_passages, remembered
 from orchestrion.grid import Grid
 
 GRID = Grid(1600, (160, 320))  # 5 codes a second at the top
@@ -48,12 +48,18 @@ def store(folder: Path, rng: torch.Generator, *, held_out_seconds: int) -> CodeS
     return CodeStore(folder)
 
 
+def nearest(song: torch.Tensor, tracks: list[torch.Tensor]) -> Passage:
+    (found,) = nearest_passages([song], tracks)
+    return found
+
+
 @pytest.mark.parametrize("semitones", [0, 1, 7, 11])
 def test_a_planted_passage_is_found_in_any_key(rng, semitones):
     tracks = [unit_chroma(frames, rng) for frames in (300, 10, 500)]
     song = unit_chroma(100, rng)
     song[30:50] = tracks[2][222:242].roll(semitones, 1)
-    found = nearest_passage(song, tracks)
+    other, found = nearest_passages([unit_chroma(60, rng), song], tracks)
+    assert other.likeness < 0.6
     assert found.likeness == pytest.approx(1, abs=1e-5)
     assert (found.track, found.semitones) == (2, semitones)
     assert found.seconds == 222 / FRAMES_PER_SECOND
@@ -61,13 +67,13 @@ def test_a_planted_passage_is_found_in_any_key(rng, semitones):
 
 
 def test_music_that_was_never_heard_is_less_alike(rng):
-    assert nearest_passage(unit_chroma(100, rng), [unit_chroma(500, rng)]).likeness < 0.5
+    assert nearest(unit_chroma(100, rng), [unit_chroma(500, rng)]).likeness < 0.5
 
 
 def test_held_chords_and_silence_resemble_nothing(rng):
     chord = unit_chroma(1, rng).expand(100, 12)
-    assert nearest_passage(chord, [chord]).likeness == 0
-    assert nearest_passage(torch.zeros(100, 12), [torch.zeros(300, 12), unit_chroma(300, rng)]).likeness == 0
+    assert nearest(chord, [chord]).likeness == 0
+    assert nearest(torch.zeros(100, 12), [torch.zeros(300, 12), unit_chroma(300, rng)]).likeness == 0
 
 
 def test_what_all_but_one_in_a_hundred_held_out_pieces_stay_within_is_the_limit(rng):

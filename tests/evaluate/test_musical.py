@@ -99,7 +99,9 @@ def test_gain_changes_the_loudness_by_its_decibels_and_nothing_else(rng):
         assert one == pytest.approx(other, rel=1e-3) or one == loud.loudness
 
 
-@pytest.mark.parametrize("audio", [torch.zeros(1, 20 * SAMPLE_RATE), torch.ones(1, 5 * SAMPLE_RATE)])
+@pytest.mark.parametrize(
+    "audio", [torch.zeros(1, 20 * SAMPLE_RATE), torch.ones(1, 5 * SAMPLE_RATE), torch.full((1, 20 * SAMPLE_RATE), 2e-3)]
+)
 def test_silence_and_moments_are_refused_with_the_way_out(audio):
     with pytest.raises(UserError, match="seconds of music"):
         musical(audio, SAMPLE_RATE)

@@ -11,7 +11,7 @@ from orchestrion.codes import Codes
 from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.manifest import Track
 from orchestrion.errors import UserError
-from orchestrion.evaluate.priors import measure_prior, pair_chances, priors_section, single_chances
+from orchestrion.evaluate.priors import _pairs, measure_prior, pair_chances, priors_section, single_chances
 from orchestrion.grid import Grid
 from orchestrion.prior import Prior
 from orchestrion.prior.masked import MaskedPrior
@@ -84,7 +84,18 @@ def test_places_together_are_the_whole(store: CodeStore) -> None:
 
 def test_chances_are_distributions(store: CodeStore) -> None:
     assert single_chances(store, 1).sum() == pytest.approx(1)
-    torch.testing.assert_close(pair_chances(store, 1).sum(1), torch.ones(SIZE).double())
+    for depth in (1, 2):
+        torch.testing.assert_close(pair_chances(store, 1, depth).sum(2), torch.ones(depth, SIZE).double())
+
+
+def test_pairs_are_those_of_codes_at_neighbouring_places(store: CodeStore) -> None:
+    index = store.indices("train")[0]
+    codes = store.codes(index, 1)
+    counted = _pairs(store, 1, [index], 2)
+    expected = torch.zeros_like(counted)
+    for at in range(1, len(codes)):
+        expected[at % 2, codes[at - 1], codes[at]] += 1
+    assert torch.equal(counted, expected)
 
 
 def test_windows_that_do_not_fit_are_a_persons_mistake(store: CodeStore) -> None:

@@ -1,5 +1,6 @@
 """Sections about songs: the nearer is said to be nearer, the copied to be copied."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 
 import tiny
-from orchestrion.data.manifest import Track
+from orchestrion.audio import io
+from orchestrion.data.manifest import Track, content_hash
 from orchestrion.data.runs import CodeIndex
+from orchestrion.data.tracks import TrackStore, prepare
 from orchestrion.evaluate.interval import Estimate
 from orchestrion.evaluate.report import Section
 from orchestrion.evaluate.songs import (
@@ -17,6 +20,7 @@ from orchestrion.evaluate.songs import (
     coded,
     control_section,
     distance_section,
+    likeness_section,
     memory_section,
     musical_section,
     noisy,
@@ -106,6 +110,14 @@ def test_musical_figures_stand_side_by_side(rng: torch.Generator) -> None:
     assert coded.value == pytest.approx(own.value - 20, abs=0.1)
 
 
+def test_silent_pieces_are_left_out_and_counted(rng: torch.Generator) -> None:
+    real, silence = pieces(3, rng, seconds=13.5), torch.zeros(1, round(13.5 * RATE))
+    songs = [*pieces(2, rng, seconds=13.5), Piece(silence, 2, None, None)]
+    section, without = musical_section(real, real, songs, RATE), musical_section(real, real, songs[:2], RATE)
+    assert section.tables == without.tables and section.text.endswith("0 held-out, 0 coded and 1 composed.")
+    assert not musical_section(real, real, songs[2:], RATE).tables
+
+
 def test_words_to_sing_are_those_of_the_first_seconds_of_singing(tmp_path: Path) -> None:
     (tmp_path / "sung.lrc").write_text("[00:10.00]<00:10.00>one <00:12.00>two <00:13.00>\n[00:29.00]three\n[00:40.00]")
     tracks = [track(tmp_path, None), track(tmp_path, tmp_path / "sung.lrc")]
@@ -125,6 +137,29 @@ def test_pieces_come_back_as_the_finest_level_hears_them(rng: torch.Generator) -
     for before, after in zip(given, coded(given, codec), strict=True):
         expected = codec.decode(codec.encode(before.audio[None]), 0)[0]
         assert torch.equal(after.audio, expected) and replace(after, audio=before.audio) == before
+
+
+def chords(rng: torch.Generator) -> Tensor:
+    """A new chord every second."""
+    time = torch.arange(RATE) / RATE
+    hertz = 110 * 2 ** (torch.randint(36, (6, 3, 1), generator=rng) / 12)
+    return torch.sin(2 * torch.pi * hertz * time).mean(1).flatten()[None]
+
+
+def test_a_song_that_plays_what_a_track_plays_is_named_by_chroma(tmp_path: Path, rng: torch.Generator) -> None:
+    learned = [chords(rng) for _ in range(3)]
+    tracks = []
+    for number, audio in enumerate(learned):
+        path = tmp_path / f"{number}.flac"
+        io.write(path, audio, RATE)
+        about = {"path": path, "content_hash": content_hash(path), "title": f"Tune {number}", "held_out": False}
+        tracks.append(track(tmp_path, None).model_copy(update=about))
+    for _ in prepare(tracks, tmp_path / "audio", RATE, 1):
+        pass
+    held_out = [Piece(chords(rng), number, None, None) for number in range(4)]
+    songs = [Piece(chords(rng), 0, None, None), Piece(learned[1], 1, None, None)]
+    section = likeness_section(TrackStore(tmp_path / "audio"), held_out, songs, ["mine", "theirs"], RATE)
+    assert re.search(r"what they are like: theirs at (\d) s, Tune 1 at \1 s\.$", section.text)
 
 
 def test_a_copied_song_is_named(rng: torch.Generator) -> None:

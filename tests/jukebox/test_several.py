@@ -9,6 +9,7 @@ import tiny
 from orchestrion import Jukebox, Prime, Request
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo, write_model
+from orchestrion.codes import Codes
 from orchestrion.config.prior import LyricsConfig, PriorConfig, TransformerConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
@@ -60,13 +61,24 @@ def test_progress_of_several_songs_rises_to_its_end(model, most_songs):
         assert done == sorted(done) and done[-1] == total
 
 
-def test_stopped_songs_go_on_together_from_the_earliest(jukebox):
-    requests, folders = SOME.takes(3), [f"take-{take}.song" for take in range(3)]
-    composition = jukebox.compose_all(requests, folders)
+def test_stopped_songs_go_on_from_where_each_is_and_new_ones_begin(jukebox, monkeypatch):
+    requests, folders = SOME.takes(4), [f"take-{take}.song" for take in range(4)]
+    composition = jukebox.compose_all(requests[:3], folders[:3])
     for event in composition:
         if (event.level, event.done) == (0, 100):
             break
     jukebox.compose(requests[1], folders[1]).finish()
+    save, there = SongFolder.save_codes, [SongFolder.open(Path(folder)).codes() for folder in folders[:3]]
+
+    def growing(folder: SongFolder, codes: Codes) -> None:
+        row = folders.index(folder.path.name)
+        assert row == 3 or all(
+            part is None or torch.equal(codes[level][:, : part.shape[1]], part)
+            for level, part in enumerate(there[row].levels)
+        )
+        save(folder, codes)
+
+    monkeypatch.setattr(SongFolder, "save_codes", growing)
     songs = jukebox.compose_all(requests, folders).finish()
     for song, request, folder in zip(songs, requests, folders, strict=True):
         assert torch.equal(song.codes[0], jukebox.compose(request).finish().codes[0])
@@ -117,6 +129,12 @@ def test_features_are_what_the_first_layers_make_of_the_codes(jukebox):
     for layer in (0, 3):
         with pytest.raises(UserError, match="layers go from 1 to 2"):
             jukebox.features(audio, tiny.SAMPLE_RATE, layer=layer)
+
+
+def test_a_top_prior_that_fills_windows_has_no_features(tmp_path):
+    jukebox = Jukebox(tiny.write_tiny_model(tmp_path / "filled", masked=(1,)), device="cpu")
+    with pytest.raises(UserError, match="has no features"):
+        jukebox.features(noise(1.3), tiny.SAMPLE_RATE)
 
 
 def singing_top() -> PriorConfig:

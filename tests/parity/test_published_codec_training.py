@@ -21,7 +21,7 @@ from orchestrion.codec import Codec
 from orchestrion.codec.codebook import Codebook
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales, reconstruction_loss
 from orchestrion.codec.model import LevelOutput
-from orchestrion.codec.quantizer import entropy_bits
+from orchestrion.codes import entropy_bits
 from orchestrion.config import CodecLossConfig
 from orchestrion.presets import published
 

@@ -127,6 +127,11 @@ def test_an_update_begins_at_nothing_and_settles_to_the_same_scores(base, level,
     torch.testing.assert_close(scores(), changed, rtol=1e-4, atol=1e-4)
 
 
+def test_windows_are_told_nothing_as_often_as_is_asked(base, store):
+    recipe = FinetuneRecipe(base, config(), store, 1, small.CPU)
+    assert recipe.inner.config.condition_dropout == config().condition_dropout == 0.1
+
+
 def test_new_rows_come_after_the_known_ones_which_stay(base):
     prior = load_prior(base.folder, base.info, 1)
     before = prior.labels.artist.weight.clone()

@@ -75,6 +75,25 @@ def test_the_gradient_is_that_of_the_weighted_cross_entropy_and_the_convolution_
         torch.testing.assert_close(one, other)
 
 
+def test_the_mean_loss_of_all_processes_is_that_on_the_whole_batch(monkeypatch):
+    vectors = torch.randn(4, 4, 5)
+    true = torch.tensor([[0, 1, 2, 2, UNKNOWN], [UNKNOWN] * 5, [1, 1, 0, 0, 2], [2, 2, 0, UNKNOWN, 1]])
+    whole, _ = head().loss(vectors.clone().requires_grad_(), true)
+    counts = (true != UNKNOWN).sum().float()
+    monkeypatch.setattr("orchestrion.train.speech.num_ranks", lambda: 2)
+    monkeypatch.setattr("orchestrion.train.speech.summed", lambda own: counts)
+    parts = [head().loss(vectors[part].clone().requires_grad_(), true[part])[0] for part in (slice(3), slice(3, 4))]
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, whole)
+
+
+def test_how_well_sounds_are_heard_is_found_by_one_process_alone(monkeypatch):
+    def together(own: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the others do not validate")
+
+    monkeypatch.setattr("orchestrion.train.speech.summed", together)
+    assert float(head().heard(torch.randn(2, 4, 5), torch.ones(2, 5, dtype=torch.long)).loss.detach()) > 0
+
+
 def test_music_without_times_asks_nothing():
     speech = head()
     loss, _ = speech.loss(torch.randn(2, 4, 5, requires_grad=True), torch.full((2, 5), UNKNOWN))

@@ -1,8 +1,8 @@
 """`orchestrion evaluate`: a report of how good a model is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from orchestrion.data.tracks import TrackStore
     from orchestrion.evaluate.report import Section
     from orchestrion.evaluate.songs import Piece
-    from orchestrion.jukebox import Jukebox, Song
+    from orchestrion.generate.request import Request
+    from orchestrion.jukebox import Jukebox
 
 PARTS = ("codec", "priors", "songs")
 CODEC_SECONDS = 10.0
@@ -111,6 +112,11 @@ def evaluate(
     heard = prepared(manifest, cache, jukebox.info.codec.sample_rate, jukebox.info.codec.channels, quiet=quiet)
     if not heard.indices("validation"):
         raise UserError("no track of the music fell to validation, so nothing is held out", "add more tracks")
+    asked = (
+        _asked(jukebox, heard, num_songs, seconds, output, replace=force)
+        if "songs" in parts and store is not None
+        else None
+    )
     sections: list[Section] = []
 
     def say(what: str) -> None:
@@ -123,8 +129,8 @@ def evaluate(
     if "priors" in parts and store is not None:
         say("the priors")
         sections.append(_priors(jukebox, store, windows))
-    if "songs" in parts and store is not None:
-        sections += _songs(jukebox, heard, store, num_songs, seconds, output, say)
+    if asked is not None and store is not None:
+        sections += _songs(jukebox, heard, store, asked, output, say, replace=force)
     page = write_report(output, f"How good is {jukebox.info.name}?", _about(jukebox), sections)
     click.echo((output / FIGURES).read_text(encoding="utf-8") if as_json else page)
 
@@ -183,21 +189,27 @@ def _priors(jukebox: "Jukebox", store: "CodeStore", windows: int | None) -> "Sec
     return priors_section(found, {level: info.grid.frame_rate(level) for level in levels})
 
 
-def _songs(
-    jukebox: "Jukebox", heard: "TrackStore", store: "CodeStore", count: int, seconds: float, output: Path, say: Say
-) -> "list[Section]":
-    import torch
+class Asked(NamedTuple):
+    """Songs to be composed, each with its file, and the real music that they are judged by."""
 
-    from orchestrion.checkpoints.folder import load_codec
+    training: "list[Piece]"
+    held_out: "list[Piece]"
+    requests: "list[tuple[Request, Path]]"
+
+
+def _asked(
+    jukebox: "Jukebox", heard: "TrackStore", count: int, seconds: float, output: Path, *, replace: bool
+) -> Asked:
+    """Songs with the seeds from 1 on, the artists of the training music in turn.
+
+    Where an artist's music is sung, the words of held-out music are told in turn. UserError for what cannot be judged
+    or made, before any work.
+    """
+    from orchestrion import Request
     from orchestrion.evaluate import songs
     from orchestrion.evaluate.distance import LEAST_TRACKS
-    from orchestrion.evaluate.memory import learned
-    from orchestrion.evaluate.musicnn import embed, open_musicnn
-    from orchestrion.evaluate.report import Section, Sound
 
-    network = open_musicnn()
-    rate, top = jukebox.info.codec.sample_rate, jukebox.info.grid.top
-    samples = round(seconds * rate)
+    samples = round(seconds * jukebox.info.codec.sample_rate)
     training, held_out = (songs.pieces_of(heard, side, samples, count) for side in songs.SIDES)
     for what, found in (("training", training), ("held-out", held_out)):
         if len({piece.track for piece in found}) < LEAST_TRACKS:
@@ -205,13 +217,48 @@ def _songs(
                 f"fewer than {LEAST_TRACKS} {what} tracks last {seconds:g} s, too few to judge songs by",
                 "add music, or leave songs out: --parts codec --parts priors",
             )
-    made, codes, sounds = [], [], []
     tracks = [heard.tracks[index].track for index in heard.indices("validation")]
     words = songs.words_to_sing(tracks, seconds) if jukebox.info.sings else []
-    for piece, path, song in _composed(jukebox, training, words, count, seconds, output, say):
-        made.append(piece)
+    labels = sorted({(piece.artist or "", piece.genre or "", piece.sung) for piece in training})
+    requests = []
+    for number in range(count):
+        artist, genre, sung = labels[number % len(labels)]
+        request = Request(
+            seconds=seconds,
+            artist=artist or None,
+            genres=(genre,) if genre else (),
+            lyrics=words[number % len(words)] if sung and words else "",
+            seed=number + 1,
+        )
+        path = output / "songs" / f"song-{number + 1}.ogg"
+        jukebox.is_kept(request, path.with_suffix(".song"), replace=replace)
+        requests.append((request, path))
+    return Asked(training, held_out, requests)
+
+
+def _songs(
+    jukebox: "Jukebox", heard: "TrackStore", store: "CodeStore", asked: Asked, output: Path, say: Say, *, replace: bool
+) -> "list[Section]":
+    import torch
+
+    from orchestrion.checkpoints.folder import load_codec
+    from orchestrion.evaluate import songs
+    from orchestrion.evaluate.memory import learned
+    from orchestrion.evaluate.musicnn import embed, open_musicnn
+    from orchestrion.evaluate.report import Section, Sound
+
+    network = open_musicnn()
+    rate, top = jukebox.info.codec.sample_rate, jukebox.info.grid.top
+    training, held_out, requests = asked
+    made, codes, sounds = [], [], []
+    for number, (request, path) in enumerate(requests):
+        say(f"song {number + 1} of {len(requests)}")
+        song = jukebox.compose(request, path.with_suffix(".song"), replace=replace).finish()
+        song.save(path)
+        genre = request.genres[0] if request.genres else None
+        made.append(songs.Piece(song.audio, number, request.artist, genre))
         codes.append(song.codes[top][0])
-        name = f"Song {len(made)}: {piece.artist or 'nobody in particular'}, {piece.genre or 'no genre'}"
+        name = f"Song {len(made)}: {request.artist or 'nobody in particular'}, {genre or 'no genre'}"
         sounds.append(Sound(name, str(path.relative_to(output))))
 
     def embedded(audio: torch.Tensor) -> torch.Tensor:
@@ -221,10 +268,11 @@ def _songs(
     say("the songs")
     index, _ = learned(store, top)
     held_codes = [window.codes[0] for window in store.validation_batches(1, top, len(codes[0]))]
-    memory, _ = songs.memory_section(index, held_codes, codes, [sound.title for sound in sounds])
+    names = [sound.title for sound in sounds]
+    memory, _ = songs.memory_section(index, held_codes, codes, names)
     spoilt = songs.noisy(held_out, torch.Generator().manual_seed(0))
     through = songs.coded(held_out, load_codec(jukebox.folder, jukebox.info).to(jukebox.device))
-    lessons = songs.pieces_of(heard, "train", samples, songs.LESSONS * count)
+    lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
     learned_from, real, noise, heard_as, ours, taught = (
         songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, through, made, lessons)
     )
@@ -235,38 +283,6 @@ def _songs(
         ),
         songs.musical_section(held_out, through, made, rate),
         memory,
+        songs.likeness_section(heard, held_out, made, names, rate),
         Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),
     ]
-
-
-def _composed(
-    jukebox: "Jukebox",
-    training: "list[Piece]",
-    words: list[str],
-    count: int,
-    seconds: float,
-    output: Path,
-    say: Say,
-) -> "Iterator[tuple[Piece, Path, Song]]":
-    """Songs with the seeds from 1 on, the artists of the training pieces in turn; those that are there are kept.
-
-    Where an artist's pieces are sung the `words` are told in turn.
-    """
-    from orchestrion import Request
-    from orchestrion.evaluate.songs import Piece
-
-    asked = sorted({(piece.artist or "", piece.genre or "", piece.sung) for piece in training})
-    for number in range(count):
-        artist, genre, sung = asked[number % len(asked)]
-        request = Request(
-            seconds=seconds,
-            artist=artist or None,
-            genres=(genre,) if genre else (),
-            lyrics=words[number % len(words)] if sung and words else "",
-            seed=number + 1,
-        )
-        path = output / "songs" / f"song-{number + 1}.ogg"
-        say(f"song {number + 1} of {count}")
-        song = jukebox.compose(request, path.with_suffix(".song")).finish()
-        song.save(path)
-        yield Piece(song.audio, number, artist or None, genre or None), path, song

@@ -33,10 +33,15 @@ def list_(as_json: bool) -> None:
     """Every model that can be called by its name."""
     from orchestrion.checkpoints import zoo
     from orchestrion.checkpoints.folder import read_model
+    from orchestrion.errors import UserError
 
-    found = []
+    found: list[dict[str, Any]] = []
     for name, folder in sorted(zoo.names().items()):
-        info = read_model(folder)
+        try:
+            info = read_model(folder)
+        except UserError as error:
+            click.echo(f"{name} cannot be read: {error}", err=True)
+            continue
         found.append(
             {
                 "name": name,

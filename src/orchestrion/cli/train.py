@@ -238,8 +238,8 @@ def plan_(
 @click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train each level for this many steps instead.")
 @click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, …")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+@device_option
+@threads_option
 def finetune(
     model: str,
     data: Path,
@@ -481,20 +481,15 @@ def _place(device: str, threads: int | None) -> "torch.device":
     """The device of this process, which meets the others that `torchrun` started."""
     import torch
 
-    from orchestrion.errors import UserError
+    from orchestrion.nn.device import chosen_device
     from orchestrion.train.parallel import join, launched
 
     if threads:
         torch.set_num_threads(threads)
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if launched() and name == "cuda":
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-        torch.cuda.set_device(name)
-    try:
-        place = torch.device(name)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"the device {device!r} cannot be used here", "try --device cpu") from error
+    place = chosen_device(None if device == "auto" else device)
+    if launched() and place.type == "cuda" and place.index is None:
+        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(place)
     join(place)
     return place
 

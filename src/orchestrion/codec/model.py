@@ -46,7 +46,6 @@ class LevelOutput(NamedTuple):
     """What was quantized, without a gradient."""
     quantized: Float[Tensor, "batch width frame"]
     """What became of it, through which a gradient reaches the encoder."""
-    revived: int = 0
 
 
 def quantizer(config: CodebookConfig, depth: int = 1) -> Quantizer:
@@ -231,31 +230,25 @@ class Codec(nn.Module):
         """One training step of every level: its loss, and in training mode its codebook brought up to date.
 
         Quantizes with the codebook as it is, then moves it. `rng` draws the first and the revived entries and is
-        needed in training mode only. `fill`, `outputs` and `move` do the same for a batch that comes in parts.
+        needed in training mode only. `fill`, `outputs` and `move` are its parts, for batches that come in pieces.
         """
         if not self.training:
             return self.outputs(audio)
         assert rng is not None, "training needs a generator"
-        outputs = []
-        for level in range(self.grid.num_levels):
-            part = self._level(level)
-            self._fill(part, audio, rng)
-            output = self._output(part, audio)
-            revived = part.codebook.update(output.vectors, output.codes, rng)
-            outputs.append(output._replace(revived=revived))
+        self.fill(audio, rng)
+        outputs = self.outputs(audio)
+        self.move([[Choice(output.vectors, output.codes) for output in outputs]], rng)
         return outputs
 
+    @torch.no_grad()
     def fill(
         self, audio: Float[Tensor, "batch channel sample"], rng: Generator, levels: Sequence[int] | None = None
     ) -> None:
         """Begin the codebooks of all levels, or of `levels`, where the data is, once; later calls change nothing."""
         for level in self._wanted(levels):
-            self._fill(self._level(level), audio, rng)
-
-    @torch.no_grad()
-    def _fill(self, part: CodecLevel, audio: Tensor, rng: Generator) -> None:
-        if not part.codebook.filled:
-            part.codebook.fill(part.encoder(audio).float(), rng)
+            part = self._level(level)
+            if not part.codebook.filled:
+                part.codebook.fill(part.encoder(audio).float(), rng)
 
     def move(self, parts: Sequence[list[Choice]], rng: Generator, levels: Sequence[int] | None = None) -> list[int]:
         """Move codebooks after what each level, or each of `levels`, chose for all parts of a batch.

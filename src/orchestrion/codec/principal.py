@@ -92,8 +92,8 @@ def _set(layer: nn.Module, weight: Tensor, bias: Tensor, stride: int) -> None:
 
 def _set_outwards(layer: nn.Module, parts: Tensor, mean: Tensor, stride: int) -> None:
     """The way back from components, through a convolution or a transposed one; means of a stride are one mean."""
-    if stride == 1:
-        _set(layer, parts.T, mean, 1)
+    if isinstance(layer, nn.Conv1d):
+        _set(layer, parts.T, mean, stride)
         return
     assert isinstance(layer, nn.ConvTranspose1d) and layer.bias is not None
     layer.weight.zero_()

@@ -120,9 +120,3 @@ def rotated(
     along_r, along_e = (r * vectors).sum(1, keepdim=True), (e * vectors).sum(1, keepdim=True)
     turned: Tensor = stretch * (vectors - 2 * r * along_r + 2 * q * along_e)
     return turned
-
-
-def entropy_bits(counts: Float[Tensor, " code"]) -> float:
-    """The entropy of a distribution given by counts, in bits."""
-    shares = counts.double() / counts.sum().clamp_min(1)
-    return float(-(shares * shares.clamp_min(1e-300).log2()).sum())

@@ -193,6 +193,8 @@ class CodecConfig(Settings):
             raise ValueError(f"hop lengths {hops} must each be a multiple of the one before")
         if self.codebook.kind != "nearest" and any(level.depth > 1 for level in self.levels):
             raise ValueError("a depth above 1 is for codebooks of kind 'nearest'")
+        if any(level.depth > 1 for level in self.levels[1:]):
+            raise ValueError("a depth above 1 is for level 0: what is below a level is told one code a frame")
         if self.final_convolution and any(level.spectrum for level in self.levels):
             raise ValueError("a final convolution writes samples, and a level with a spectrum magnitudes")
         return self

@@ -122,14 +122,16 @@ class CodecTrainingConfig(Settings):
     def _parts_fit(self) -> "CodecTrainingConfig":
         if (self.adversarial or self.speech) and self.training.accumulate > 1:
             raise ValueError("adversarial and speech see whole batches: set training.accumulate to 1")
-        if self.adversarial and any(self.codec.levels[level].spectrum for level in self.learning):
-            raise ValueError("adversarial is for levels that write samples, and one that learns writes magnitudes")
         if max(self.levels, default=0) >= len(self.codec.levels):
             raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
+        if self.adversarial and any(self.codec.levels[level].spectrum for level in self.learning):
+            raise ValueError("adversarial is for levels that write samples, and one that learns writes magnitudes")
         fit = all(level.bands and level.spectrum for level in (self.codec.levels[at] for at in self.learning))
         projects = any(stage.project for at in self.learning for stage in self.codec.levels[at].stages)
         if self.principal_batches and (not fit or projects or self.decoders_only or self.codec.final_convolution):
             raise ValueError("principal_batches is for levels with bands and a spectrum, all of which learns")
+        if self.principal_batches and self.training.parallel == "fsdp":
+            raise ValueError("principal_batches sets weights that are not sharded: set training.parallel to 'ddp'")
         if self.speech and len(self.codec.levels) - 1 not in self.learning:
             raise ValueError("speech is for the top level, which does not learn")
         if self.speech and self.decoders_only:
@@ -235,5 +237,7 @@ class FinetuneConfig(Settings):
     variations: int = Field(default=4, ge=0)
     """How often training tracks are encoded besides at other speeds, at the top level."""
     label_dropout: float = Field(default=0.1, ge=0, le=1)
+    condition_dropout: float = Field(default=0.1, ge=0, le=1)
+    """How often a window is told nothing at all, which guidance moves away from."""
     artist_balance: float = Field(default=0.5, ge=0, le=1)
     validation_windows: int = Field(default=64, ge=1)

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from orchestrion.codes import Codes, counts_of
+from orchestrion.codes import Codes, counts_of, entropy_bits
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import Split, Track, split
@@ -336,9 +337,7 @@ class CodeStore:
 
     def unigram_entropy(self, level: int, side: Split, depth: int = 1) -> float:
         """Bits per code of a model that knows only how often each code occurs at its place: a prior must do better."""
-        counts = self.counts(level, side, depth).double()
-        shares = counts / counts.sum(1, keepdim=True)
-        return float(-(shares * shares.clamp_min(1e-300).log2()).sum(1).mean())
+        return fmean(map(entropy_bits, self.counts(level, side, depth)))
 
     def _ratio(self, level: int) -> int:
         return 1 if level == self.grid.top else self.grid.ratio(level)

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from orchestrion.audio.spectral import decibels, distance, mel_distance
 from orchestrion.codec import Codec
-from orchestrion.codec.quantizer import entropy_bits
-from orchestrion.codes import counts_of
+from orchestrion.codes import counts_of, entropy_bits
 from orchestrion.data.encoded import CodeStore
 from orchestrion.evaluate.interval import Estimate, mean
 from orchestrion.evaluate.opus import through_opus

@@ -4,7 +4,7 @@ Twice: by the codes themselves, which finds what was copied exactly, and by chro
 another sound, at another loudness or in another key.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ LENGTHS_SECONDS = (10, 20, 40, 80, 160)
 """Of pieces that limits are found for."""
 LEAST_PIECES = 100
 
+_STEP_SECONDS = 1  # from one stretch of a song to the next that is looked for
 _LEAST_MOVED = 0.25  # of the energy of a stretch of chroma
 _NEAR = 0.99
 
@@ -75,14 +76,15 @@ def memory_of(
     info = MemoryInfo(
         codec_sha256=codec_sha256,
         codebook_size=store.codebook_size,
-        tracks=tuple(_name(store.shards[shard].track) for shard in shards),
+        tracks=tuple(name_of(store.shards[shard].track) for shard in shards),
         num_frames=tuple(len(track) for track in codes),
         limits=tuple(limits),
     )
     return Memory(info, torch.cat(codes))
 
 
-def _name(track: Track) -> str:
+def name_of(track: Track) -> str:
+    """Title and artist, as a person is told where a song is near."""
     title = track.title or track.path.stem
     return f"{title} by {track.artist}" if track.artist else title
 
@@ -101,36 +103,48 @@ class Passage:
     semitones: int
 
 
-def nearest_passage(
-    song: Float[Tensor, "frame 12"], tracks: Sequence[Float[Tensor, "_ 12"]], *, seconds: float = WINDOW_SECONDS
-) -> Passage:
-    """The likest pair of stretches in a song and any track, over all places and twelve transpositions.
+def nearest_passages(
+    songs: Sequence[Float[Tensor, "_ 12"]],
+    tracks: Iterable[Float[Tensor, "_ 12"]],
+    *,
+    seconds: float = WINDOW_SECONDS,
+) -> list[Passage]:
+    """Of each song, the likest pair of a stretch in it and one in any track, in twelve transpositions.
 
     Takes what `chroma.chroma` gives; the likeness is the correlation of how the two move around their means. Stretches
-    that hardly move, held chords and silence, resemble nothing. Tracks shorter than a stretch are left out.
+    of a song begin every second, of a track at every frame. Those that hardly move, held chords and silence, resemble
+    nothing. Tracks shorter than a stretch are left out; songs must be as long.
     """
-    window = round(seconds * FRAMES_PER_SECOND)
-    assert len(song) >= window, "the song is shorter than a passage"
-    asked = torch.cat([_stretches(song.roll(-semitones, 1), window) for semitones in range(12)])
-    places = len(asked) // 12
-    best = Passage(0.0, 0.0, 0, 0.0, 0)
+    window, step = round(seconds * FRAMES_PER_SECOND), round(_STEP_SECONDS * FRAMES_PER_SECOND)
+    assert all(len(song) >= window for song in songs), "a song is shorter than a passage"
+    asked = [
+        torch.cat([_stretches(song.roll(-semitones, 1), window, step) for semitones in range(12)]) for song in songs
+    ]
+    best = [Passage(0.0, 0.0, 0, 0.0, 0)] * len(songs)
     for number, track in enumerate(tracks):
         if len(track) < window:
             continue
-        alike = asked @ _stretches(track, window).T
-        likeness, at = alike.flatten().max(0)
-        if float(likeness) > best.likeness:
+        there = _stretches(track, window).T
+        for song, rows in enumerate(asked):
+            alike = rows @ there
+            likeness, at = alike.flatten().max(0)
+            if float(likeness) <= best[song].likeness:
+                continue
             row, start = divmod(int(at), alike.shape[1])
-            semitones, song_start = divmod(row, places)
-            best = Passage(
-                float(likeness), song_start / FRAMES_PER_SECOND, number, start / FRAMES_PER_SECOND, semitones
+            semitones, place = divmod(row, len(rows) // 12)
+            best[song] = Passage(
+                likeness=float(likeness),
+                song_seconds=place * step / FRAMES_PER_SECOND,
+                track=number,
+                seconds=start / FRAMES_PER_SECOND,
+                semitones=semitones,
             )
     return best
 
 
-def _stretches(frames: Float[Tensor, "frame 12"], window: int) -> Float[Tensor, "place value"]:
-    """Every stretch as one row: how its chroma moves around its mean, of length 1; or 0 where it hardly moves."""
-    rows = frames.unfold(0, window, 1)
+def _stretches(frames: Float[Tensor, "frame 12"], window: int, step: int = 1) -> Float[Tensor, "place value"]:
+    """Stretches as rows: how the chroma of each moves around its mean, of length 1; or 0 where it hardly moves."""
+    rows = frames.unfold(0, window, step)
     moved = (rows - rows.mean(2, keepdim=True)).flatten(1)
     size = moved.norm(dim=1, keepdim=True)
     least = (_LEAST_MOVED * window) ** 0.5

@@ -44,14 +44,28 @@ class Musical:
     high_share: float
 
 
+def sounds(audio: Float[Tensor, "channel sample"], sample_rate: int) -> bool:
+    """Whether there is anything to hear."""
+    return peak(audio) >= SILENCE and math.isfinite(loudness(audio, sample_rate))
+
+
+def pitches_of(audio: Float[Tensor, "channel sample"], sample_rate: int) -> Float[Tensor, "frame 12"]:
+    """The chroma of a piece, at the rate that all pieces are compared at."""
+    return chroma(_mono(audio, sample_rate), SAMPLE_RATE)
+
+
+def _mono(audio: Float[Tensor, "channel sample"], sample_rate: int) -> Float[Tensor, " heard_sample"]:
+    return resample(mix(audio, 1), sample_rate, SAMPLE_RATE)[0]
+
+
 def musical(audio: Float[Tensor, "channel sample"], sample_rate: int) -> Musical:
     """All figures of a piece; UserError for one that is silent or shorter than `LEAST_SECONDS`."""
-    if audio.shape[1] < LEAST_SECONDS * sample_rate or peak(audio) < SILENCE:
+    if audio.shape[1] < LEAST_SECONDS * sample_rate or not sounds(audio, sample_rate):
         raise UserError(
             f"a piece of {audio.shape[1] / sample_rate:.1f} s is too short or silent: nothing can be told of it",
             f"give {LEAST_SECONDS} seconds of music or more",
         )
-    mono = resample(mix(audio, 1), sample_rate, SAMPLE_RATE)[0]
+    mono = _mono(audio, sample_rate)
     pitches = chroma(mono, SAMPLE_RATE)
     return Musical(
         tempo=tempo(mono, SAMPLE_RATE),

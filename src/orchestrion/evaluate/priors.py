@@ -63,7 +63,7 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
             f"no held-out track is as long as a window of level {level}, {frames} codes", "encode longer or more tracks"
         )
     depth = prior.config.depth
-    shares, chances = single_chances(store, level, depth), pair_chances(store, level)
+    shares, chances = single_chances(store, level, depth), pair_chances(store, level, depth)
     codes = torch.cat([window.codes for window in windows])
     labelled = _each(prior, windows, labelled=True)
     unlabelled = _each(prior, windows, labelled=False)
@@ -79,7 +79,7 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
         level=level,
         num_windows=len(windows),
         single=over_tracks(-shares.log2()[places, codes]),
-        pairs=over_tracks(-chances[codes[:, :-1], codes[:, 1:]].log2()),
+        pairs=over_tracks(-chances[places[1:], codes[:, :-1], codes[:, 1:]].log2()),
         bits=over_tracks(labelled),
         unlabelled=over_tracks(unlabelled),
         places=()
@@ -98,12 +98,17 @@ def _shares(counts: Int[Tensor, "*row code"]) -> Float[Tensor, "*row code"]:
     return more / more.sum(-1, keepdim=True)
 
 
-def pair_chances(store: CodeStore, level: int) -> Float[Tensor, "before code"]:
-    """The chance of each code after each other, from pairs in training tracks mixed with single codes."""
+def pair_chances(store: CodeStore, level: int, depth: int = 1) -> Float[Tensor, "place before code"]:
+    """The chance of each code at its place after each other, from pairs in training tracks mixed with single codes."""
     indices = store.indices("train")
     kept_apart = indices[::_HELD_OUT_ONE_IN] if len(indices) > 1 else []
-    counts = _pairs(store, level, [index for index in indices if index not in kept_apart])
-    apart = _pairs(store, level, kept_apart)
+    counts = _pairs(store, level, [index for index in indices if index not in kept_apart], depth)
+    apart = _pairs(store, level, kept_apart, depth)
+    return torch.stack([_mixed(*tables) for tables in zip(counts, apart, strict=True)])
+
+
+def _mixed(counts: Int[Tensor, "before code"], apart: Int[Tensor, "before code"]) -> Float[Tensor, "before code"]:
+    """Chances from `counts` with as much of single codes as `apart` is told best with, then from both."""
 
     def chances(pairs: Tensor, mixture: float) -> Tensor:
         return (pairs + mixture * _shares(pairs.sum(0))) / (pairs.sum(1, keepdim=True) + mixture)
@@ -112,13 +117,18 @@ def pair_chances(store: CodeStore, level: int) -> Float[Tensor, "before code"]:
     return chances(counts + apart, best)
 
 
-def _pairs(store: CodeStore, level: int, indices: list[int]) -> Int[Tensor, "before code"]:
+def _pairs(store: CodeStore, level: int, indices: list[int], depth: int) -> Int[Tensor, "place before code"]:
+    """How often each code is at each place of a vector after each other, at the place before."""
     size = store.codebook_size
-    counts = torch.zeros(size * size, dtype=torch.long)
+    found: list[list[Tensor]] = [[] for _ in range(depth)]
     for index in indices:
         codes = store.codes(index, level)
-        counts += torch.bincount(codes[:-1] * size + codes[1:], minlength=size * size)
-    return counts.view(size, size)
+        pairs = codes[:-1] * size + codes[1:]
+        for place in range(depth):
+            found[place].append(pairs[(place - 1) % depth :: depth])
+    none = torch.zeros(0, dtype=torch.long)
+    counts = [torch.bincount(torch.cat([none, *place]), minlength=size * size) for place in found]
+    return torch.stack(counts).view(depth, size, size)
 
 
 def _told(window: CodeBatch, *, labelled: bool) -> Conditions:

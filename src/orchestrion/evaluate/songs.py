@@ -26,8 +26,8 @@ from orchestrion.evaluate.distance import (
     with_noise,
 )
 from orchestrion.evaluate.interval import Estimate
-from orchestrion.evaluate.memory import Remembered, remembered
-from orchestrion.evaluate.musical import compare, musical
+from orchestrion.evaluate.memory import Remembered, name_of, nearest_passages, remembered
+from orchestrion.evaluate.musical import compare, musical, pitches_of, sounds
 from orchestrion.evaluate.report import Cell, Section, Table
 from orchestrion.text.lyric_files import read_lyrics
 
@@ -56,6 +56,11 @@ _MEMORY = (
     "The longest run of codes of the top level that each piece shares with any training track; a code that is held "
     "counts once. The limit is what 99 of 100 pieces of held-out music of the same length stay within: a song above it "
     "may hold a copy and should be listened to. Below it nothing is proved."
+)
+_LIKENESS = (
+    "How alike 4 s of each piece and of any training track are by chroma, in any key and whatever they sound like: "
+    "the correlation of how both move, at most 1. Common harmonies are alike as well. The limit is that of held-out "
+    "music of the same length."
 )
 
 Embed = Callable[[Float[Tensor, "channel sample"]], Float[Tensor, "patch width"]]
@@ -231,17 +236,27 @@ def control_section(learned: Vectors, judged: Mapping[str, Vectors], asked: Vect
 def musical_section(
     held_out: Sequence[Piece], heard: Sequence[Piece], songs: Sequence[Piece], sample_rate: int
 ) -> Section:
-    """Musical figures of the first piece of each held-out track beside those of the same coded, and of the songs."""
+    """Musical figures of the first piece of each held-out track beside those of the same coded, and of the songs.
+
+    Silent pieces are left out and counted.
+    """
     first, coded_first = ({piece.track: piece for piece in reversed(pieces)}.values() for pieces in (held_out, heard))
+    parts = (tuple(first), tuple(coded_first), tuple(songs))
     real, through, made = (
-        [musical(piece.audio, sample_rate) for piece in part] for part in (first, coded_first, songs)
+        [musical(piece.audio, sample_rate) for piece in part if sounds(piece.audio, sample_rate)] for part in parts
     )
+    silent = [len(part) - len(found) for part, found in zip(parts, (real, through, made), strict=True)]
+    text = _MUSICAL
+    if any(silent):
+        text += f" Left out because they are silent: {silent[0]} held-out, {silent[1]} coded and {silent[2]} composed."
+    if not (real and through and made):
+        return Section("As music", text)
     rows = tuple(
         (with_codec.name.replace("_", " "), own.one, with_codec.other, own.other, own.apart)
         for own, with_codec in zip(compare(real, made), compare(real, through), strict=True)
     )
     header = ("", "held-out music", "the same, coded", "the songs", "songs apart from held-out")
-    return Section("As music", _MUSICAL, (Table(header, rows, decimals=3),))
+    return Section("As music", text, (Table(header, rows, decimals=3),))
 
 
 def memory_section(
@@ -261,6 +276,32 @@ def memory_section(
     text = f"{_MEMORY}\n\nSongs above the limit: {above or 'none'}."
     header = ("", "pieces", "codes shared", "limit (99th percentile)", "most", "share above the limit")
     return Section("Memory", text, (Table(header, rows),)), found
+
+
+def likeness_section(
+    store: TrackStore, held_out: Sequence[Piece], songs: Sequence[Piece], names: Sequence[str], sample_rate: int
+) -> Section:
+    """The likest passages by chroma in the training music of `store`; `names` are those of the songs."""
+    shards = store.indices("train")
+    parts = [[pitches_of(piece.audio, sample_rate) for piece in part] for part in (held_out, songs)]
+    passages = nearest_passages(
+        [piece for part in parts for piece in part],
+        (pitches_of(store.audio(shard), sample_rate) for shard in shards),
+    )
+    likeness = torch.tensor([passage.likeness for passage in passages])
+    found = remembered(likeness[: len(held_out)], likeness[len(held_out) :])
+    above = []
+    for place in found.which:
+        passage = passages[len(held_out) + place]
+        track = name_of(store.tracks[shards[passage.track]].track)
+        above.append(f"{names[place]} at {passage.song_seconds:.0f} s, {track} at {passage.seconds:.0f} s")
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("held-out music", len(held_out), found.held_out, found.limit, found.most, None),
+        ("the songs", len(songs), found.songs, None, float(likeness[len(held_out) :].max()), found.over),
+    )
+    header = ("", "pieces", "likeness", "limit (99th percentile)", "most", "share above the limit")
+    text = f"{_LIKENESS}\n\nSongs above the limit, and what they are like: {'; '.join(above) or 'none'}."
+    return Section("Memory by chroma", text, (Table(header, rows, decimals=3),))
 
 
 def _distances(name: str, one: Vectors, other: Vectors) -> tuple[str, int, Estimate, Estimate]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -83,9 +83,23 @@ Begin = Callable[[], Work]
 """Reads the prompts and lays out the folders."""
 
 
-def make(begin: Begin) -> Generator[Progress, None, tuple[Song, ...]]:
-    """Level by level, then to audio."""
-    work = begin()
+class Group(NamedTuple):
+    """Songs that are made at once, for those that are as far as one another, by their places among all."""
+
+    rows: tuple[int, ...]
+    begin: Begin
+
+
+def make(groups: Sequence[Group]) -> Generator[Progress, None, tuple[Song, ...]]:
+    """One group after another, level by level, then to audio."""
+    made: dict[int, Song] = {}
+    for group in groups:
+        songs = yield from _make_at_once(group.begin())
+        made.update(zip(group.rows, songs, strict=True))
+    return tuple(made[row] for row in sorted(made))
+
+
+def _make_at_once(work: Work) -> Generator[Progress, None, tuple[Song, ...]]:
     codes = work.codes
     fill = partial(stream_song, side_by_side=True) if work.side_by_side else fill_song
     for event in fill(work.open_prior, work.songs()):

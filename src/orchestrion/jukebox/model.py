@@ -179,7 +179,8 @@ class Jukebox:
         One piece joins the next without a seam, and together they are the song. The weights of all levels are in memory
         at once. A song that was streamed in part goes on by `compose` as well.
         """
-        return Composition(making.stream(self._work([request], _alone(folder), codes, replace)))
+        (group,) = self._work([request], _alone(folder), codes, replace)
+        return Composition(making.stream(group.begin))
 
     def compose_all(
         self,
@@ -193,7 +194,8 @@ class Jukebox:
         """Make several songs together, which takes little longer than one: each comes out as if made alone.
 
         As `compose`, with a folder and a row of `codes` for each request. They have the same length, sampling and
-        finest level, and prompts of the same length; `Request.takes` gives requests that differ by their seeds.
+        finest level, and prompts of the same length; `Request.takes` gives requests that differ by their seeds. Songs
+        that were begun before go on with those that are as far, and none of what is kept is drawn again.
         """
         return Composition(making.make(self._work(requests, folders, codes, replace, until_level)))
 
@@ -358,10 +360,16 @@ class Jukebox:
         The mean over all frames, or with `mean` off one vector per frame of the top level. By default half of the
         layers (Castellon et al. 2021, arXiv 2107.05677, found layer 36 of 72 best); only these are loaded. Music
         longer than the prior's context is read in windows side by side. The prior is told no labels and that
-        the piece is as long as the audio, as near as it knows such lengths, unless `request` says otherwise.
+        the piece is as long as the audio, as near as it knows such lengths, unless `request` says otherwise. UserError
+        for a layer that is not there, and for a top prior that fills windows in passes.
         """
         top = self.info.grid.top
         config = self.info.prior(top)
+        if config.masked:
+            raise UserError(
+                f"the top prior of {self.info.name!r} fills windows in passes and has no features",
+                "take a model whose top prior goes from code to code",
+            )
         layer = config.transformer.num_layers // 2 if layer is None else layer
         if not 1 <= layer <= config.transformer.num_layers:
             raise UserError(f"there is no layer {layer}", f"layers go from 1 to {config.transformer.num_layers}")
@@ -478,7 +486,7 @@ class Jukebox:
         codes: Codes | None,
         replace: bool,
         until_level: int = 0,
-    ) -> making.Begin:
+    ) -> list[making.Group]:
         """Checks all that can be wrong with what is to be done."""
         requests = [self.resolved(request) for request in requests]
         asked.check_together(requests)
@@ -493,14 +501,24 @@ class Jukebox:
             self.info.prior(level)
         self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
         claims = None if folders is None else self._claimed(requests, plan, folders, replace)
-        return partial(self._begun, requests, plan, codes, claims)
+        alike: dict[Any, list[int]] = {}
+        for row in range(len(requests)):
+            there = claims[row].song if claims else None
+            alike.setdefault(there and _place(there.codes()), []).append(row)
+        groups = []
+        for rows in alike.values():
+            own = None if codes is None else codes.rows(rows)
+            some = [claims[row] for row in rows] if claims else None
+            begin = partial(self._begun, [requests[row] for row in rows], plan, own, some)
+            groups.append(making.Group(tuple(rows), begin))
+        return groups
 
     def _begun(
         self, requests: Sequence[Request], plan: Plan, codes: Codes | None, claims: Sequence[Claim] | None
     ) -> making.Work:
+        """Songs all of which go on from where they are kept, or none."""
         started = [one.song.codes() for one in claims or () if one.song]
-        if claims and len(started) == len(claims):
-            # Songs that were stopped at different places go on from the earliest: what is drawn again is the same.
+        if started:
             codes = _together(started)
             asked.check_codes(codes, self.info, len(requests), plan)
         elif codes is None:
@@ -526,7 +544,8 @@ class Jukebox:
         missing = plan.missing(codes)
         if self.device.type != "cpu" or not 1 < len(missing) <= torch.get_num_threads():
             return False
-        return sum((self.folder / prior_file(level)).stat().st_size for level in missing) <= SIDE_BY_SIDE_BYTES
+        files = [self.folder / prior_file(level) for level in missing]
+        return all(file.exists() for file in files) and sum(file.stat().st_size for file in files) <= SIDE_BY_SIDE_BYTES
 
     def _claimed(
         self, requests: Sequence[Request], plan: Plan, folders: Sequence[Path | str], replace: bool
@@ -647,17 +666,15 @@ def _alone(folder: Path | str | None) -> list[Path | str] | None:
     return None if folder is None else [folder]
 
 
+def _place(codes: Codes) -> tuple[tuple[bool, ...] | None, ...]:
+    """How far a song is: of each frame at each level whether it is hidden."""
+    return tuple(None if part is None else tuple((part[0] == HIDDEN).tolist()) for part in codes.levels)
+
+
 def _together(songs: Sequence[Codes]) -> Codes:
-    """A row for each song, as long as the shortest at each level."""
-    levels: list[Tensor | None] = []
-    for parts in zip(*(song.levels for song in songs), strict=True):
-        there = [part for part in parts if part is not None]
-        frames = min(part.shape[1] for part in there) if len(there) == len(parts) else 0
-        together = torch.cat([part[:, :frames] for part in there]) if frames else None
-        if together is not None:
-            together[:, (together == HIDDEN).any(0)] = HIDDEN
-        levels.append(together)
-    return Codes(songs[0].grid, tuple(levels))
+    """A row for each song, all of which are as far as one another."""
+    levels = zip(*(song.levels for song in songs), strict=True)
+    return Codes(songs[0].grid, tuple(None if parts[0] is None else torch.cat(parts) for parts in levels))
 
 
 def _whole_frames(codes: Codes) -> Codes:

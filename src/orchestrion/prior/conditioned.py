@@ -15,7 +15,7 @@ from orchestrion.prior.upsample import Conditioner
 
 
 @dataclass(frozen=True)
-class Told:
+class ToldVectors:
     """Conditions as vectors: `batch width`, `batch token width` and `batch character width`."""
 
     start: Tensor | None
@@ -62,7 +62,7 @@ class ConditionedModel(nn.Module):
             depth=config.depth,
         )
 
-    def _tell(self, conditions: Conditions, num_frames: int, rng: Generator | None = None) -> Told:
+    def _tell(self, conditions: Conditions, num_frames: int, rng: Generator | None = None) -> ToldVectors:
         assert num_frames <= self.config.context_frames, f"{num_frames} frames of {self.config.context_frames}"
         num_tokens = num_frames // self.config.depth
         start = self.labels(conditions) if self.labels is not None else None
@@ -86,7 +86,7 @@ class ConditionedModel(nn.Module):
         memory = None
         if self.lyrics is not None:
             memory = self.lyrics(given(conditions.lyrics, "lyrics"), rng=rng)
-        return Told(start, conditioning, memory)
+        return ToldVectors(start, conditioning, memory)
 
     @torch.no_grad()
     def begin_with(self, other: "ConditionedModel") -> list[str]:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from orchestrion.codes import HIDDEN
 from orchestrion.config.prior import PriorConfig
-from orchestrion.prior.conditioned import ConditionedModel, Told
+from orchestrion.prior.conditioned import ConditionedModel, ToldVectors
 from orchestrion.prior.depth import DepthHead
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.model import Prior, PriorLoss
@@ -33,12 +33,12 @@ class MaskedPrior(ConditionedModel):
         self.head = DepthHead(config.transformer, config.codebook_size, config.depth) if config.depth > 1 else None
         self._initialise(rng)
 
-    def tell(self, conditions: Conditions, num_frames: int) -> Told:
+    def tell(self, conditions: Conditions, num_frames: int) -> ToldVectors:
         """What is told about a window, once for all passes over it."""
         return self._tell(conditions, num_frames)
 
     def read(
-        self, codes: Int[Tensor, "batch frame"], told: Told, *, rng: Generator | None = None
+        self, codes: Int[Tensor, "batch frame"], told: ToldVectors, *, rng: Generator | None = None
     ) -> Float[Tensor, "hidden around"]:
         """What surrounds every vector of which codes are `HIDDEN`, row by row: `score` makes scores of it."""
         of_vectors = by_vector(codes, self.depth)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from orchestrion.config.prior import PriorConfig
-from orchestrion.prior.conditioned import ConditionedModel, Told, given
+from orchestrion.prior.conditioned import ConditionedModel, ToldVectors, given
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.tokens import TokenState
 
@@ -158,7 +158,7 @@ class Prior(ConditionedModel):
         return weights[:, :, self.config.lyric_tokens :, : given(conditions.lyrics, "lyrics").shape[1]]
 
     def _scores(
-        self, codes: Tensor, conditions: Conditions, told: Told, rng: Generator | None
+        self, codes: Tensor, conditions: Conditions, told: ToldVectors, rng: Generator | None
     ) -> Float[Tensor, "batch token score"]:
         """Scores at every token, lyrics in the same sequence included."""
         tokens = self._all_tokens(codes, conditions)

@@ -13,8 +13,7 @@ from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.loss import SCALE_SIZE, loss_scales
 from orchestrion.codec.model import Choice
-from orchestrion.codec.quantizer import entropy_bits
-from orchestrion.codes import counts_of
+from orchestrion.codes import counts_of, entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
@@ -269,8 +268,8 @@ class CodecRecipe:
         if self.speech and self._said is not None:
             top = codes.levels[-1]
             assert top is not None
-            told = self.speech.told(self.codec.quantized(top, -1), self._said)
-            metrics |= {"speech/loss": float(told.loss), "speech/right": told.right}
+            heard = self.speech.heard(self.codec.quantized(top, -1), self._said)
+            metrics |= {"speech/loss": float(heard.loss), "speech/right": heard.right}
         return metrics
 
     def show(self, folder: Path) -> None:

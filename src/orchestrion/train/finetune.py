@@ -214,6 +214,7 @@ class FinetuneRecipe:
             conditioner=theirs.conditioner,
             lyrics=None if theirs.lyrics is None else _listening(theirs.lyrics),
             label_dropout=config.label_dropout,
+            condition_dropout=config.condition_dropout,
             artist_balance=config.artist_balance,
             codebook_embedding=False,
             validation_windows=config.validation_windows,

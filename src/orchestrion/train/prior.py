@@ -43,7 +43,12 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int, dept
     UserError where these do not go together.
     """
     grid, names = store.grid, store.vocabulary
-    under = depth if level == grid.top else grid.ratio(level)
+    if level == grid.top and depth > 1:
+        raise UserError(
+            f"the top level has {depth} codes for a vector, which only an upsampler draws",
+            "train a codec with a coarser level above it",
+        )
+    under = 1 if level == grid.top else grid.ratio(level)
     if under % depth:
         raise UserError(
             f"level {level} has {depth} codes for a vector and {under} under one of the level above",

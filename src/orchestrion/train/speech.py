@@ -16,7 +16,7 @@ UNKNOWN = -100
 """Of a frame of a track whose sounds have no times."""
 
 
-class Told(NamedTuple):
+class Heard(NamedTuple):
     """The cross-entropy of a batch in nats, and the share of its frames with a sound that are right."""
 
     loss: Float[Tensor, ""]
@@ -32,33 +32,31 @@ class Speech:
         self.head = nn.Conv1d(width, num_symbols + 1, config.kernel, padding=config.kernel // 2).to(device)
         self.side = Side(self.head, config.optimizer, steps)
 
-    def told(self, vectors: Float[Tensor, "batch width frame"], true: Int[Tensor, "batch frame"]) -> Told:
-        """How well the vectors tell the sounds; frames that are `UNKNOWN` do not count.
-
-        The mean of the losses of all ranks is that on the whole batch.
-        """
+    def heard(self, vectors: Float[Tensor, "batch width frame"], true: Int[Tensor, "batch frame"]) -> Heard:
+        """How well the vectors tell the sounds, on this process alone; frames that are `UNKNOWN` do not count."""
         scores = self.head(vectors.float())
         known = true != UNKNOWN
-        asked = summed(known.sum().float()).clamp_min(1) / num_ranks()
-        loss = F.cross_entropy(scores, true, ignore_index=UNKNOWN, reduction="sum") / asked
+        loss = F.cross_entropy(scores, true, ignore_index=UNKNOWN, reduction="sum") / known.sum().clamp_min(1)
         sounding = known & (true != BLANK)
         right = (scores.argmax(1) == true)[sounding].float()
-        return Told(loss, float(right.mean()) if len(right) else 0.0)
+        return Heard(loss, float(right.mean()) if len(right) else 0.0)
 
     def loss(
         self, vectors: Float[Tensor, "batch width frame"], true: Int[Tensor, "batch frame"]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor | float]]:
         """The weighted loss, whose gradient reaches the vectors alone, and numbers for the log; `follow` takes the
-        convolution's own step."""
+        convolution's own step. The mean of the losses of all ranks is that on the whole batch."""
         seen = vectors.detach().requires_grad_()
+        known = (true != UNKNOWN).sum().float()
+        share = known * num_ranks() / summed(known).clamp_min(1)
         with torch.autocast(vectors.device.type, enabled=False):
-            told = self.told(seen, true)
+            heard = self.heard(seen, true)
             own = list(self.head.parameters())
-            wanted, *gradients = torch.autograd.grad(told.loss, [seen, *own])
+            wanted, *gradients = torch.autograd.grad(heard.loss * share, [seen, *own])
             self.side.take(own, gradients)
             felt = (wanted * vectors).sum()
-            loss = self.config.weight * (told.loss.detach() + felt - felt.detach())
-        return loss, {"speech/train_loss": told.loss.detach(), "speech/train_right": told.right}
+            loss = self.config.weight * (heard.loss.detach() * share + felt - felt.detach())
+        return loss, {"speech/train_loss": heard.loss.detach() * share, "speech/train_right": heard.right}
 
     def follow(self, step: int) -> None:
         """Let the convolution take the step that `loss` prepared."""

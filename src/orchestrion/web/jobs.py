@@ -117,7 +117,7 @@ class Jobs:
     # Looking
 
     def get(self, job: str) -> Job:
-        """UserError where there is none of this id."""
+        """KeyError where there is none of this id."""
         found = self._rows("WHERE id = ?", job)
         if not found:
             raise KeyError(job)

@@ -20,7 +20,7 @@ _Seed = Annotated[int, Field(ge=0, lt=2**53)]
 _Tag = Annotated[str, Field(min_length=1, max_length=60)]
 
 
-class Told(BaseModel):
+class Body(BaseModel):
     """A body that is sent to the service."""
 
     model_config = ConfigDict(extra="forbid")
@@ -172,7 +172,7 @@ class Begun(BaseModel):
     job: JobOut
 
 
-class PrimeIn(Told):
+class PrimeIn(Body):
     """A stretch of uploaded sound that a song begins with."""
 
     upload: Identifier
@@ -180,7 +180,7 @@ class PrimeIn(Told):
     seconds: _Seconds | None = None
 
 
-class ComposeIn(Told):
+class ComposeIn(Body):
     """A new song. `seconds` counts the sound that it begins with. `draft` leaves it at the top level, to be refined."""
 
     title: Annotated[str, Field(max_length=200)] = ""
@@ -196,7 +196,7 @@ class ComposeIn(Told):
     prime: PrimeIn | None = None
 
 
-class Steered(Told):
+class Steered(Body):
     """Takes that are made from another. What is left out stays as it is there; `nobody` is of no artist at all."""
 
     takes: _Takes = 1
@@ -223,7 +223,7 @@ class RepaintIn(Steered):
     stop_seconds: _Moment
 
 
-class SongChanges(Told):
+class SongChanges(Body):
     """What a person may change of a song at any time."""
 
     title: Annotated[str, Field(min_length=1, max_length=200)] | None = None

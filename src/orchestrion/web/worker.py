@@ -65,14 +65,18 @@ class Worker:
             logger.info("the server is gone")
 
     def introduce(self) -> None:
-        """Make known which models there are and what they know."""
-        try:
-            self.jobs.make_known("models", [_described(self._jukebox(name), name) for name in self._names()])
-            self._jukebox(self.model)
-        except UserError as error:
-            self.jobs.make_known("model", {"state": "failed", "problem": str(error)})
-        else:
-            self.jobs.make_known("model", {"state": "ready", "problem": ""})
+        """Make known which models there are and what they know; those that cannot be opened are passed over."""
+        known: list[dict[str, Any]] = []
+        problems: dict[str, str] = {}
+        for name in self._names():
+            try:
+                known.append(_described(self._jukebox(name), name))
+            except UserError as error:
+                logger.warning("the model %s cannot be used: %s", name, error)
+                problems[name] = str(error)
+        self.jobs.make_known("models", known)
+        problem = problems.get(self.model, "")
+        self.jobs.make_known("model", {"state": "failed" if problem else "ready", "problem": problem})
 
     def work(self) -> bool:
         """Do the next job, if one waits."""
