@@ -16,7 +16,7 @@ from orchestrion.train.prior import PriorRecipe
 from orchestrion.train.run import begin_run
 
 CPU = torch.device("cpu")
-Metrics = list[dict[str, float]]
+Metrics = list[dict[str, int | float]]
 """What a run wrote down as it went."""
 
 

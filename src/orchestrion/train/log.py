@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
+def read_metrics(folder: Path) -> list[dict[str, int | float]]:
     """What the run in `folder` wrote down so far: for each record, `step` and its numbers by name."""
     path = folder / METRICS
     with explained(path, "read"):
