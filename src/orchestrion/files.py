@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,13 +36,18 @@ def explained(path: Path, act: str) -> Iterator[None]:
         raise UserError(f"cannot {act} {path}: {reason}", "choose another place, or make room there") from error
 
 
+def _token() -> str:
+    """For the name of a file that no other process may write, on this machine or on another that sees the folder."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Write to the yielded path; `path` then appears whole, or is left as it was.
 
     Raises UserError where the disk is full or the place cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{path.name}.{_token()}.part{path.suffix}")
     with explained(path, "write"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +110,7 @@ def check_writable(folder: Path) -> None:
     """Raise UserError now rather than after hours of work if files cannot be made in `folder`."""
     with explained(folder, "write into"):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        probe = folder / f".probe-{_token()}"
         probe.write_bytes(b"")
         probe.unlink()
 

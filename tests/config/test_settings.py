@@ -38,6 +38,11 @@ def test_a_wrong_type_is_not_guessed_at():
         read_settings(TrainingConfig, {"steps": "3", "batch_size": 1})
 
 
+def test_a_mean_that_never_forgets_is_refused():
+    with pytest.raises(UserError, match="betas"):
+        read_settings(TrainingConfig, {"steps": 3, "batch_size": 1, "optimizer": {"betas": [0.9, 1.0]}})
+
+
 def test_levels_that_do_not_nest_are_refused():
     given = plain(tiny.codec_config())
     given["levels"].reverse()

@@ -54,6 +54,12 @@ def test_paths_follow_the_manifest_when_the_folder_moves(tmp_path):
     assert moved[1].path == Path("/elsewhere/song.wav")
 
 
+def test_a_name_with_a_separator_of_lines_stays_one_line(tmp_path):
+    track = track_at(tmp_path / "one\u2028two\x85.flac")
+    write_manifest(tmp_path / "manifest.jsonl", [track])
+    assert read_manifest(tmp_path / "manifest.jsonl") == [track]
+
+
 def test_the_split_looks_at_nothing_but_the_content():
     one = track_at(Path("/a.wav"), artist="Ada")
     other = track_at(Path("/b/c.flac"), genres=("jazz",), seconds=7.0)

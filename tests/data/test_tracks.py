@@ -163,6 +163,28 @@ def test_stereo_is_kept_where_it_is_wanted(tmp_path, listed):
     assert TrackStore(tmp_path / "pcm").batch(0, 3, 100, 0).shape == (3, 2, 100)
 
 
+def test_only_so_many_files_are_open_at_once(store, monkeypatch):
+    before = [store.audio(index) for index in range(len(store.tracks))]
+    monkeypatch.setattr("orchestrion.data.tracks._MOST_OPEN", 2)
+    again = TrackStore(store.folder)
+    for index, audio in enumerate(before):
+        assert torch.equal(again.audio(index), audio)
+        assert len(again._sounds) <= 2
+
+
+def test_what_is_held_out_is_a_part_of_what_is_learned_from(store, listed, tmp_path):
+    changed = [track.model_copy(update={"held_out": False}) for track in listed]
+    for _ in prepare(changed, store.folder, store.sample_rate, store.channels):
+        pass
+    assert TrackStore(store.folder).data_hash != store.data_hash
+
+
+def test_no_process_is_started_where_nothing_is_left_to_decode(store, listed, monkeypatch):
+    monkeypatch.delattr("orchestrion.data.prepare.ProcessPoolExecutor")
+    told = list(prepare(listed, store.folder, store.sample_rate, store.channels, workers=4))
+    assert [progress.done for progress in told] == list(range(1, len(told) + 1)) and told[-1].total == len(told)
+
+
 def test_two_workers_make_the_same_cache_as_one(listed, tmp_path, store):
     list(prepare(listed[:3], tmp_path / "pcm2", RATE, 1, workers=2))
     for path in (tmp_path / "pcm2").glob("*.npy"):

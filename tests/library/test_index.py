@@ -60,6 +60,15 @@ def test_others_have_a_turn_while_it_is_rebuilt(index, tmp_path, monkeypatch):
     assert held == [0, 0, 2, 2, 4] and found(index) == names
 
 
+@pytest.mark.parametrize("damage", [b"this is no database", b"SQLite format 3\0" + bytes(5000)])
+def test_a_damaged_index_is_made_again(tmp_path, damage):
+    (tmp_path / "index.sqlite").write_bytes(damage)
+    write_song(tmp_path / "moon-river", song("moon-river"))
+    index = Index(tmp_path, tmp_path / "index.sqlite")
+    assert index.rebuild() == [] and found(index, "moon") == ["moon-river"]
+    index.close()
+
+
 def test_a_song_that_cannot_be_read_is_told_and_left_out(index, tmp_path):
     write_song(tmp_path / "whole", song("whole"))
     write_song(tmp_path / "broken", song("broken"))

@@ -82,7 +82,9 @@ def store(base, tmp_path_factory) -> CodeStore:
 def run(base, store, level, folder, settings, **options) -> bool:
     begin_run(folder, "finetune", settings, {"codes": store.data_hash, "level": level})
     recipe = FinetuneRecipe(base, settings, store, level, small.CPU)
+    windows = recipe.inner.held_out
     recipe.measure_before(folder / "before.json")
+    assert recipe.inner.held_out is windows, "validation goes on with those that were asked for"
     return train(recipe, settings.training, folder, **options)
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import orchestrion
 from orchestrion.checkpoints.folder import load_codec, load_prior, read_card, read_model
 from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.config import plain
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
@@ -345,6 +346,9 @@ def test_a_loss_that_is_not_relative_is_divided_by_what_the_training_music_has(s
     power = float(torch.cat([store.audio(index)[0] for index in store.indices("train")]).square().mean())
     assert scaled.codec.loss.waveform_scale == pytest.approx(power, rel=0.3)
     assert with_scales(scaled, store) == scaled
+    begun = plain(scaled)
+    begun["codec"]["loss"]["waveform_scale"] *= 1 + 1e-15
+    assert plain(with_scales(published, store, begun)) == begun
 
 
 def test_chunks_with_fewer_samples_than_the_largest_errors_wanted_are_refused(store):

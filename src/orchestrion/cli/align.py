@@ -62,6 +62,7 @@ def align(
     from orchestrion.text.lyrics import untimed
     from orchestrion.text.timed import TimedLyrics
 
+    song = song if song.name and song.name != ".." else song.absolute().resolve()  # "." has no suffix to change
     output = output or song.with_suffix(".lrc")
     kind_of(output)
     if picture is not None and (picture.suffix.lower() != ".png" or linear):

@@ -250,6 +250,7 @@ def _source(song: Path) -> "SongFolder":
 
 
 def _beside(song: Path, ending: str) -> Path:
+    song = song if song.name and song.name != ".." else song.absolute().resolve()  # "." has no name to add to
     suffix = song.suffix if song.suffix and song.suffix != ".song" else ".flac"
     return song.with_name(song.stem + ending + suffix)
 

@@ -81,13 +81,13 @@ def codec(
     from orchestrion.train.assemble import lineage, open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.run import begin_run, weights_digest
+    from orchestrion.train.run import begin_run, begun_with, weights_digest
 
     place = _place(device, threads)
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(preset).codec)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
-    config = with_scales(config, store)
+    config = with_scales(config, store, begun_with(folder))
     recipe = CodecRecipe(config, store, place)
     data = {"tracks": store.data_hash}
     if recipe.sung:

@@ -8,6 +8,8 @@ from orchestrion.config.base import Settings
 from orchestrion.config.codec import CodecConfig, Window
 from orchestrion.config.prior import ConditionerConfig, LyricsConfig, TimingConfig, TransformerConfig
 
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimizerConfig(Settings):
     """Optimizer and schedule.
@@ -20,7 +22,7 @@ class OptimizerConfig(Settings):
     kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(default=8e-4, gt=0)
     matrix_learning_rate: float = Field(default=3e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[_Beta, _Beta] = (0.9, 0.99)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=100, ge=0)
     decay_share: float = Field(default=1.0, ge=0, le=1)

@@ -38,6 +38,7 @@ VERSION = 1
 _ARTIST_DROPPED, _GENRES_DROPPED, _LYRICS_DROPPED, _ALL_DROPPED, _LYRICS_MOVED, _PACE_DROPPED = 2, 3, 4, 5, 6, 7
 _LARGEST_INT16 = 32767
 _MOST_OPEN = 512  # shards that are held open
+_MOST_SUNG = 1024  # tracks whose words are held
 
 
 class Shard(Settings):
@@ -198,7 +199,7 @@ class CodeStore:
         self._balance = artist_balance
         self.alphabet = Alphabet()
         self._draws: dict[tuple[int, int], Draw] = {}
-        self._sung: dict[int, SungWords] = {}
+        self._sung: OrderedDict[int, SungWords] = OrderedDict()
         self._open: OrderedDict[int, Any] = OrderedDict()
 
     @property
@@ -391,6 +392,9 @@ class CodeStore:
                     hop_length=self.grid.hop_lengths[-1],
                 )
             )
+            if len(self._sung) > _MOST_SUNG:
+                self._sung.popitem(last=False)
+        self._sung.move_to_end(index)
         return self._sung[index]
 
     def _cut(

@@ -64,7 +64,7 @@ def content_hash(path: Path) -> str:
 def read_manifest(path: Path) -> list[Track]:
     """The tracks of a manifest. Raises UserError naming the line of anything that is not as it should be."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError as error:
         raise UserError(f"there is no manifest at {path}", "make one: orchestrion data scan FOLDER") from error
     except OSError as error:

@@ -75,11 +75,17 @@ def prepare(
     if sample_rate <= 0 or channels <= 0:
         raise UserError(f"cannot prepare {channels} channels at {sample_rate} Hz", "both are at least 1")
     unique = list({track.content_hash: track for track in tracks}.values())
-    wanted = [track.seconds for track in unique if not _is_decoded(folder, track, sample_rate, channels)]
+    there = {track.content_hash for track in unique if _is_decoded(folder, track, sample_rate, channels)}
+    left = [track for track in unique if track.content_hash not in there]
+    workers = min(workers, len(left))
+    wanted = [track.seconds for track in left]
     decoded_bytes = 2 * sum(wanted) + 4 * workers * max(wanted, default=0.0)  # the latter while decoding
     check_space(folder, int(decoded_bytes * sample_rate * channels))
     problems: dict[str, str] = {}
-    for done, (track, problem) in enumerate(_decode_all(unique, folder, sample_rate, channels, workers), 1):
+    for done, track in enumerate((track for track in unique if track.content_hash in there), 1):
+        yield Progress(track, done, len(unique))
+    decoding = _decode_all(left, folder, sample_rate, channels, workers)
+    for done, (track, problem) in enumerate(decoding, len(there) + 1):
         if problem is not None:
             problems[track.content_hash] = problem
         yield Progress(track, done, len(unique), problem)
@@ -123,9 +129,7 @@ def _decode_all(
 
 
 def _decode(track: Track, folder: Path, sample_rate: int, channels: int) -> str | None:
-    """Decode one track unless it is there already; says why it cannot be read, if so."""
-    if _is_decoded(folder, track, sample_rate, channels):
-        return None
+    """Decode one track; says why it cannot be read, if so."""
     try:
         if content_hash(track.path) != track.content_hash:
             return f"{track.path} has changed since the manifest was made: scan its folder again"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = ["Prepared", "Progress", "TrackStore", "audio_findings", "prepare"]
 
 _SILENT_DRAWS = 16  # chances to find something that can be heard
 _SILENT_STEP = 8  # every how many samples a chunk is tested for silence
+_MOST_OPEN = 512  # files at once: an open one takes one of the handles that a process may have
 
 
 class TrackStore:
@@ -39,7 +41,7 @@ class TrackStore:
         self.sample_rate: int = index["sample_rate"]
         self.channels: int = index["channels"]
         self.tracks = tuple(read_settings(Prepared, each, str(folder / "index.json")) for each in index["tracks"])
-        self._sounds: dict[int, NDArray[np.int16]] = {}
+        self._sounds: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
         heard = [self._learned_length(each) for each in self.tracks]
         if not any(heard):
             raise UserError(f"{folder} holds nothing to learn from: every training track is silent", "add music")
@@ -48,10 +50,11 @@ class TrackStore:
 
     @property
     def data_hash(self) -> str:
-        """A hash of what is learned from: content, labels, rate and channels."""
+        """A hash of what is learned from: content, labels, rate, channels, and what is told to be held out."""
         seen = [
-            (each.track.content_hash, each.track.artist, each.track.genres)
+            (each.track.content_hash, each.track.artist, each.track.genres, *told)
             for each in sorted(self.tracks, key=lambda each: each.track.content_hash)
+            for told in [() if each.track.held_out is None else (each.track.held_out,)]
         ]
         text = json.dumps([self.sample_rate, self.channels, seen])
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -116,6 +119,9 @@ class TrackStore:
                 self._sounds[index] = np.load(path, mmap_mode="r")
             except (OSError, ValueError, EOFError) as error:
                 raise UserError(f"{path} of the prepared data set is missing or damaged", "prepare it again") from error
+            if len(self._sounds) > _MOST_OPEN:
+                self._sounds.popitem(last=False)
+        self._sounds.move_to_end(index)
         return self._sounds[index]
 
     def cut(self, chunks: Sequence[Chunk], num_samples: int) -> Float[Tensor, "batch channel sample"]:

@@ -31,15 +31,20 @@ def read_orders(path: Path, default: Request) -> tuple[Order, ...]:
     that cannot be used.
     """
     orders, problems = [], []
-    for number, line in enumerate(read_text(path, "requests").splitlines(), 1):
+    for number, line in enumerate(read_text(path, "requests").split("\n"), 1):
         if not line.strip():
             continue
         try:
             orders.append(_order(line, number, default))
         except UserError as error:
             problems.append(f"line {number}: {error}")
-    names = [order.file for order in orders]
-    problems += [f"{name!r} is named {count} times" for name, count in sorted(Counter(names).items()) if count > 1]
+    names = Counter(Path(order.file).stem.casefold() for order in orders)
+    problems += [
+        f"{' and '.join(order.file for order in orders if Path(order.file).stem.casefold() == name)} would share a "
+        "song folder"
+        for name, count in sorted(names.items())
+        if count > 1
+    ]
     if problems:
         raise UserError(f"{path} cannot be used: {'; '.join(problems)}", "correct these lines")
     if not orders:

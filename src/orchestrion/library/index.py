@@ -1,6 +1,7 @@
 """The songs of a library, found by their words: an index in SQLite that can be made again from the folders."""
 
 import json
+import logging
 import re
 import sqlite3
 import threading
@@ -12,6 +13,8 @@ from typing import Any, Literal
 
 from orchestrion.errors import UserError
 from orchestrion.library.tree import SONG, LibrarySong, levels_of, read_song
+
+logger = logging.getLogger(__name__)
 
 Sort = Literal["newest", "title", "longest"]
 _VERSION = 2
@@ -60,6 +63,21 @@ class Found:
     total: int
 
 
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection to a database that is whole; sqlite3.DatabaseError if it is not."""
+    database = sqlite3.connect(path, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = OFF")  # it can be made again
+        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
 class Index:
     """What can be searched of the songs below `folder`. It follows them song by song (`put`, `remove`) or whole.
 
@@ -69,9 +87,15 @@ class Index:
     def __init__(self, folder: Path, database: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(database, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = OFF")  # it can be made again
+        try:
+            self._database = _opened(database)
+        except sqlite3.OperationalError:  # locked, or no room: it is not the file that is wrong
+            raise
+        except sqlite3.DatabaseError:
+            logger.warning("the index %s is damaged and made again", database)
+            for ending in ("", "-wal", "-shm"):
+                database.with_name(database.name + ending).unlink(missing_ok=True)
+            self._database = _opened(database)
         if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
             self._begin_anew()
 

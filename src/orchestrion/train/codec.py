@@ -1,5 +1,6 @@
 """The recipe for a codec."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from orchestrion.audio import io
 from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_to_noise
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
-from orchestrion.codec.loss import SCALE_SIZE, loss_scales
+from orchestrion.codec.loss import SCALE_SIZE, LossScales, loss_scales
 from orchestrion.codec.model import Choice
 from orchestrion.codes import counts_of, entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
@@ -32,11 +33,19 @@ Clips = Float[Tensor, "clip channel sample"]
 _SCALE_BATCHES = 16  # of training chunks, that the scales of a loss are measured on
 
 
-def with_scales(config: CodecTrainingConfig, tracks: TrackStore) -> CodecTrainingConfig:
-    """The settings; where the loss is not relative, with its scales measured in the training music, as published."""
+def with_scales(
+    config: CodecTrainingConfig, tracks: TrackStore, begun: Mapping[str, Any] | None = None
+) -> CodecTrainingConfig:
+    """The settings; where the loss is not relative, with its scales measured in the training music, as published.
+
+    A run that was begun keeps its scales, whose last digits depend on the number of threads: `begun` has its settings.
+    """
     codec, training = config.codec, config.training
     if codec.loss.relative:
         return config
+    known = (begun or {}).get("codec", {}).get("loss", {})
+    if all(name in known for name in LossScales._fields):
+        return _with_scales(config, LossScales(**{name: known[name] for name in LossScales._fields}))
     num_samples = codec.grid.whole(codec.grid.num_samples(config.chunk_seconds))
     if num_samples <= SCALE_SIZE[0] // 2:
         raise UserError(f"chunks of {num_samples} samples are too short to measure by", "raise chunk_seconds")
@@ -44,9 +53,12 @@ def with_scales(config: CodecTrainingConfig, tracks: TrackStore) -> CodecTrainin
         tracks.batch(step, batch_size=training.batch_size, num_samples=num_samples, seed=training.seed)
         for step in range(_SCALE_BATCHES)
     )
-    scales = loss_scales(clip for batch in batches for clip in batch)
-    loss = codec.loss.model_copy(update=scales._asdict())
-    return config.model_copy(update={"codec": codec.model_copy(update={"loss": loss})})
+    return _with_scales(config, loss_scales(clip for batch in batches for clip in batch))
+
+
+def _with_scales(config: CodecTrainingConfig, scales: LossScales) -> CodecTrainingConfig:
+    loss = config.codec.loss.model_copy(update=scales._asdict())
+    return config.model_copy(update={"codec": config.codec.model_copy(update={"loss": loss})})
 
 
 class CodecRecipe:

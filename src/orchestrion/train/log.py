@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrion.files import explained
+from orchestrion.files import explained, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ class RunLog:
         if self._path.exists():
             lines = self._path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
-            self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            if kept != lines:
+                write_text(self._path, "".join(f"{line}\n" for line in kept))
 
     def numbers(self, step: int, metrics: dict[str, float]) -> None:
         with explained(self._path, "write"), self._path.open("a", encoding="utf-8") as file:

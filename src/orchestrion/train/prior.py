@@ -1,6 +1,7 @@
 """The recipe for a prior: the top level's, or an upsampler's."""
 
 from collections import defaultdict, deque
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +122,6 @@ class PriorRecipe:
             self._embed_codebooks(rng)
         self.prior.to(device)
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
-        self.unigram_bits = store.unigram_entropy(level, "train", depth)
         self.held_out = self._windows(config.validation_windows)
         if not self.held_out:
             raise UserError(
@@ -276,23 +276,32 @@ class PriorRecipe:
         return (told if labelled else told.unlabelled()).to(self.device)
 
     def validate(self) -> dict[str, float]:
-        return {"train/recent_bits": sum(self._recent) / len(self._recent)} | self._held_out_bits()
+        return {"train/recent_bits": sum(self._recent) / len(self._recent)} | self._held_out_bits(self.held_out)
 
-    def _held_out_bits(self) -> dict[str, float]:
+    @cached_property
+    def unigram_bits(self) -> float:
+        """Of single codes in the training music, all of which is read for it."""
+        return self.store.unigram_entropy(self.level, "train", self.prior.config.depth)
+
+    @cached_property
+    def _final_windows(self) -> list[CodeBatch]:
+        return self._windows(_FINAL_WINDOWS)
+
+    def _held_out_bits(self, windows: list[CodeBatch]) -> dict[str, float]:
         bits = {
-            "validation/bits": self._bits(labelled=True),
-            "validation/bits_unlabelled": self._bits(labelled=False),
+            "validation/bits": self._bits(windows, labelled=True),
+            "validation/bits_unlabelled": self._bits(windows, labelled=False),
             "unigram_bits": self.unigram_bits,
         }
         if self.config.lyrics is None:
             return bits
-        bits["validation/bits_wordless"] = self._bits(labelled=True, wordless=True)
-        head = self._best_head()
+        bits["validation/bits_wordless"] = self._bits(windows, labelled=True, wordless=True)
+        head = self._best_head(windows)
         return bits if head is None else bits | {"validation/followed": head.share}
 
-    def _bits(self, *, labelled: bool, wordless: bool = False) -> float:
+    def _bits(self, windows: list[CodeBatch], *, labelled: bool, wordless: bool = False) -> float:
         total, num = 0.0, 0
-        for batch in self.held_out:
+        for batch in windows:
             conditions = self._conditions(batch, labelled=labelled)
             conditions = conditions.wordless() if wordless else conditions
             loss = self._held_out_loss(batch.codes.to(self.device), conditions, num // self.config.context_frames)
@@ -301,14 +310,14 @@ class PriorRecipe:
         return total / num
 
     @torch.no_grad()
-    def _best_head(self) -> "Head | None":
+    def _best_head(self, windows: list[CodeBatch]) -> "Head | None":
         """The head whose attention goes to the word that is sung more than that of any other, on held-out music.
 
         None where no times of held-out words are known.
         """
         assert isinstance(self.prior, Prior)
         shares: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
-        for batch in self.held_out:
+        for batch in windows:
             assert batch.sung is not None
             sung, codes, conditions = batch.sung.to(self.device), batch.codes.to(self.device), self._conditions(batch)
             for layer in self.prior.config.aligned_layers:
@@ -380,17 +389,16 @@ class PriorRecipe:
     def _described(self) -> PriorConfig:
         """The settings of the prior, and which of its heads follows the words."""
         config = self.prior.config
-        if config.lyrics is None or (head := self._best_head()) is None:
+        if config.lyrics is None or (head := self._best_head(self._final_windows)) is None:
             return config
         lyrics = config.lyrics.model_copy(update={"alignment_layer": head.layer, "alignment_head": head.head})
         return config.model_copy(update={"lyrics": lyrics})
 
     def figures(self) -> dict[str, float]:
         """Bits per code on many held-out windows, beside what single codes would take."""
-        self.held_out = self._windows(_FINAL_WINDOWS)
         with torch.no_grad():
-            figures = self._held_out_bits()
-        windows = sum(len(batch.codes) for batch in self.held_out)
+            figures = self._held_out_bits(self._final_windows)
+        windows = sum(len(batch.codes) for batch in self._final_windows)
         return figures | {
             "windows": windows,
             "unigram_bits_held_out": self.store.unigram_entropy(self.level, "validation", self.prior.config.depth),

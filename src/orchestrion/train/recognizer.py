@@ -15,6 +15,7 @@ from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import split
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
+from orchestrion.files import write_text
 from orchestrion.nn.chance import rows_of_batch
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
@@ -174,9 +175,8 @@ class RecognizerRecipe:
         found = collapsed(self.recognizer(clip.audio)[0][0].argmax(-1).tolist())
         self.recognizer.train()
         names = ["", *self.recognizer.config.symbols]
-        folder.mkdir(parents=True, exist_ok=True)
         lines = [" ".join(names[one] for one in ids) for ids in (clip.symbols[0].tolist(), found)]
-        (folder / "heard.txt").write_text(f"sung:  {lines[0]}\nheard: {lines[1]}\n", encoding="utf-8")
+        write_text(folder / "heard.txt", f"sung:  {lines[0]}\nheard: {lines[1]}\n")
 
     def findings(self, step: int, metrics: dict[str, float]) -> list[str]:
         error = metrics.get("validation/error", 0.0)
