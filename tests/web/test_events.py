@@ -4,6 +4,7 @@ import json
 import pytest
 from studio_world import quick_world, world
 
+from orchestrion.errors import UserError
 from orchestrion.web import events
 from orchestrion.web.events import Hub
 
@@ -75,6 +76,26 @@ def test_several_pages_hear_the_same_and_what_waits_is_told_first(page):
     one, two, three = asyncio.run(listen())
     assert one == two == three and [name for name, _ in one] == ["status", "job"]
     assert one[1][1]["state"] == "queued"
+
+
+def test_what_cannot_be_looked_at_does_not_end_the_news(page, monkeypatch):
+    refreshed, failed = page.studio.refreshed, []
+
+    def damaged(song: str) -> None:
+        if not failed:
+            failed.append(song)
+            raise UserError("the song is damaged")
+        refreshed(song)
+
+    monkeypatch.setattr(page.studio, "refreshed", damaged)
+
+    def act() -> None:
+        page.studio.compose(events.schemas.ComposeIn(seconds=0.4))
+        while page.worker.work():
+            pass
+
+    heard(page, act, until=lambda name, data: name == "song" and data["tree"][0]["state"] == "done")
+    assert failed
 
 
 def test_a_page_that_does_not_listen_is_let_go(page, monkeypatch):

@@ -52,6 +52,21 @@ def test_what_ran_when_all_was_killed_waits_again_but_not_for_ever(jobs):
     assert jobs.resume(job.id).state == "queued" and jobs.take()[0].attempts == 1
 
 
+def test_a_worker_that_is_stopped_has_not_died(jobs):
+    job = jobs.add("map", {})
+    for _ in range(MOST_ATTEMPTS + 2):
+        assert jobs.take()[0].attempts == 1
+        jobs.put_back()
+        jobs.queue_again()
+    assert jobs.get(job.id).state == "queued"
+
+
+def test_sound_that_was_sent_goes_before_what_takes_long(jobs):
+    jobs.add("map", {})
+    upload = jobs.add("upload", {})
+    assert jobs.take()[0].id == upload.id
+
+
 def test_what_is_over_is_neither_cancelled_nor_resumed(jobs):
     job = jobs.add("map", {})
     jobs.take()

@@ -11,6 +11,7 @@ import soundfile
 from studio_world import quick_world, world
 
 from orchestrion.audio import io
+from orchestrion.checkpoints import zoo
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
@@ -357,6 +358,24 @@ def test_the_map_of_labels_and_songs(page):
         *(("song", song["title"]) for song in songs),
     }
     assert all(-1 <= point[axis] <= 1 for point in drawn["points"] for axis in "xy")
+
+
+def test_the_map_of_another_model_is_drawn_anew(page):
+    page.post("/map", status=202)
+    page.work()
+    assert page.get("/map")["state"] == "ready"
+    page.studio.model = "another"
+    assert page.get("/map")["state"] == "missing"
+
+
+def test_a_model_that_cannot_be_read_does_not_hide_the_others(page):
+    broken = zoo.installed_folder() / "broken"
+    broken.mkdir()
+    (broken / "model.json").write_text("{}")
+    page.worker.introduce()
+    assert page.get("/status")["model"]["state"] == "ready"
+    names = [model["name"] for model in page.get("/models")["models"]]
+    assert "ditty" in names and "broken" not in names
 
 
 def test_the_description_of_the_service_can_be_read(page):

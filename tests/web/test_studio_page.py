@@ -235,9 +235,36 @@ def test_the_map_leads_to_composing(visit: Visit) -> None:
     page.get_by_text("Tyler Johnson, 30 %").wait_for()
 
 
+def test_what_was_typed_stays_while_one_looks_elsewhere(visit: Visit) -> None:
+    page = visit.page
+    typed = {"Title": "Kept", "Lyrics": LYRICS, "Artist": "Ryan Reilly"}
+    for name, value in typed.items():
+        page.get_by_label(name, exact=True).fill(value)
+    visit.go("Library")
+    visit.go("Compose")
+    for name, value in typed.items():
+        visit.expect(page.get_by_label(name, exact=True)).to_have_value(value)
+    visit.go("Map")
+    visit.button("Tyler Johnson, artist").press("Enter")
+    visit.button("Compose here").click()
+    for name, value in {**typed, "Artist": "Tyler Johnson"}.items():
+        visit.expect(page.get_by_label(name, exact=True)).to_have_value(value)
+
+
+def test_a_song_of_any_length_is_gone_on_with(visit: Visit) -> None:
+    visit.compose(1.117, 1, seed=4)
+    visit.heard(1)
+    assert visit.page.get_by_label("Go on from second").input_value() == "1.12"
+    visit.page.get_by_label("For seconds").fill("1")
+    visit.page.get_by_label("Takes", exact=True).fill("1")
+    visit.button("Continue").last.click()
+    visit.heard(2)
+
+
 def test_a_song_begins_with_someones_own_sound(visit: Visit, tmp_path: Path) -> None:
     page, rate = visit.page, 22_050
-    soundfile.write(tmp_path / "hum.wav", 0.3 * np.sin(np.arange(3 * rate) * 2 * np.pi * 220 / rate), rate)
+    sine = 0.3 * np.sin(np.arange(round(3.17 * rate)) * 2 * np.pi * 220 / rate)  # the page shows it as 3.2 s
+    soundfile.write(tmp_path / "hum.wav", sine, rate)
     page.get_by_label("File of your own sound").set_input_files(tmp_path / "hum.wav")
     page.get_by_text("hum.wav").wait_for()
     page.get_by_label("to seconds").fill("1.5")

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from orchestrion.web import schemas
 from orchestrion.web.jobs import Job
 from orchestrion.web.studio import Studio
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 KEEP_ALIVE_SECONDS = 15.0
@@ -32,7 +35,12 @@ class Hub:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if news := await asyncio.to_thread(self._changes):
+            try:
+                news = await asyncio.to_thread(self._changes)
+            except Exception:  # a damaged song, a full disk: the pages go on hearing of the rest
+                logger.exception("what has changed could not be looked at")
+                continue
+            if news:
                 self.tell("".join(news))
 
     def tell(self, events: str) -> None:

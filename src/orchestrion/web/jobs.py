@@ -157,7 +157,7 @@ class Jobs:
         """The next job, which runs from now on, and its work; None if none waits."""
         with self._change() as (database, changed):
             row = database.execute(
-                "SELECT id, work FROM jobs WHERE state = 'queued' ORDER BY number LIMIT 1"
+                "SELECT id, work FROM jobs WHERE state = 'queued' ORDER BY kind != 'upload', number LIMIT 1"
             ).fetchone()
             if row is None:
                 return None
@@ -197,6 +197,14 @@ class Jobs:
                 ),
             )
             database.execute("UPDATE jobs SET state = 'queued', changed = ? WHERE state = 'running'", (changed,))
+
+    def put_back(self) -> None:
+        """What runs waits again, and this time does not count: its worker was stopped, and did not die."""
+        with self._change() as (database, changed):
+            database.execute(
+                "UPDATE jobs SET state = 'queued', attempts = attempts - 1, changed = ? WHERE state = 'running'",
+                (changed,),
+            )
 
     def _rows(self, clause: str, *values: Any) -> list[Job]:
         with self._lock:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -40,10 +40,14 @@ def serve(
         bound = _bound(host or "127.0.0.1", port)
         studio = Studio(places, model)
         studio.jobs.make_known("model", {"state": "loading", "problem": ""})
+        studio.jobs.make_known("models", [])
         threading.Thread(target=studio.index.rebuild, daemon=True).start()
         hosts = LOOPBACK if host is None else (*LOOPBACK, host, socket.gethostname().lower(), *_own_addresses(host))
         app = create_app(
-            studio, hosts=hosts, token=token, background=lambda: worker_beside(places, model, threads=threads)
+            studio,
+            hosts=hosts,
+            token=token,
+            background=lambda: worker_beside(places, model, threads=threads, stopped=studio.jobs.put_back),
         )
         shown = "127.0.0.1" if host is None or host in _ANY else host
         address = f"http://{shown}:{bound.getsockname()[1]}/" + (f"?token={token}" if token else "")
@@ -59,8 +63,11 @@ def serve(
 
 
 @contextlib.contextmanager
-def worker_beside(places: Places, model: str, *, threads: int | None = None) -> Iterator[None]:
-    """Keeps a worker alive: one that dies is begun again, and goes on where it was."""
+def worker_beside(
+    places: Places, model: str, *, threads: int | None = None, stopped: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Keeps a worker alive: one that dies is begun again, and goes on where it was. `stopped` is called when it was
+    ended here."""
     settings = json.dumps({"library": str(places.library), "model": model, "threads": threads})
     command = [sys.executable, "-m", "orchestrion.web.worker", settings]
     ending = threading.Event()
@@ -83,6 +90,7 @@ def worker_beside(places: Places, model: str, *, threads: int | None = None) -> 
         for process in running:
             process.terminate()
         thread.join(10)
+        stopped()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -349,10 +349,10 @@ class Studio:
 
     def map(self) -> schemas.MapOut:
         making = next((job.id for job in self.jobs.active() if job.kind == "map"), None)
-        if not self.places.map.is_file():
+        kept = read_json(self.places.map, "map") if self.places.map.is_file() else None
+        if kept is None or kept["model"] != self.model:
             state: Literal["making", "missing"] = "making" if making else "missing"
             return schemas.MapOut(state=state, model=self.model, points=[], left_out=0, job=making)
-        kept = read_json(self.places.map, "map")
         return schemas.MapOut(
             state="making" if making else "ready",
             model=kept["model"],

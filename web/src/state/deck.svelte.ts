@@ -67,6 +67,7 @@ class Deck {
     const voice = this.#voice;
     if (!voice) {
       this.playing = this.sound !== null;
+      if (this.sound && this.problem) await this.load(this.sound); // perhaps it can be heard now
       return;
     }
     if (voice.media.ended || this.time >= this.seconds - 0.03) this.seek(0);
@@ -185,7 +186,9 @@ class Deck {
   }
 
   #failed(voice: Voice): void {
+    if (this.#voice && this.#voice !== voice) this.#close(this.#voice);
     this.#close(voice);
+    this.#voice = null;
     this.playing = false;
     this.problem = "This sound cannot be played: it may have been deleted, or the Studio has stopped.";
   }

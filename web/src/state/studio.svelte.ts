@@ -1,6 +1,7 @@
-import { SvelteMap } from "svelte/reactivity";
-import { api } from "../api/client";
+import { SvelteMap, SvelteSet } from "svelte/reactivity";
+import { api, Refused } from "../api/client";
 import type { Begun, Job, Model, Song, Status } from "../api/types";
+import { trouble } from "./trouble.svelte";
 
 const AWAY =
   "The Studio does not answer. Start it again with “orchestrion studio”: this page goes on by itself.";
@@ -12,8 +13,11 @@ class Studio {
   changes = $state(0);
   #away = $state(false);
   #caughtUp = false;
+  /** The jobs that events told of while all were asked for: those are newer. */
+  #toldOf = new Set<string>();
   #jobs = new SvelteMap<string, Job>();
   #songs = new SvelteMap<string, Song>();
+  #gone = new SvelteSet<string>();
 
   /** The model that composes unless another is asked for; null while it is not known. */
   get model(): Model | null {
@@ -51,6 +55,7 @@ class Studio {
     const known = this.#songs.get(song.id);
     if (known && known.revision > song.revision) return known; // an event that was on its way before an answer
     this.#songs.set(song.id, song);
+    this.#gone.delete(song.id);
     this.changes++;
     return song;
   }
@@ -64,7 +69,13 @@ class Studio {
 
   forget(song: string): void {
     this.#songs.delete(song);
+    this.#gone.add(song);
     this.changes++;
+  }
+
+  /** Whether a song was deleted, here or in another window. */
+  isGone(song: string): boolean {
+    return this.#gone.has(song);
   }
 
   /** Listen until the returned function is called. */
@@ -72,25 +83,38 @@ class Studio {
     const events = new EventSource(api.eventsUrl);
     const on = <T>(name: string, then: (told: T) => void): void =>
       events.addEventListener(name, (event) => then(JSON.parse((event as MessageEvent<string>).data) as T));
-    on<Status>("status", (status) => void this.#ready(status));
-    on<Job>("job", (job) => void this.#told(job));
+    on<Status>("status", (status) => void trouble.quietly(() => this.#ready(status)));
+    on<Job>("job", (job) => void trouble.quietly(() => this.#told(job)));
     on<Song>("song", (song) => this.know(song));
     on<{ id: string }>("gone", ({ id }) => this.forget(id));
-    events.addEventListener("open", () => (this.#away = false));
+    events.addEventListener("open", () => {
+      this.#away = this.#caughtUp = false;
+    });
     events.addEventListener("error", () => (this.#away = true));
     return () => events.close();
   }
 
   async #ready(status: Status): Promise<void> {
     this.status = status;
-    if (!this.model) this.models = await api.models();
-    if (!this.#caughtUp) {
-      this.#caughtUp = true;
-      for (const job of await api.jobs()) if (!this.#jobs.has(job.id)) this.#jobs.set(job.id, job);
+    const models = await api.models();
+    if (models.length) this.models = models; // none are known while the service looks for them
+    if (this.#caughtUp) return;
+    this.#caughtUp = true;
+    this.#toldOf.clear();
+    for (const job of await api.jobs()) if (!this.#toldOf.has(job.id)) this.#jobs.set(job.id, job);
+    // What became of songs while nothing was heard of the service.
+    for (const id of [...this.#songs.keys()]) {
+      try {
+        this.know(await api.song(id));
+      } catch (error) {
+        if (!(error instanceof Refused && error.status === 404)) throw error;
+        this.forget(id);
+      }
     }
   }
 
   async #told(job: Job): Promise<void> {
+    this.#toldOf.add(job.id);
     this.#jobs.set(job.id, job);
     if (job.song && !this.#songs.has(job.song)) this.know(await api.song(job.song));
   }

@@ -17,6 +17,15 @@ class Trouble {
     }
   }
 
+  /** As `of`, of what the page does by itself: what a person was told before stays. */
+  async quietly(act: () => Promise<unknown>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      this.show(error);
+    }
+  }
+
   show(error: unknown): void {
     if (error instanceof Refused) {
       this.problem = error.problem;
