@@ -16,12 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from orchestrion.config import read_settings
 from orchestrion.config.training import OptimizerConfig, PriorTrainingConfig, TrainingConfig
 from orchestrion.data.encoded import CodeStore
-from orchestrion.files import read_json, write_text
+from orchestrion.files import write_text
 from orchestrion.presets.mini import mini_top
 from orchestrion.train.precision import settled
+from orchestrion.train.run import begun_with
 from report import machine, table, write_section
 from rows import CPU, row_folder, top_recipe, trained_prior
 
@@ -84,10 +84,10 @@ def seconds_a_step(config: PriorTrainingConfig, store: CodeStore, model: Path) -
 def row_settings(
     config: PriorTrainingConfig, store: CodeStore, model: Path, folder: Path, seconds: float
 ) -> PriorTrainingConfig:
-    """The settings that a row was begun with; those for so many `seconds` if it was not."""
-    run = folder / "run.json"
-    if run.exists():
-        return read_settings(PriorTrainingConfig, read_json(run, "run description")["config"], str(run))
+    """The settings for so many `seconds`; a row that was begun keeps its steps, and is refused if all else differs."""
+    begun = begun_with(folder)
+    if begun:
+        return of_steps(config, begun["training"]["steps"])
     return of_steps(config, max(1, round(seconds / seconds_a_step(config, store, model))))
 
 
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     base = mini_top()
+    seconds = 1.0 if given.quick else given.seconds
     quick: dict[str, Any] = {"batch_size": 1} if given.quick else {}
     training: TrainingConfig = settled(base.training.model_copy(update={"average_decay": 0.98, **quick}), CPU)
     base = base.model_copy(update={"training": training, "validation_windows": 2 if given.quick else 64})
@@ -109,14 +110,14 @@ def main() -> None:
     rows = []
     for name in given.rows:
         print(f"training: {name}", file=sys.stderr)
-        folder = row_folder(given.run, name)
-        config = row_settings(ROWS[name](base), store, given.codec, folder, 1.0 if given.quick else given.seconds)
+        folder = row_folder(given.run / f"{seconds:g}-seconds", name)
+        config = row_settings(ROWS[name](base), store, given.codec, folder, seconds)
         records = trained_prior(top_recipe(config, store, given.codec), folder)
         last = [record for record in records if "validation/bits" in record][-1]
         recent = last["train/recent_bits"]
         rows.append([name, config.training.steps, f"{recent:.3f}", f"{last['validation/bits']:.3f}"])
     text = (
-        f"Top priors of the preset `mini`, each trained for {given.seconds:g} s by its own median step: "
+        f"Top priors of the preset `mini`, each trained for {seconds:g} s by its own median step: "
         f"{base.training.batch_size} windows of {base.context_frames} codes a step, averaged weights, bits per code on "
         f"{base.validation_windows} held-out windows; codes of {store.codec_hash[:8]}. Lower is better. How far "
         '"another seed" is from "as it is" says how small a difference means nothing.\n\n'

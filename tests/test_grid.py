@@ -1,20 +1,13 @@
 """Laws of the grid."""
 
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrion import grid as module
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
 
 GRID = Grid(44_100, (8, 32, 128))
-
-
-def test_the_examples_in_the_docstring():
-    assert doctest.testmod(module).failed == 0
 
 
 @given(st.integers(1, 10**9), st.sampled_from([0, 1, 2]))

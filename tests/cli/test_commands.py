@@ -278,3 +278,47 @@ def test_models_are_listed_and_described(capsys):
     described = json.loads(run(capsys, "models", "show", "ditty", "--json")[1])
     assert described["artists"] == list(tiny.NAMES.artists) and described["card"] == "# tiny\n"
     assert run(capsys, "models", "show", "ditty", "--card")[1] == "# tiny\n\n"
+
+
+def test_how_codes_are_drawn_is_asked_for_level_by_level(capsys):
+    drawn = (
+        "--temperature",
+        "0.5,0.9",
+        "--guidance",
+        "1,2",
+        "--hop",
+        "0.25,0.5",
+        "--top-k",
+        "3,4",
+        "--top-p",
+        "0.8,0.7",
+    )
+    place = ("--total-seconds", "9", "--offset-seconds", "2", "--mix", "ada byron", "0.25", "--artist", "bix")
+    status, _, err = run(capsys, *COMPOSE, *drawn, *place, "-o", "drawn.flac", "--json")
+    assert status == 0, err
+    asked = json.loads(run(capsys, "songs", "show", "drawn.flac", "--json")[1])["request"]
+    for level, (temperature, guidance, hop, top_k, top_p) in enumerate([(0.5, 1, 0.25, 3, 0.8), (0.9, 2, 0.5, 4, 0.7)]):
+        expected = {
+            "temperature": temperature, "guidance": guidance, "hop_fraction": hop, "top_k": top_k, "top_p": top_p
+        }  # fmt: skip
+        assert expected.items() <= asked["sampling"][level].items()
+    assert (asked["total_seconds"], asked["offset_seconds"]) == (9, 2)
+    assert asked["mix"] == {"artist": "Ada Byron", "share": 0.25}
+
+
+def test_a_model_and_its_songs_are_drawn_as_maps(capsys):
+    assert run(capsys, *COMPOSE, "-o", "one.flac")[0] == 0
+    words = ("map", "ditty", "-o", "map.png", "--songs", "one.flac", "--songs", "one.flac")
+    status, out, err = run(capsys, *words)
+    assert (status, out) == (0, "map.png\n"), err
+    assert Path("map.png").read_bytes().startswith(b"\x89PNG")
+    points = json.loads(Path("map.json").read_text())["points"]
+    assert {point["name"] for point in points} >= {*tiny.NAMES.artists, "one"}
+    status, _, err = run(capsys, *words)
+    assert status == 2 and "--force" in err
+    assert run(capsys, "map", "ditty", "-o", "map.jpg")[0] == 2
+
+
+def test_a_studio_for_others_needs_a_secret(capsys):
+    status, _, err = run(capsys, "studio", "--host", "0.0.0.0", "--no-browser", "--library", "songs")
+    assert status == 2 and "--token" in err

@@ -151,9 +151,8 @@ def test_commands_compose_and_align(model, tmp_path, capsys, monkeypatch):
     write_timed_lyrics(Path("mine.json"), lyrics)
     engine = ("--model", str(model), "--device", "cpu")
     for name in ("mine.lrc", "mine.vtt"):
-        status = main(("align", "mine.wav", "--lyrics", "mine.json", *engine, "-o", name))
-        said = capsys.readouterr().err
-        assert status == 0 or "is not known" in said, said
+        assert main(("align", "mine.wav", "--lyrics", "mine.json", *engine, "-o", name)) == 0, capsys.readouterr().err
+        capsys.readouterr()
     assert len(read_timed_lyrics(Path("mine.lrc")).words) == len(lyrics.words)
     assert main(("align", "mine.wav", "--lyrics", "mine.json", "--linear", "--lines", "-o", "guess.lrc")) == 0
     assert "<" not in Path("guess.lrc").read_text()

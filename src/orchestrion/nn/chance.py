@@ -29,7 +29,10 @@ def kept_channels(
     batch, _, width = update.shape
     first, total = _place(rng, batch)
     drawn = torch.empty(total, 1, width, dtype=update.dtype, device=rng.device).bernoulli_(share, generator=rng)
-    return drawn[first : first + batch].to(update.device) / share
+    own = drawn[first : first + batch]
+    if update.is_cuda and not own.is_cuda:
+        own = own.pin_memory()  # so that the copy does not wait for all that the GPU was asked for before
+    return own.to(update.device, non_blocking=True) / share
 
 
 def uniform_rows(batch: int, shape: Sequence[int], rng: Generator) -> Tensor:

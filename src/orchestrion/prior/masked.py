@@ -154,7 +154,7 @@ def _hidden(vectors: int, chosen: Tensor) -> Bool[Tensor, " vector"]:
 def share_hidden(done: float) -> float:
     """The share of frames still hidden when `done` of the passes are over: a quarter of a cosine.
 
-    >>> [round(share_hidden(done), 2) for done in (0, 0.5, 1)]
+    >>> [round(share_hidden(done), 2) for done in (0.0, 0.5, 1.0)]
     [1.0, 0.71, 0.0]
     """
     return math.cos(math.pi / 2 * done)

@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -121,7 +122,7 @@ class PriorRecipe:
         if config.codebook_embedding and prior is None:
             self._embed_codebooks(rng)
         self.prior.to(device)
-        self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
+        self._recent: deque[Tensor] = deque(maxlen=_RECENT_STEPS)
         self.held_out = self._windows(config.validation_windows)
         if not self.held_out:
             raise UserError(
@@ -240,7 +241,7 @@ class PriorRecipe:
         )
         rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
         loss = self._training_loss(batch, self._conditions(batch), rng)
-        self._recent.append(float(loss.bits_per_code))
+        self._recent.append(loss.bits_per_code.detach())  # a number when it is asked for: that waits for a GPU
         metrics: dict[str, Tensor | float] = {"train/bits": loss.bits_per_code}
         if loss.unfollowed is not None:
             metrics["train/unfollowed"] = loss.unfollowed
@@ -276,7 +277,7 @@ class PriorRecipe:
         return (told if labelled else told.unlabelled()).to(self.device)
 
     def validate(self) -> dict[str, float]:
-        return {"train/recent_bits": sum(self._recent) / len(self._recent)} | self._held_out_bits(self.held_out)
+        return {"train/recent_bits": fmean(map(float, self._recent))} | self._held_out_bits(self.held_out)
 
     @cached_property
     def unigram_bits(self) -> float:
