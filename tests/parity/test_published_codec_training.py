@@ -193,7 +193,7 @@ def test_two_steps_of_training(case: Case, kind: str) -> None:
         used = [torch.bincount(output.codes.flatten(), minlength=size).float() for output in outputs]
         close(mean([entropy_bits(counts) * math.log(2) for counts in used]), told["entropy"])
         close(mean([float((counts >= 1).sum()) for counts in used]), told["used_curr"])
-        close(mean([float(size - output.revived) for output in outputs]), told["usage"])
+        close(mean([float((book.counts >= book.config.revive_below_count).sum()) for book in books]), told["usage"])
         moves = [(book.entries - old).square().mean().sqrt() for book, old in zip(books, before, strict=True)]
         close(torch.stack(moves).mean(), told["dk"])
         compare_gradients(case, codec, step["grad_norm"], step["grad_norm_total"])

@@ -235,9 +235,12 @@ class Codec(nn.Module):
         if not self.training:
             return self.outputs(audio)
         assert rng is not None, "training needs a generator"
-        self.fill(audio, rng)
-        outputs = self.outputs(audio)
-        self.move([[Choice(output.vectors, output.codes) for output in outputs]], rng)
+        outputs = []
+        for level in range(self.grid.num_levels):  # level by level, the order in which the original draws
+            self.fill(audio, rng, [level])
+            (output,) = self.outputs(audio, [level])
+            self.move([[Choice(output.vectors, output.codes)]], rng, [level])
+            outputs.append(output)
         return outputs
 
     @torch.no_grad()
