@@ -58,11 +58,15 @@ def made(prior: Prior, weights: str, compiled: bool) -> Prior:
     return drawn
 
 
-def bytes_read(prior: Prior, weights: str) -> float:
-    """Of all weights of the layers and of the table that scores codes, once; with int8 small matrices are float16."""
+def bytes_read(prior: Prior, weights: str, compiled: bool) -> float:
+    """Of all weights of the layers and of the table that scores codes, once.
+
+    With int8 small matrices are float16, but for compiled layers.
+    """
     sizes = [parameter.numel() for parameter in prior.tokens.transformer.parameters()]
     sizes.append(prior.tokens.embedding.weight.numel())
-    return float(sum(size * (2 if weights == "int8" and size <= SMALL else BYTES[weights]) for size in sizes))
+    small = 2 if weights == "int8" and not compiled else BYTES[weights]
+    return float(sum(size * (small if size <= SMALL else BYTES[weights]) for size in sizes))
 
 
 def begun(prior: Prior, batch: int) -> tuple[PriorState, torch.Tensor]:
@@ -113,10 +117,10 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
         prior = Prior(config(*SIZES[size]), torch.Generator().manual_seed(0)).eval()
         layers = sum(parameter.numel() for parameter in prior.tokens.transformer.parameters())
         for weights in given.weights:
-            num_bytes = bytes_read(prior, weights)
-            floor = num_bytes / speed
             for batch, compiled in [(1, True)] * (1 in given.batches) + [(batch, False) for batch in given.batches]:
                 how = f"{weights}, compiled" if compiled else weights
+                num_bytes = bytes_read(prior, weights, compiled)
+                floor = num_bytes / speed
                 drawn = made(prior, weights, compiled)
                 state, code = begun(drawn, batch)
                 of_places = [seconds_per_code(drawn, state, code, place, given) for place in PLACES]

@@ -6,18 +6,14 @@ install_import_hook("orchestrion", "beartype.beartype")
 
 from pathlib import Path  # noqa: E402
 
-import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 torch.set_num_threads(1)
-settings.register_profile("orchestrion", deadline=None, derandomize=True)  # no clocks, the same examples every time
+# No clocks, the same examples every time.
+settings.register_profile("orchestrion", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orchestrion")
-
-# A busy machine is no reason for a law to fail.
-hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)

@@ -197,6 +197,24 @@ def test_trained_parts_make_a_model_that_composes(codes, codec_run, prior_runs, 
     assert read_model(model).about["figures"]["level_1"]["windows"] > 0
 
 
+def test_a_model_gives_its_priors_to_the_levels_that_no_run_teaches(codes, codec_run, prior_runs, tmp_path):
+    model, again = tmp_path / "model", tmp_path / "again"
+    first = build_model("tones", codec_run / "model", prior_runs, codes, model, licence="CC0-1.0")
+    run = tmp_path / "run"
+    small.run_prior(codes, codec_run / "model", 0, run, small.prior_config(0, 2, seed=5))
+    second = build_model("tones", model, (str(model), run), codes, again, licence="CC0-1.0")
+    assert second.sha256["prior_1.safetensors"] == first.sha256["prior_1.safetensors"]
+    assert second.sha256["prior_0.safetensors"] != first.sha256["prior_0.safetensors"]
+    assert second.about["figures"]["level_1"] == first.about["figures"]["level_1"]
+    kept = load_prior(again, second, 0).state_dict()
+    for name, value in trained_prior(run).state_dict().items():
+        assert torch.equal(value.half().float(), kept[name].float()), name
+    description = model / "model.json"
+    description.write_text(description.read_text().replace("Ada", "Nobody"))
+    with pytest.raises(UserError, match="knows other names"):
+        build_model("tones", again, (model, run), codes, tmp_path / "third", licence="CC0-1.0")
+
+
 def later(codec_run: Path, store: TrackStore, folder: Path, **settings: object) -> Path:
     """The model of a run that goes on from a codec."""
     config = small.codec_config(2, seed=1).model_copy(update=settings)

@@ -140,9 +140,16 @@ def _bytes(folder: Path) -> int:
 
 @models.command()
 @click.argument("name")
-@click.option("--codec", required=True, type=PATH, help="Model folder of a codec run.")
+@click.option(
+    "--codec", required=True, help="A model, by its name or folder, or a codec run's: that whose codec it is."
+)
 @click.option("--codes", required=True, type=PLACE, help="Codes that the priors learned from.")
-@click.option("--prior", "priors", multiple=True, type=PATH, help="A finished prior run; give one for each level.")
+@click.option(
+    "--prior",
+    "priors",
+    multiple=True,
+    help="A finished prior run; give one for each level. Or a model: its priors, for levels that no run is given for.",
+)
 @click.option("--licence", required=True, help="Licence of the weights, for the model card.")
 @click.option("-o", "--output", required=True, type=PATH, help="Folder of the new model.")
 @click.option("--weights", type=click.Choice(WEIGHTS), help="How those of priors are held while they draw.")
@@ -150,9 +157,9 @@ def _bytes(folder: Path) -> int:
 @force_option
 def build(
     name: str,
-    codec: Path,
+    codec: str,
     codes: Path | str,
-    priors: tuple[Path, ...],
+    priors: tuple[str, ...],
     licence: str,
     output: Path,
     weights: Any,
@@ -163,6 +170,7 @@ def build(
 
     How codes are drawn and weights held becomes the model's own way, used unless something else is asked for.
     """
+    from orchestrion.checkpoints import zoo
     from orchestrion.config.sampling import LevelSampling
     from orchestrion.data.encoded import CodeStore
     from orchestrion.files import check_writable, refuse_overwrite
@@ -173,7 +181,14 @@ def build(
     store = CodeStore(codes)
     plain = [LevelSampling()] * store.grid.num_levels
     build_model(
-        name, codec, priors, store, output, licence=licence, sampling=sampling(plain, **drawing), weights=weights
+        name,
+        zoo.locate(codec),
+        priors,
+        store,
+        output,
+        licence=licence,
+        sampling=sampling(plain, **drawing),
+        weights=weights,
     )
     click.echo(output)
 

@@ -1,8 +1,9 @@
 """Putting a trained codec and trained priors together to a model that can be played."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import (
     CODEC,
+    DESCRIPTION,
     ModelInfo,
     load_codec,
     load_prior,
@@ -40,7 +42,7 @@ _RUN = "prior.json"  # of a finished run
 def build_model(
     name: str,
     codec_folder: Path,
-    prior_runs: Sequence[Path],
+    sources: Sequence[str | Path],
     store: CodeStore,
     folder: Path,
     *,
@@ -49,12 +51,13 @@ def build_model(
     weights: Weights | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> ModelInfo:
-    """Write a model folder from the codec in `codec_folder` and a finished run for each prior.
+    """Write a model folder from the codec in `codec_folder` and a prior for each level.
 
-    `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`, an entry
-    per level, and `weights` are what the model is used with unless something else is asked for. Priors of levels that
-    stayed as they were in the codec that this began with fit it too. UserError for runs that are unfinished, belong to
-    another codec or teach a level twice.
+    `sources` are finished runs, and models, by name or folder, whose priors are taken for the levels that no run
+    teaches. `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`,
+    an entry per level, and `weights` are what the model is used with unless something else is asked for. Priors of
+    levels that stayed as they were in the codec that this began with fit it too. UserError for runs that are
+    unfinished, belong to another codec or teach a level twice.
     """
     base = read_model(codec_folder)
     if not knows_codes(base, store.codec_hash, store.grid):
@@ -63,19 +66,22 @@ def build_model(
     figures: dict[str, Any] = {}
     vocabulary = store.vocabulary
     alphabets: dict[int, Alphabet] = {}
-    for run in prior_runs:
-        description = run_description(run)
-        level = _level_in(base, description)
+    for part in _parts(sources):
+        level = _level_in(base, part.level, part.codec)
+        if part.of_model and (level is None or level in priors):
+            continue
         if level is None:
-            raise UserError(f"the prior in {run} was trained for another codec", f"train it on {store.folder}")
+            raise UserError(f"the prior in {part.source} was trained for another codec", f"train it on {store.folder}")
         if level in priors:
             raise UserError(f"level {level} is given twice", "give one run for each level")
-        if Vocabulary.from_json(description["vocabulary"], str(run)) != vocabulary:
-            raise UserError(f"the prior in {run} knows other names than {store.folder}", "train it on these codes")
-        priors[level] = trained_prior(run)
-        if description.get("alphabet") is not None:
-            alphabets[level] = read_settings(Alphabet, description["alphabet"], str(run / _RUN))
-        figures[f"level_{level}"] = description["figures"]
+        if part.vocabulary != vocabulary:
+            raise UserError(
+                f"the prior in {part.source} knows other names than {store.folder}", "train it on these codes"
+            )
+        priors[level] = part.load()
+        if part.alphabet is not None:
+            alphabets[level] = part.alphabet
+        figures[f"level_{level}"] = part.figures
     if len(set(alphabets.values())) > 1:
         raise UserError("the priors spell lyrics in different alphabets", "train them by the same version")
     info = ModelInfo(
@@ -99,9 +105,66 @@ def build_model(
     return write_model(folder, info, codec, priors, card=card, dtype=dtype)
 
 
-def _level_in(info: ModelInfo, description: dict[str, Any]) -> int | None:
-    """The level whose codes the prior of a run knows, of the codec of a model or of one that stayed as it was in it."""
-    level, codec = int(description["level"]), description["codec_hash"]
+@dataclass(frozen=True)
+class _Part:
+    """A trained prior: where it is, the codes it knows, its names and spelling, and how well it predicts."""
+
+    source: Path
+    of_model: bool
+    level: int
+    codec: str
+    vocabulary: Vocabulary
+    alphabet: Alphabet | None
+    figures: Any
+    load: Callable[[], AnyPrior]
+
+
+def _parts(sources: Sequence[str | Path]) -> list[_Part]:
+    """Those of runs first, then those of models."""
+    known = zoo.names()
+    runs, models = list[_Part](), list[_Part]()
+    for source in sources:
+        folder = known.get(str(source), Path(source))
+        if (folder / DESCRIPTION).is_file():
+            models += _of_model(folder)
+        else:
+            runs.append(_of_run(folder))
+    return runs + models
+
+
+def _of_run(run: Path) -> _Part:
+    description = run_description(run)
+    spelling = description.get("alphabet")
+    return _Part(
+        run,
+        False,
+        int(description["level"]),
+        description["codec_hash"],
+        Vocabulary.from_json(description["vocabulary"], str(run)),
+        None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
+        description["figures"],
+        partial(trained_prior, run),
+    )
+
+
+def _of_model(folder: Path) -> Iterable[_Part]:
+    info = read_model(folder)
+    for level, config in enumerate(info.priors):
+        if config is not None:
+            yield _Part(
+                folder,
+                True,
+                level,
+                info.sha256[CODEC],
+                info.vocabulary,
+                info.alphabet if config.lyrics else None,
+                info.about.get("figures", {}).get(f"level_{level}"),
+                partial(load_prior, folder, info, level),
+            )
+
+
+def _level_in(info: ModelInfo, level: int, codec: str) -> int | None:
+    """The level of a model's codec whose codes a prior knows that was trained for `level` of `codec`, the SHA-256."""
     if codec == info.sha256[CODEC]:
         return level
     known = [found for found in range(info.grid.num_levels) if (codec, level) in unchanged_since(info, found)]
@@ -172,17 +235,12 @@ def open_prior(name: str | Path, level: int, codec_hash: str, before: Sequence[B
     levels = {codec_hash: level} | {sha256: then for sha256, then in before if sha256 != codec_hash}
     run = Path(name)
     if (run / _RUN).exists() or (run / "run.json").exists():
-        description = run_description(run)
-        found, codec = int(description["level"]), description["codec_hash"]
+        part = _of_run(run)
+        found, codec = part.level, part.codec
         wanted = levels.get(codec, level)
         if found != wanted:
             raise UserError(f"the prior in {run} is for level {found}", f"give one for level {wanted}")
-        spelling = description.get("alphabet")
-        trained = Trained(
-            trained_prior(run),
-            Vocabulary.from_json(description["vocabulary"], str(run)),
-            None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
-        )
+        trained = Trained(part.load(), part.vocabulary, part.alphabet)
     else:
         folder = zoo.locate(name)
         info = read_model(folder)
