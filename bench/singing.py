@@ -1,13 +1,13 @@
 """Does a model sing the words? Writes a section into docs/benchmarks.md.
 
-    python bench/singing.py MODEL RECOGNISER MANIFEST [--songs 32] [--seconds 20] [--others 8]
+    python bench/singing.py MODEL MANIFEST [--recogniser RUN] [--songs 32] [--seconds 20] [--others 8]
 
-RECOGNISER is the run of `orchestrion train recognizer`, MANIFEST sung music whose sounds have times. Of each held-out
-track a stretch is taken in which somebody sings. The recogniser listens to it as it is, coded and decoded by the
-model's codec, and to a song that the model composes with those words. What it hears is compared with the sounds of the
-words and with those of other tracks' words: the share of sounds that are missing, too many or wrong (phoneme error).
-Where it hears the words begin is compared with where they do, and, in composed songs, with where the model says that
-they do.
+MANIFEST is sung music whose words have times, RUN one of `orchestrion train recognizer`, of letters or of speech
+sounds; without it the recogniser of letters that ships listens. Of each held-out track a stretch is taken in which
+somebody sings. The recogniser listens to it as it is, coded and decoded by the model's codec, and to a song that the
+model composes with those words, by all levels and by the top level alone. What it hears is compared with the words and
+with those of other tracks: the share of letters (or sounds) that are missing, too many or wrong. Where it hears the
+words begin is compared with where they do, and, in composed songs, with where the model says that they do.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from orchestrion import Jukebox, Request
 from orchestrion.align.linear import linear
-from orchestrion.align.listening import place
+from orchestrion.align.listening import SHIPPED, place
 from orchestrion.align.recognizer import Recognizer, edits, letters, load_recognizer
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, read_manifest, split
@@ -38,7 +38,7 @@ LEAD_SECONDS = 1.0
 
 
 class SungWord(NamedTuple):
-    """From which second it is sung, and its sounds."""
+    """From which second it is sung, and what a recogniser is to hear: the word itself or its sounds."""
 
     start: float
     sounds: tuple[str, ...]
@@ -64,8 +64,8 @@ class Error(NamedTuple):
     asked: int
 
 
-def stretches(manifest: Path, side: str, seconds: float, most: int) -> list[Stretch]:
-    """One of each track of a side whose sounds have times, at most so many, evenly spread over the manifest."""
+def stretches(manifest: Path, side: str, hears: str, seconds: float, most: int) -> list[Stretch]:
+    """One of each track of a side whose words have times, at most so many, evenly spread over the manifest."""
     found = []
     for track in read_manifest(manifest):
         if track.lyrics is None or split(track) != side:
@@ -81,7 +81,7 @@ def stretches(manifest: Path, side: str, seconds: float, most: int) -> list[Stre
             words = [
                 (word, start) for word, start, end in timed if start is not None and end and end <= first + seconds
             ]
-            sung += [SungWord(start - first, sounds_of(word)) for word, start in words]
+            sung += [SungWord(start - first, sounds_of(word, hears)) for word, start in words]
             lines += [" ".join(word.text for word, _ in words)] if words else []
         if any(word.sounds for word in sung):
             found.append(Stretch(track, first, "\n".join(lines), tuple(sung)))
@@ -90,7 +90,10 @@ def stretches(manifest: Path, side: str, seconds: float, most: int) -> list[Stre
     return found[:: max(1, len(found) // most)][:most]
 
 
-def sounds_of(word: TimedWord) -> tuple[str, ...]:
+def sounds_of(word: TimedWord, hears: str) -> tuple[str, ...]:
+    """What a recogniser that hears "letters" or "phonemes" hears of it."""
+    if hears == "letters":
+        return (word.text,)
     phonemes = (phoneme for syllable in word.syllables for phoneme in syllable.phonemes)
     return tuple(letter for phoneme in phonemes for letter in letters(phoneme.text))
 
@@ -158,8 +161,8 @@ def judged(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("recogniser", type=Path)
     parser.add_argument("manifest", type=Path)
+    parser.add_argument("--recogniser", type=Path, default=SHIPPED, help="Instead of the one that ships.")
     parser.add_argument("--songs", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--others", type=int, default=8)
@@ -167,24 +170,26 @@ def main() -> None:
     given = parser.parse_args()
     jukebox, model = Jukebox.from_pretrained(given.model), load_recognizer(given.recogniser)
     rate, channels = jukebox.info.codec.sample_rate, jukebox.info.codec.channels
-    if model.config.hears != "phonemes":
-        raise UserError("this recogniser hears letters", "give one of speech sounds")
     if rate != model.config.sample_rate:
         raise UserError(f"the recogniser hears {model.config.sample_rate} Hz, the model makes {rate}", "train another")
-    asked = stretches(given.manifest, "validation", given.seconds, given.songs)
-    kinds: dict[str, list[Tensor]] = {"sung, as it is": [], "sung, coded and decoded": [], "composed": []}
+    asked = stretches(given.manifest, "validation", model.config.hears, given.seconds, given.songs)
+    top = jukebox.info.grid.top
+    kinds: dict[str, list[Tensor]] = defaultdict(list)
     late: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number, one in enumerate(asked):
         first = round(one.start * rate)
         real = io.read(one.track.path, rate, channels)[:, first : first + round(given.seconds * rate)]
-        again = jukebox.decode(jukebox.encode(real, rate))
+        coded = jukebox.encode(real, rate)
         artist = one.track.artist if one.track.artist in jukebox.info.artists else None
         request = Request(seconds=given.seconds, artist=artist, lyrics=one.text, seed=number + 1)
         if not jukebox.info.sings:
             request = request.changed(lyrics="")
         song = jukebox.compose(request).finish()
-        for name, sound in zip(kinds, (real, again, song.audio), strict=True):
-            kinds[name].append(sound.mean(0))
+        kinds["sung, as it is"].append(real.mean(0))
+        for name, codes in (("sung, coded and decoded", coded), ("composed", song.codes)):
+            kinds[name].append(jukebox.decode(codes).mean(0))
+            if top:
+                kinds[f"{name}, by the top level alone"].append(jukebox.decode(codes, top).mean(0))
         known = [word.start for word in one.words]
         late["sung, as it is", "the recogniser"] += apart(heard_starts(model, real.mean(0), one.words), known)
         if song.lyrics is not None:
@@ -193,14 +198,16 @@ def main() -> None:
             late["composed", "all characters alike"] += apart(starts(linear(untimed(one.text), given.seconds)), heard)
         print(f"{number + 1} of {len(asked)}: {one.track.path.stem}", flush=True)
     rows, figures = [], []
+    unit = "letters" if model.config.hears == "letters" else "sounds"
     for name, sounds in kinds.items():
         own, other = judged(model, sounds, asked, given.others)
         rows.append([name, shown(own), shown(other), lower(own, other)])
-        figures.append(Figure(f"phoneme error, {name}", "own words", [one.wrong / one.asked for one in own], "share"))
+        wrong = [one.wrong / one.asked for one in own]
+        figures.append(Figure(f"{unit} that are wrong, {name}", "own words", wrong, "share"))
     asked_words = sum(len(one.words) for one in asked)
     begun = [(*name, *errors_row(errors, asked_words)) for name, errors in late.items() if errors]
     text = (
-        f"{table(['', 'its own words', 'words of others', 'lower by'], rows)}\n\n"
+        f"{table([f'{unit} that are wrong', 'its own words', 'words of others', 'lower by'], rows)}\n\n"
         "Where words begin, in sung music against the times of its making, in composed songs against the recogniser:"
         f"\n\n{table(('', 'by', *ERRORS_HEADER), begun)}\n\n{len(asked)} held-out songs, "
         f"{given.seconds:g} s of each, the model `{jukebox.name}`"
