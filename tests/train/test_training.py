@@ -206,6 +206,7 @@ def test_a_model_gives_its_priors_to_the_levels_that_no_run_teaches(codes, codec
     assert second.sha256["prior_1.safetensors"] == first.sha256["prior_1.safetensors"]
     assert second.sha256["prior_0.safetensors"] != first.sha256["prior_0.safetensors"]
     assert second.about["figures"]["level_1"] == first.about["figures"]["level_1"]
+    assert second.about["begun_with"] == first.about["begun_with"]  # the codec is the same file
     kept = load_prior(again, second, 0).state_dict()
     for name, value in trained_prior(run).state_dict().items():
         assert torch.equal(value.half().float(), kept[name].float()), name

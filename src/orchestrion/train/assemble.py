@@ -21,6 +21,7 @@ from orchestrion.checkpoints.folder import (
     read_model,
     unfilled,
     write_model,
+    write_weights,
 )
 from orchestrion.checkpoints.lineage import Before, begun_with, kept_whole, knows_codes, unchanged_since
 from orchestrion.codec import Codec
@@ -84,6 +85,8 @@ def build_model(
         figures[f"level_{level}"] = part.figures
     if len(set(alphabets.values())) > 1:
         raise UserError("the priors spell lyrics in different alphabets", "train them by the same version")
+    codec = load_codec(codec_folder, base)
+    as_it_was = write_weights(folder / CODEC, codec, dtype) == base.sha256[CODEC]
     info = ModelInfo(
         name=name,
         codec=base.codec,
@@ -95,10 +98,9 @@ def build_model(
             "licence": licence,
             "data_hash": store.data_hash,
             "figures": figures,
-            "begun_with": kept_whole(base),
+            "begun_with": base.about.get("begun_with") if as_it_was else kept_whole(base),
         },
     )
-    codec = load_codec(codec_folder, base)
     parameters = {"codec": _count(codec)} | {f"prior {level}": _count(prior) for level, prior in priors.items()}
     variations = max(shard.variation for shard in store.shards)
     card = model_card(info, parameters, [shard.track for shard in store.shards if not shard.variation], variations)
