@@ -1,5 +1,6 @@
 """Sung data sets: which songs, how, with which labels, and what happens when it is run again."""
 
+import hashlib
 import io as bytes_io
 import json
 import tarfile
@@ -13,7 +14,7 @@ from small_scores import measure, note, rose, score, tempo
 
 from orchestrion.audio import io
 from orchestrion.cli.data import data
-from orchestrion.data.manifest import read_manifest
+from orchestrion.data.manifest import read_manifest, split
 from orchestrion.errors import UserError
 from orchestrion.recipes import tools
 from orchestrion.recipes.tools import find_soundfont
@@ -125,6 +126,25 @@ def test_the_key_decides_how_a_song_is_sung():
     assert one == same
     assert (one.transpose, one.tempo, one.singer, one.room) != (other.transpose, other.tempo, other.singer, other.room)
     assert one.target != other.target
+
+
+def test_the_side_of_the_split_is_a_matter_of_the_score_alone(tmp_path):
+    assert len({plan_song(rose(), name, key).held_out for name in ("rose", "lied") for key in (KEY, KEY[::-1])}) == 1
+    bars = measure(tempo(100), note(("E4", 2, "La")))
+    sides = [plan_song(score([bars], title=f"Lied {number}"), "lied", KEY).held_out for number in range(120)]
+    assert 2 <= sum(sides) <= 25  # one in twelve
+    (tmp_path / "held.musicxml").write_bytes(score([bars], title=f"Lied {sides.index(True)}"))
+    list(render(tmp_path / "sung", tmp_path / "held.musicxml", SOUNDFONT, language="de"))
+    assert [split(track) for track in read_manifest(tmp_path / "sung" / "manifest.jsonl")] == ["validation"]
+
+
+def test_songs_that_shipped_models_learned_from_stay_on_their_side(monkeypatch):
+    listed = lieder._sides()
+    assert (len(listed), sum(listed.values())) == (288, 25)
+    digest = hashlib.blake2b(rose(), digest_size=8).hexdigest()
+    for side in (True, False):
+        monkeypatch.setattr(lieder, "_sides", lambda side=side: {digest: side})
+        assert plan_song(rose(), "rose", KEY).held_out is side
 
 
 def test_languages_are_told_apart():

@@ -144,8 +144,8 @@ def mini_song_upsampler() -> PriorTrainingConfig:
         context_frames=2048,
         validation_windows=32,
         artist_balance=0.4,
-        transformer=TransformerConfig(width=256, num_heads=4, patterns=("all",) * 7, dropout=0.05),
-        training=_training(steps=820, batch_size=8, average_decay=0.995, validate_every=205),
+        transformer=TransformerConfig(width=256, num_heads=4, patterns=("all",) * 7),
+        training=_training(steps=2400, batch_size=8, average_decay=0.995, validate_every=400),
         conditioner=ConditionerConfig(width=256, strides=(2,), dilations=(1, 3, 9, 27)),
     )
 
