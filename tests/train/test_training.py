@@ -329,6 +329,8 @@ def test_parts_that_do_not_belong_together_are_refused(codes, codec_run, prior_r
         build_model("x", codec_run / "model", (prior_runs[0],) * 2, codes, tmp_path / "m", licence="CC0-1.0")
     with pytest.raises(UserError, match="not finished"):
         build_model("x", codec_run / "model", (tmp_path,), codes, tmp_path / "m", licence="CC0-1.0")
+    with pytest.raises(UserError, match="no model called 'mini-sogn'.*did you mean mini-song"):
+        build_model("x", codec_run / "model", ("mini-sogn",), codes, tmp_path / "m", licence="CC0-1.0")
 
 
 def test_encoding_resumes_and_refuses_another_codec(codes, codec_run, store, tmp_path):

@@ -127,8 +127,8 @@ def _parts(sources: Sequence[str | Path]) -> list[_Part]:
     runs, models = list[_Part](), list[_Part]()
     for source in sources:
         folder = known.get(str(source), Path(source))
-        if (folder / DESCRIPTION).is_file():
-            models += _of_model(folder)
+        if (folder / DESCRIPTION).is_file() or not folder.exists():
+            models += _of_model(zoo.locate(source))
         else:
             runs.append(_of_run(folder))
     return runs + models
