@@ -186,8 +186,9 @@ def main() -> None:
             request = request.changed(lyrics="")
         song = jukebox.compose(request).finish()
         kinds["sung, as it is"].append(real.mean(0))
-        for name, codes in (("sung, coded and decoded", coded), ("composed", song.codes)):
-            kinds[name].append(jukebox.decode(codes).mean(0))
+        again = jukebox.decode(coded)
+        for name, codes, sound in (("sung, coded and decoded", coded, again), ("composed", song.codes, song.audio)):
+            kinds[name].append(sound.mean(0))
             if top:
                 kinds[f"{name}, by the top level alone"].append(jukebox.decode(codes, top).mean(0))
         known = [word.start for word in one.words]

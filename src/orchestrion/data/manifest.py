@@ -52,7 +52,12 @@ def split(track: Track) -> Split:
     """
     if track.held_out is not None:
         return "validation" if track.held_out else "train"
-    return "validation" if int(track.content_hash, 16) % VALIDATION_SHARE == 0 else "train"
+    return "validation" if is_held_out(track.content_hash) else "train"
+
+
+def is_held_out(digest: str) -> bool:
+    """Whether what has this hash, in hexadecimal digits, is kept for validation where nothing else says so."""
+    return int(digest, 16) % VALIDATION_SHARE == 0
 
 
 def content_hash(path: Path) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from orchestrion.audio import io
-from orchestrion.data.manifest import VALIDATION_SHARE, Track, content_hash, write_manifest
+from orchestrion.data.manifest import Track, content_hash, is_held_out, write_manifest
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable, explained
 from orchestrion.recipes.accompaniment import Room, in_room, play
@@ -173,7 +173,7 @@ def _held_out(score: bytes) -> bool:
     Songs that the models which ship learned from, or did not, stay on that side.
     """
     digest = hashlib.blake2b(score, digest_size=8).hexdigest()
-    return _sides().get(digest, int(digest, 16) % VALIDATION_SHARE == 0)
+    return _sides().get(digest, is_held_out(digest))
 
 
 @cache

@@ -138,14 +138,14 @@ def _of_run(run: Path) -> _Part:
     description = run_description(run)
     spelling = description.get("alphabet")
     return _Part(
-        run,
-        False,
-        int(description["level"]),
-        description["codec_hash"],
-        Vocabulary.from_json(description["vocabulary"], str(run)),
-        None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
-        description["figures"],
-        partial(trained_prior, run),
+        source=run,
+        of_model=False,
+        level=int(description["level"]),
+        codec=description["codec_hash"],
+        vocabulary=Vocabulary.from_json(description["vocabulary"], str(run)),
+        alphabet=None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
+        figures=description["figures"],
+        load=partial(trained_prior, run),
     )
 
 
@@ -154,14 +154,14 @@ def _of_model(folder: Path) -> Iterable[_Part]:
     for level, config in enumerate(info.priors):
         if config is not None:
             yield _Part(
-                folder,
-                True,
-                level,
-                info.sha256[CODEC],
-                info.vocabulary,
-                info.alphabet if config.lyrics else None,
-                info.about.get("figures", {}).get(f"level_{level}"),
-                partial(load_prior, folder, info, level),
+                source=folder,
+                of_model=True,
+                level=level,
+                codec=info.sha256[CODEC],
+                vocabulary=info.vocabulary,
+                alphabet=info.alphabet if config.lyrics else None,
+                figures=info.about.get("figures", {}).get(f"level_{level}"),
+                load=partial(load_prior, folder, info, level),
             )
 
 
