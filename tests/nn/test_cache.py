@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Attention
 from orchestrion.nn.cache import Layout
-from orchestrion.nn.transformer import Transformer
+from orchestrion.nn.transformer import Block, Transformer
 
 ROW, ROWS, SPREAD, PREFIX = 6, 5, 2, 9
 TOKENS = ROW * ROWS
@@ -70,6 +70,33 @@ def test_drawing_gives_the_numbers_of_the_whole_pass(
 
 
 @EVERY
+@pytest.mark.parametrize("others", [("full",), ("row",), ("column", "previous_row"), ("prefix", "prefix")], ids=str)
+@pytest.mark.parametrize("pieces", [[TOKENS], [6, 12, 12], [5, 1, 9, 15], [13, 13, 1, 1, 1, 1]], ids=str)
+@torch.no_grad()
+def test_what_nothing_needs_is_left_out(
+    pattern: Pattern, others: tuple[Pattern, ...], pieces: list[int], rng: torch.Generator
+) -> None:
+    stack = Transformer(config((pattern, *others, pattern)), TOKENS).double()
+    x = torch.randn(3, TOKENS, 12, generator=rng).double()
+    whole, cache = stack(x), stack.begin(x[:, :1], TOKENS)
+    for piece in x.split(pieces, 1):
+        out = stack.advance(piece, cache, last=True)
+        assert_close(out, whole[:, cache.length - 1 : cache.length], rtol=1e-10, atol=1e-10)
+
+
+@torch.no_grad()
+def test_the_last_layers_read_the_end_alone(rng: torch.Generator) -> None:
+    stack = Transformer(config(("row", "column", "previous_row")), TOKENS)
+    x = torch.randn(1, TOKENS, 12, generator=rng)
+    cache, tokens = stack.begin(x[:, :1], TOKENS), []
+    for block in stack.blocks:
+        assert isinstance(block, Block)
+        block.mlp.wide.register_forward_pre_hook(lambda _, given: tokens.append(given[0].shape[1]))
+    stack.advance(x, cache, last=True)
+    assert tokens == [TOKENS, 2 * ROW, 1]
+
+
+@EVERY
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @torch.no_grad()
 def test_drawing_works_in_other_precisions(pattern: Pattern, dtype: torch.dtype, rng: torch.Generator) -> None:
@@ -89,6 +116,8 @@ def test_lyrics_are_read_once(rng: torch.Generator) -> None:
     assert cache.layers[1].memory.shape[3] == 7
     parts = [stack.advance(piece, cache) for piece in x.split([3, 1, 1, 20, 5], 1)]
     assert_close(torch.cat(parts, 1), stack(x, memory), rtol=1e-5, atol=1e-5)
+    cache = stack.begin(x[:, :1], TOKENS, memory)
+    assert_close(stack.advance(x, cache, last=True), stack(x, memory)[:, -1:], rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_drawn_can_be_worked_with_outside(rng: torch.Generator) -> None:

@@ -43,6 +43,20 @@ def test_reading_is_nearly_the_same(pattern: Pattern, published: bool, pieces: l
     assert 0 < error(drawn(made, x, pieces), expected) < 0.04
 
 
+@pytest.mark.parametrize("patterns", [("row", "column", "previous_row"), ("full", "row", "summary")], ids=str)
+@pytest.mark.parametrize("pieces", [[24], [13, 12], [1, 24]], ids=str)
+@torch.no_grad()
+def test_the_last_token_alone(patterns: tuple[Pattern, ...], pieces: list[int], rng: torch.Generator) -> None:
+    made = stack(patterns)
+    x = torch.randn(1, TOKENS, WIDTH, generator=rng)
+    expected = drawn(made, x, pieces)[:, -1:]
+    reads(made, 12)
+    cache = made.begin(x[:, :1], TOKENS)
+    for piece in x[:, : sum(pieces)].split(pieces, 1):
+        out = made.advance(piece, cache, last=True)
+    assert out.shape == expected.shape and 0 < error(out, expected) < 0.04
+
+
 @torch.no_grad()
 def test_reading_reads_lyrics(rng: torch.Generator) -> None:
     made = stack(("row", "lyrics"))

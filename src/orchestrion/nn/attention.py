@@ -62,7 +62,7 @@ class Attention(nn.Module):
         memory: Float[Tensor, "batch character memory"] | None = None,
     ) -> Float[Tensor, "batch token width"]:
         """The whole sequence from its first token on."""
-        return self._close(self._attend(*self._parts(x, angles, memory)))
+        return self.close(self._attend(*self._parts(x, angles, memory)))
 
     def begin(
         self,
@@ -90,20 +90,27 @@ class Attention(nn.Module):
         )
 
     def advance(
-        self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, cache: LayerCache
-    ) -> Float[Tensor, "batch new width"]:
-        """The next tokens, from `start` on, where `cache` holds what came before."""
+        self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, cache: LayerCache, kept: int = 0
+    ) -> Float[Tensor, "batch asked width"]:
+        """The next tokens, from `start` on, where `cache` holds what came before; the first `kept` are only kept."""
         if x.shape[1] == 1:
             return self.step(x.squeeze(1), start, angles, cache).unsqueeze(1)
-        return self._close(self.mixed(self.inputs(x), start, angles, cache))
+        return self.close(self.mixed(self.inputs(x), start, angles, cache, kept))
 
     def mixed(
-        self, new: Float[Tensor, "batch new parts"], start: int, angles: Angles, cache: LayerCache
-    ) -> Float[Tensor, "batch new head head_width"]:
-        """What the heads find for the next tokens, of which the layer of inputs has made `new`."""
+        self, new: Float[Tensor, "batch new parts"], start: int, angles: Angles, cache: LayerCache, kept: int = 0
+    ) -> Float[Tensor, "batch asked head head_width"]:
+        """What the heads find for the next tokens, of which the layer of inputs has made `new`.
+
+        The first `kept` of them are written to the cache and not asked for.
+        """
         if self.pattern == "lyrics":
-            return _mix(self._query(new), *cache.seen(start))
+            return _mix(self._query(new[:, kept:]), *cache.seen(start))
         queries, keys, values = self._project(new, angles)
+        if kept:
+            cache.write(keys[:, :kept], values[:, :kept], start)
+            queries, keys, values = (part[:, kept:] for part in (queries, keys, values))
+            start += kept
         if start:
             return self._continue(queries, keys, values, start, cache)
         cache.write(keys, values, start)
@@ -196,7 +203,8 @@ class Attention(nn.Module):
         queries, keys = pair.chunk(2, 2)
         return queries, keys, values
 
-    def _close(self, mixed: Tensor) -> Tensor:
+    def close(self, mixed: Float[Tensor, "batch token head head_width"]) -> Float[Tensor, "batch token width"]:
+        """What the layer of outputs makes of what the heads found."""
         out: Tensor = self.output(mixed.flatten(2))
         return out
 

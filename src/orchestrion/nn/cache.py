@@ -86,6 +86,24 @@ class Layout:
             return start
         return max(start, ((stop - 1) // self.row_length + 1 - rows) * self.row_length)
 
+    def needed(self, first: int, start: int) -> int:
+        """Of the tokens from `start` on, the first one that a layer must be told of.
+
+        Its output is asked for from the token `first` on, and later tokens are to find in the cache what they see.
+        """
+        row = first // self.row_length
+        match self.pattern:
+            case "row":
+                return max(start, row * self.row_length)
+            case "previous_row":
+                return max(start, (row - 1) * self.row_length)
+            case "lyrics":
+                return first
+            case "prefix":
+                return start if start < self.prefix_tokens else first
+            case _:
+                return start
+
     def seen(self, position: int) -> slice:
         """The slots that the token at `position` sees, itself among them."""
         row, column = divmod(position, self.row_length)

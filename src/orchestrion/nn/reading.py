@@ -6,7 +6,7 @@ the compiler makes one loop over the rows of all that lies between two products.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,8 @@ class CompiledReading:
     def __init__(self, transformer: Transformer, layers: list[LayerTensors], num_rows: int = NUM_ROWS) -> None:
         assert all(layer.wide.scale is not None for layer in layers), "layers in int8"
         self.layers, self.num_rows = layers, num_rows
+        self.opening = _opening()
+        self.compiled: set[tuple[int, bool]] = set()
         self.closing = _closing(transformer.config.activation, transformer.config.residual_scale)
 
     def takes(self, x: Float[Tensor, "batch new width"]) -> bool:
@@ -43,20 +45,32 @@ class CompiledReading:
 
     def __call__(
         self,
+        layer: int,
+        block: Block,
         x: Float[Tensor, "batch new width"],
         start: int,
         angles: Angles,
-        blocks: Iterable[Block],
-        pasts: Iterable[LayerCache],
-    ) -> Float[Tensor, "batch new width"]:
-        """What the last layer makes of the tokens from `start` on, which are written to the caches `pasts`."""
-        rows = x[0]
+        past: LayerCache,
+        kept: int,
+    ) -> Float[Tensor, "batch asked width"]:
+        """What `block`, the layer of this number, makes of the tokens from `start` on, which are written to `past`.
+
+        The first `kept` of them are only written.
+        """
+        if (layer, kept > 0) in self.compiled:
+            return self._through(layer, block, x, start, angles, past, kept)
+        self.compiled.add((layer, kept > 0))
         with torch._dynamo.config.patch(recompile_limit=MOST_VARIANTS):
-            for layer, block, past in zip(self.layers, blocks, pasts, strict=True):
-                new = _opening()(rows, layer)
-                mixed = block.attention.mixed(new[None], start, angles, past)
-                rows = self.closing(rows, mixed[0].flatten(1).contiguous(), layer)
-        return rows[None]
+            return self._through(layer, block, x, start, angles, past, kept)
+
+    def _through(
+        self, layer: int, block: Block, x: Tensor, start: int, angles: Angles, past: LayerCache, kept: int
+    ) -> Tensor:
+        tensors, rows = self.layers[layer], x[0]
+        mixed = block.attention.mixed(self.opening(rows, tensors)[None], start, angles, past, kept)
+        if kept:
+            return block.join_in_place(x[:, kept:], block.attention.close(mixed))
+        return self.closing(rows, mixed[0].flatten(1).contiguous(), tensors)[None]
 
 
 def compile_into(drawing: Transformer, like: Transformer, weights: Weights | None) -> None:

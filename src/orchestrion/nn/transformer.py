@@ -1,6 +1,6 @@
 """Blocks of attention and MLP, and the stack of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -121,15 +121,18 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch width"], start: int, angles: Angles, past: LayerCache
     ) -> Float[Tensor, "batch width"]:
         """The block's output for the token at `start` alone, without a gradient."""
-        return self._join(x, self.attention.step(self.attention_norm(x), start, angles, past))
+        return self.join_in_place(x, self.attention.step(self.attention_norm(x), start, angles, past))
 
     def advance(
-        self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, past: LayerCache
-    ) -> Float[Tensor, "batch new width"]:
-        """The block's output for the tokens from `start` on, without a gradient."""
-        return self._join(x, self.attention.advance(self.attention_norm(x), start, angles, past))
+        self, x: Float[Tensor, "batch new width"], start: int, angles: Angles, past: LayerCache, kept: int = 0
+    ) -> Float[Tensor, "batch asked width"]:
+        """The block's output for the tokens from `start` on, without a gradient; the first `kept` are only kept."""
+        attended = self.attention.advance(self.attention_norm(x), start, angles, past, kept)
+        return self.join_in_place(x[:, kept:], attended)
 
-    def _join(self, x: Tensor, attended: Tensor) -> Tensor:
+    def join_in_place(
+        self, x: Float[Tensor, "batch *token width"], attended: Float[Tensor, "batch *token width"]
+    ) -> Float[Tensor, "batch *token width"]:
         """`join` without a gradient: in the memory of `attended`."""
         if self.scale == 1.0:
             between = attended.add_(x)
@@ -152,19 +155,21 @@ class Steps(Protocol):
 
 @runtime_checkable
 class Reading(Protocol):
-    """Another way through all blocks for `num_rows` known tokens at once."""
+    """Another way through a block, number `layer` of the stack, for `num_rows` known tokens at once."""
 
     num_rows: int
 
     def takes(self, x: Float[Tensor, "batch new width"]) -> bool: ...
     def __call__(
         self,
+        layer: int,
+        block: Block,
         x: Float[Tensor, "batch new width"],
         start: int,
         angles: Angles,
-        blocks: Iterable[Block],
-        pasts: Iterable[LayerCache],
-    ) -> Float[Tensor, "batch new width"]: ...
+        past: LayerCache,
+        kept: int,
+    ) -> Float[Tensor, "batch asked width"]: ...
 
 
 class Transformer(nn.Module):
@@ -256,30 +261,41 @@ class Transformer(nn.Module):
             steps.begun(cache)
         return cache
 
-    def advance(self, x: Float[Tensor, "batch new width"], cache: Cache) -> Float[Tensor, "batch new width"]:
-        """The next tokens after those that `cache` has read; the same numbers as all at once, without a gradient."""
+    def advance(
+        self, x: Float[Tensor, "batch new width"], cache: Cache, *, last: bool = False
+    ) -> Float[Tensor, "batch asked width"]:
+        """The next tokens after those that `cache` has read; the same numbers as all at once, without a gradient.
+
+        With `last` only the last of them comes out, and layers leave out what neither it nor later tokens need.
+        """
         with torch.inference_mode():
-            advanced = self._advance(x, cache)
+            advanced = self._advance(x, cache, last)
         return advanced.clone()  # outside, so that it is a tensor like any other
 
-    def _advance(self, x: Tensor, cache: Cache) -> Tensor:
-        if self.reading is None:
-            x = self._piece(x, cache)
-        else:
-            x = torch.cat([self._piece(piece, cache) for piece in torch.split(x, self.reading.num_rows, 1)], 1)
-        out: Tensor = self.final_norm(x)
+    def _advance(self, x: Tensor, cache: Cache, last: bool) -> Tensor:
+        pieces = (x,) if self.reading is None else torch.split(x, self.reading.num_rows, 1)
+        made = [self._piece(piece, cache, last) for piece in pieces]
+        out: Tensor = self.final_norm(made[-1] if last else torch.cat(made, 1))
         return out
 
-    def _piece(self, x: Tensor, cache: Cache) -> Tensor:
-        start = cache.length
-        cache.length = start + x.shape[1]
+    def _piece(self, x: Tensor, cache: Cache, last: bool) -> Tensor:
+        start, stop = cache.length, cache.length + x.shape[1]
+        cache.length = stop
         if x.shape[1] == 1:
             return self._step(x.squeeze(1), start, cache).unsqueeze(1)
-        angles = self._angles(start, x)
-        if self.reading is not None and self.reading.takes(x):
-            return self.reading(x, start, angles, self._blocks(), cache.layers)
-        for block, past in zip(self._blocks(), cache.layers, strict=True):
-            x = block.advance(x, start, angles, past)
+        layers, needed = cache.layers, [start] * (len(cache.layers) + 1)
+        if last:
+            needed[-1] = stop - 1
+            for number in reversed(range(len(layers))):
+                needed[number] = layers[number].layout.needed(needed[number + 1], start)
+        x = x[:, needed[0] - start :]
+        for number, (block, past) in enumerate(zip(self._blocks(), layers, strict=True)):
+            first, asked = needed[number : number + 2]
+            angles = self._angles(first, x)
+            if self.reading is not None and self.reading.takes(x):
+                x = self.reading(number, block, x, first, angles, past, asked - first)
+            else:
+                x = block.advance(x, first, angles, past, asked - first)
         return x
 
     def _step(self, x: Tensor, start: int, cache: Cache) -> Tensor:

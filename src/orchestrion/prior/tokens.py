@@ -152,9 +152,8 @@ class TokenModel(nn.Module):
         first = state.cache.length
         stop = first + vectors.shape[1]
         conditioning = None if state.conditioning is None else state.conditioning[:, first:stop]
-        encoded = self.transformer.advance(self._placed(vectors, first, conditioning), state.cache)
-        last = None if conditioning is None else conditioning[:, -1:]
-        state.logits = self._scores(encoded[:, -1:], last)[:, 0]
+        encoded = self.transformer.advance(self._placed(vectors, first, conditioning), state.cache, last=True)
+        state.logits = self._scores(encoded, None if conditioning is None else conditioning[:, -1:])[:, 0]
         return state.logits
 
     def _start(self, given: Tensor | None, like: Tensor) -> Tensor:
