@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import tiny
 from orchestrion import Jukebox, Request
 from orchestrion.audio import io
+from orchestrion.checkpoints.folder import read_model, write_description
 from orchestrion.cli.evaluate import _asked
 from orchestrion.cli.main import main
 from orchestrion.data.manifest import Track, content_hash, read_manifest, split, write_manifest
@@ -62,6 +64,21 @@ def test_codec_and_priors_become_a_page_and_figures(music: Path, tmp_path: Path,
     assert "--force" in capsys.readouterr().err
     assert run(*words, "--force") == 0
     assert (tmp_path / "report" / "report.json").read_bytes() == first
+
+
+def test_held_out_tracks_that_the_model_learned_from_are_named(music: Path, tmp_path: Path, capsys) -> None:
+    held_out = [track for track in read_manifest(music / "manifest.jsonl") if split(track) == "validation"]
+    model = tmp_path / "model"
+    shutil.copytree(music / "model", model)
+    info = read_model(model)
+    written = info.model_copy(update={"about": {"learned_from": [held_out[0].content_hash]}})
+    write_description(model, written, "# A model")
+    words = ["evaluate", model, "--manifest", music / "manifest.jsonl", "--parts", "codec", "--no-opus"]
+    assert run(*words, "--clips", "1", "-o", tmp_path / "report") == 0
+    expected = f"1 of the {len(held_out)} tracks that are held out here are among what it learned from "
+    expected += f"({held_out[0].path.stem}): figures on held-out music are better than they should be."
+    assert f"warning: {expected}" in capsys.readouterr().err
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["about"].endswith(expected)
 
 
 def test_priors_need_codes(music: Path, tmp_path: Path, capsys) -> None:

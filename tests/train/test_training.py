@@ -18,6 +18,7 @@ from orchestrion.checkpoints.folder import load_codec, load_prior, read_card, re
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.config import plain
 from orchestrion.data.encoded import CodeStore
+from orchestrion.data.manifest import split
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
@@ -194,7 +195,9 @@ def test_trained_parts_make_a_model_that_composes(codes, codec_run, prior_runs, 
     song = Jukebox.from_pretrained(model).compose(Request(artist="Ada", seconds=1.0, seed=3)).finish()
     assert song.audio.shape == (1, 1600)
     assert song.audio.isfinite().all()
-    assert read_model(model).about["figures"]["level_1"]["windows"] > 0
+    made = read_model(model)
+    assert made.about["figures"]["level_1"]["windows"] > 0
+    assert set(made.learned_from) == {s.track.content_hash for s in codes.shards if split(s.track) == "train"}
 
 
 def test_a_model_gives_its_priors_to_the_levels_that_no_run_teaches(codes, codec_run, prior_runs, tmp_path):
@@ -206,6 +209,7 @@ def test_a_model_gives_its_priors_to_the_levels_that_no_run_teaches(codes, codec
     assert second.sha256["prior_1.safetensors"] == first.sha256["prior_1.safetensors"]
     assert second.sha256["prior_0.safetensors"] != first.sha256["prior_0.safetensors"]
     assert second.about["figures"]["level_1"] == first.about["figures"]["level_1"]
+    assert second.learned_from == first.learned_from
     assert second.about["begun_with"] == first.about["begun_with"]  # the codec is the same file
     kept = load_prior(again, second, 0).state_dict()
     for name, value in trained_prior(run).state_dict().items():

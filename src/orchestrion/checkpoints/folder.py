@@ -64,6 +64,11 @@ class ModelInfo(Settings):
         return self.codec.grid
 
     @property
+    def learned_from(self) -> tuple[str, ...]:
+        """Content hashes of the recordings that its parts learned from, where it says so; else none."""
+        return tuple(self.about.get("learned_from", ()))
+
+    @property
     def artists(self) -> tuple[str, ...]:
         """The names that may be asked for, in an imported model those of its top prior."""
         names = self.published_names[-1] if self.published_names else None

@@ -118,6 +118,9 @@ def evaluate(
         else None
     )
     sections: list[Section] = []
+    known = _known(jukebox, heard)
+    if known:
+        click.echo(f"warning: {known}", err=True)
 
     def say(what: str) -> None:
         if not quiet:
@@ -131,7 +134,8 @@ def evaluate(
         sections.append(_priors(jukebox, store, windows))
     if asked is not None and store is not None:
         sections += _songs(jukebox, heard, store, asked, output, say, replace=force)
-    page = write_report(output, f"How good is {jukebox.info.name}?", _about(jukebox), sections)
+    about = f"{_about(jukebox)} {known}".rstrip()
+    page = write_report(output, f"How good is {jukebox.info.name}?", about, sections)
     click.echo((output / FIGURES).read_text(encoding="utf-8") if as_json else page)
 
 
@@ -143,6 +147,19 @@ def _about(jukebox: "Jukebox") -> str:
     return (
         f"The model {jukebox.info.name} judged on tracks that it did not learn from, by orchestrion {__version__} with "
         f"torch {torch.__version__}. In brackets: 95 % of bootstrap draws."
+    )
+
+
+def _known(jukebox: "Jukebox", heard: "TrackStore") -> str:
+    """A sentence if the model learned from tracks that are held out here."""
+    learned_from = set(jukebox.info.learned_from)
+    tracks = [heard.tracks[index].track for index in heard.indices("validation")]
+    titles = [track.title or track.path.stem for track in tracks if track.content_hash in learned_from]
+    if not titles:
+        return ""
+    return (
+        f"{len(titles)} of the {len(tracks)} tracks that are held out here are among what it learned from "
+        f"({', '.join(titles)}): figures on held-out music are better than they should be."
     )
 
 

@@ -57,7 +57,8 @@ def build_model(
     `sources` are finished runs, and models, by name or folder, whose priors are taken for the levels that no run
     teaches. `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`,
     an entry per level, and `weights` are what the model is used with unless something else is asked for. Priors of
-    levels that stayed as they were in the codec that this began with fit it too. UserError for runs that are
+    levels that stayed as they were in the codec that this began with fit it too. What any of its parts learned from
+    counts as learned from. UserError for runs that are
     unfinished, belong to another codec or teach a level twice.
     """
     base = read_model(codec_folder)
@@ -65,6 +66,8 @@ def build_model(
         raise UserError(f"{store.folder} was not made by the codec in {codec_folder}", "give the one that made it")
     priors: dict[int, AnyPrior] = {}
     figures: dict[str, Any] = {}
+    learned_from = {shard.track.content_hash for shard in store.shards if split(shard.track) == "train"}
+    learned_from.update(base.learned_from)
     vocabulary = store.vocabulary
     alphabets: dict[int, Alphabet] = {}
     for part in _parts(sources):
@@ -80,6 +83,7 @@ def build_model(
                 f"the prior in {part.source} knows other names than {store.folder}", "train it on these codes"
             )
         priors[level] = part.load()
+        learned_from.update(part.learned_from)
         if part.alphabet is not None:
             alphabets[level] = part.alphabet
         figures[f"level_{level}"] = part.figures
@@ -97,6 +101,7 @@ def build_model(
         about={
             "licence": licence,
             "data_hash": store.data_hash,
+            "learned_from": sorted(learned_from),
             "figures": figures,
             "begun_with": base.about.get("begun_with") if as_it_was else kept_whole(base),
         },
@@ -109,7 +114,10 @@ def build_model(
 
 @dataclass(frozen=True)
 class _Part:
-    """A trained prior: where it is, the codes it knows, its names and spelling, and how well it predicts."""
+    """A trained prior: where it is, the codes it knows, its names and spelling, and how well it predicts.
+
+    `learned_from` are content hashes of its music, where that may be other than what a model is built with.
+    """
 
     source: Path
     of_model: bool
@@ -118,6 +126,7 @@ class _Part:
     vocabulary: Vocabulary
     alphabet: Alphabet | None
     figures: Any
+    learned_from: Sequence[str]
     load: Callable[[], AnyPrior]
 
 
@@ -145,6 +154,7 @@ def _of_run(run: Path) -> _Part:
         vocabulary=Vocabulary.from_json(description["vocabulary"], str(run)),
         alphabet=None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
         figures=description["figures"],
+        learned_from=(),
         load=partial(trained_prior, run),
     )
 
@@ -161,6 +171,7 @@ def _of_model(folder: Path) -> Iterable[_Part]:
                 vocabulary=info.vocabulary,
                 alphabet=info.alphabet if config.lyrics else None,
                 figures=info.about.get("figures", {}).get(f"level_{level}"),
+                learned_from=info.learned_from,
                 load=partial(load_prior, folder, info, level),
             )
 
