@@ -20,6 +20,7 @@ from orchestrion.evaluate.songs import (
     coded,
     control_section,
     distance_section,
+    in_turn,
     likeness_section,
     memory_section,
     musical_section,
@@ -168,3 +169,9 @@ def test_a_copied_song_is_named(rng: torch.Generator) -> None:
     section, found = memory_section(CodeIndex(tracks, 500), new[:4], [new[4], tracks[1][50:150]], ["mine", "theirs"])
     assert found.which == (1,)
     assert section.text.endswith("above the limit: theirs.")
+
+
+def test_songs_are_asked_for_by_one_piece_of_each_track_before_the_second_of_any():
+    named = ("2a", "2b", "1a", "3c", "3d", "3e")
+    made = [Piece(torch.zeros(1, 1), int(name[0]), name, None) for name in named]
+    assert [piece.artist for piece in in_turn(made)] == ["2a", "1a", "3c", "2b", "3d", "3e"]

@@ -85,9 +85,9 @@ def evaluate(
 ) -> None:
     """Judge MODEL on music that it did not learn from: a page to read and hear, and its figures as JSON.
 
-    Every figure has the interval that holds 95 % of its draws. Songs are unpicked: seeds 1, 2, 3 … and the artists of
-    the training music in turn; those of artists whose music is sung have words of held-out music. They are kept beside
-    the page, and composed once.
+    Every figure has the interval that holds 95 % of its draws. Songs are unpicked: seeds 1, 2, 3 … and the labels of
+    the held-out pieces in turn; those of sung music have words of held-out music. They are kept beside the page, and
+    composed once.
     """
     if codes is None and set(parts) - {"codec"}:
         raise UserError(
@@ -217,9 +217,10 @@ class Asked(NamedTuple):
 def _asked(
     jukebox: "Jukebox", heard: "TrackStore", count: int, seconds: float, output: Path, *, replace: bool
 ) -> Asked:
-    """Songs with the seeds from 1 on, the artists of the training music in turn.
+    """Songs with the seeds from 1 on, asked for by the labels of the held-out pieces in turn.
 
-    Where an artist's music is sung, the words of held-out music are told in turn. UserError for what cannot be judged
+    So songs and held-out music are of the same artists and genres in the same shares. Where a piece is of sung music,
+    the words of held-out music are told in turn. UserError for what cannot be judged
     or made, before any work.
     """
     from orchestrion import Request
@@ -236,15 +237,14 @@ def _asked(
             )
     tracks = [heard.tracks[index].track for index in heard.indices("validation")]
     words = songs.words_to_sing(tracks, seconds) if jukebox.info.sings else []
-    labels = sorted({(piece.artist or "", piece.genre or "", piece.sung) for piece in training})
-    requests = []
+    like, requests = songs.in_turn(held_out), []
     for number in range(count):
-        artist, genre, sung = labels[number % len(labels)]
+        piece = like[number % len(like)]
         request = Request(
             seconds=seconds,
-            artist=artist or None,
-            genres=(genre,) if genre else (),
-            lyrics=words[number % len(words)] if sung and words else "",
+            artist=piece.artist if piece.artist in jukebox.info.artists else None,
+            genres=(piece.genre,) if piece.genre in jukebox.info.genres else (),
+            lyrics=words[number % len(words)] if piece.sung and words else "",
             seed=number + 1,
         )
         path = output / "songs" / f"song-{number + 1}.ogg"

@@ -95,6 +95,16 @@ def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> li
     return found
 
 
+def in_turn(pieces: Sequence[Piece]) -> list[Piece]:
+    """The first piece of each track, then the second of each, and so on."""
+    passed: Counter[int] = Counter()
+    rounds = []
+    for piece in pieces:
+        rounds.append(passed[piece.track])
+        passed[piece.track] += 1
+    return [pieces[place] for place in sorted(range(len(pieces)), key=rounds.__getitem__)]
+
+
 def words_to_sing(tracks: Iterable[Track], seconds: float) -> list[str]:
     """Of each track whose words have times, those that are sung in the first `seconds` from its first word on."""
     found = []
