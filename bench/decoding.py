@@ -20,6 +20,7 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.draw import PREFILL_FRAMES
 from orchestrion.generate.pick import chances, pick
 from orchestrion.nn.fast import Weights, quantized
+from orchestrion.nn.memory import keep_dropped_memory
 from orchestrion.nn.reading import compile_into
 from orchestrion.presets.published import attention_patterns, stack
 from orchestrion.prior import Conditions, Prior, PriorState
@@ -110,6 +111,7 @@ def seconds_of_prefill(prior: Prior, state: PriorState, given: argparse.Namespac
 
 @torch.no_grad()
 def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
+    keep_dropped_memory()  # as the programs that draw do
     speed = bandwidth(given.runs)
     rows: list[list[object]] = []
     figures: list[Figure] = []

@@ -43,6 +43,7 @@ from orchestrion.library.provenance import Engine, SongAdapter, SongModel
 from orchestrion.nn.compiled import check_compiler
 from orchestrion.nn.device import chosen_device
 from orchestrion.nn.fast import Weights, quantized, usable
+from orchestrion.nn.memory import keep_dropped_memory
 from orchestrion.nn.reading import compile_into
 from orchestrion.prior.masked import AnyPrior
 from orchestrion.prior.model import Prior
@@ -90,6 +91,8 @@ class Jukebox:
         self.name = name or self.info.name
         self.dtype = dtype
         self.device = chosen_device(device)
+        if self.device.type == "cpu":
+            keep_dropped_memory()
         if weights == "auto":
             best = self.info.weights
             weights = best if best and usable(best, self.device) else None

@@ -259,8 +259,9 @@ class Attention(nn.Module):
 
     def _rows(self, part: Tensor) -> Tensor:
         """Cut tokens into rows, the last one filled up with zeros that nothing real can see."""
-        padded = F.pad(part, (0, 0, 0, 0, 0, -part.shape[1] % self.row_length))
-        return padded.view(len(part), -1, self.row_length, *part.shape[2:])
+        missing = -part.shape[1] % self.row_length
+        filled = F.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part
+        return filled.view(len(part), -1, self.row_length, *part.shape[2:])
 
     def _summary(self, queries: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
         """Attention of queries at `position` to zeros and the ends of rows, `batch token head width`."""
@@ -285,10 +286,12 @@ class Attention(nn.Module):
         return _mix(queries, keys, values, seen=F.pad(self.visible(position, held), (zeros, 0), value=True))
 
     def _continue_rows(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
-        """Several tokens of a pattern within rows: the rest of a row, then from the beginning of one on."""
-        rest = min(-start % self.row_length, queries.shape[1])
+        """Several tokens of a pattern within rows: the rest of a row, then whole rows, then the beginning of one."""
+        stop = queries.shape[1]
+        rest = min(-start % self.row_length, stop)
+        whole = stop - (stop - rest) % self.row_length
         parts = []
-        for first, last in ((0, rest), (rest, queries.shape[1])):
+        for first, last in ((0, rest), (rest, whole), (whole, stop)):
             if first < last:
                 piece = slice(first, last)
                 parts.append(
