@@ -54,3 +54,15 @@ def test_a_rare_label_is_not_drowned_by_a_common_one(rng):
 def test_a_label_that_was_never_learned_is_never_found(rng):
     learned, labels = clusters(rng)
     assert accuracy(learn(learned.features, labels), learned, ["opera"] * 120).found.value == 0
+
+
+def test_balanced_accuracy_counts_rare_labels_as_much_as_common_ones(rng):
+    learned, labels = clusters(rng, apart=8.0)
+    common, rare = learned.of_tracks[0], learned.of_tracks[-1]
+    taken = torch.cat([*learned.of_tracks[:3], rare])
+    judged = Described(learned.features[taken], torch.arange(4).repeat_interleave(len(common)))
+    asked = [labels[int(place)] for place in taken[: -len(rare)]] + ["another"] * len(rare)
+    found = accuracy(learn(learned.features, labels), judged, asked)
+    assert found.found.value == found.chance == 0.75
+    assert found.balanced.value == found.balanced_chance == 0.5
+    assert (found.balanced.low, found.balanced.high) == (0.5, 1.0)

@@ -63,10 +63,16 @@ def learn(features: Float[Tensor, "item feature"], labels: Sequence[str], *, pen
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of tracks whose label is found, and the share that the best constant answer finds."""
+    """The share of tracks whose label is found, and the share that the best constant answer finds.
+
+    `balanced` is the mean of the shares of each label (balanced accuracy, Brodersen et al. 2010), in which any constant
+    answer has `balanced_chance`: where some labels are common, it says more.
+    """
 
     found: Estimate
     chance: float
+    balanced: Estimate
+    balanced_chance: float
 
 
 def accuracy(classifier: Classifier, judged: Described, labels: Sequence[str], *, seed: int = 0) -> Accuracy:
@@ -82,5 +88,17 @@ def accuracy(classifier: Classifier, judged: Described, labels: Sequence[str], *
         true.append(label)
         right.append(classifier.labels[int(scores[items].sum(0).argmax())] == label)
     hits = torch.tensor(right, dtype=torch.float64)
-    commonest = max(true.count(label) for label in set(true)) / len(true)
-    return Accuracy(bootstrap(len(hits), lambda drawn: float(hits[drawn].mean()), seed=seed), commonest)
+    names = sorted(set(true))
+    of_label = torch.tensor([names.index(label) for label in true])
+
+    def balanced(drawn: Tensor) -> float:
+        counts = of_label[drawn].bincount(minlength=len(names))
+        found = torch.zeros(len(names), dtype=torch.float64).index_add(0, of_label[drawn], hits[drawn])
+        return float((found / counts)[counts > 0].mean())
+
+    return Accuracy(
+        found=bootstrap(len(hits), lambda drawn: float(hits[drawn].mean()), seed=seed),
+        chance=max(true.count(label) for label in names) / len(true),
+        balanced=bootstrap(len(hits), balanced, seed=seed),
+        balanced_chance=1 / len(names),
+    )

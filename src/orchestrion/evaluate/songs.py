@@ -45,7 +45,8 @@ _DISTANCES = (
 _CONTROL = (
     "A classifier that learned from the training music names the artist or the genre, of held-out music and of songs "
     "that were asked to be by an artist and of a genre. It learned the labels that songs were asked for, from "
-    f"{LESSONS} times as many pieces as there are songs. Chance is the best constant answer. Only pieces with a label "
+    f"{LESSONS} times as many pieces as there are songs. Chance is the best constant answer. Balanced accuracy is the mean over "
+    "labels, common ones and rare ones alike; any constant answer has one label's share of it. Only pieces with a label "
     "that it learned are counted."
 )
 _MUSICAL = (
@@ -239,8 +240,10 @@ def control_section(learned: Vectors, judged: Mapping[str, Vectors], asked: Vect
             if not labels:
                 continue
             found = accuracy(classifier, part.described, labels)
-            rows.append((f"{what}, {name}", len(enough), part.num_tracks, found.found, found.chance))
-    return Section("Artist and genre", _CONTROL, (Table(("", "labels", "pieces", "accuracy", "chance"), tuple(rows)),))
+            shares = (found.found, found.chance, found.balanced, found.balanced_chance)
+            rows.append((f"{what}, {name}", len(enough), part.num_tracks, *shares))
+    header = ("", "labels", "pieces", "accuracy", "chance", "balanced accuracy", "its chance")
+    return Section("Artist and genre", _CONTROL, (Table(header, tuple(rows)),))
 
 
 def musical_section(
