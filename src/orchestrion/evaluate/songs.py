@@ -45,9 +45,9 @@ _DISTANCES = (
 _CONTROL = (
     "A classifier that learned from the training music names the artist or the genre, of held-out music and of songs "
     "that were asked to be by an artist and of a genre. It learned the labels that songs were asked for, from "
-    f"{LESSONS} times as many pieces as there are songs. Chance is the best constant answer. Balanced accuracy is the mean over "
-    "labels, common ones and rare ones alike; any constant answer has one label's share of it. Only pieces with a label "
-    "that it learned are counted."
+    f"{LESSONS} times as many pieces as there are songs. Chance is the best constant answer. Balanced accuracy is the "
+    "mean over labels, common ones and rare ones alike; any constant answer has one label's share of it. Only pieces "
+    "with a label that it learned are counted."
 )
 _MUSICAL = (
     "Each figure's mean over pieces, held-out, coded and composed, and how far the distributions of songs and held-out "
