@@ -220,8 +220,7 @@ def _asked(
     """Songs with the seeds from 1 on, asked for by the labels of the held-out pieces in turn.
 
     So songs and held-out music are of the same artists and genres in the same shares. Where a piece is of sung music,
-    the words of held-out music are told in turn. UserError for what cannot be judged
-    or made, before any work.
+    the words of held-out music are told in turn. UserError for what cannot be judged or made, before any work.
     """
     from orchestrion import Request
     from orchestrion.evaluate import songs
