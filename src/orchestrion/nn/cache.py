@@ -91,18 +91,9 @@ class Layout:
 
         Its output is asked for from the token `first` on, and later tokens are to find in the cache what they see.
         """
-        row = first // self.row_length
-        match self.pattern:
-            case "row":
-                return max(start, row * self.row_length)
-            case "previous_row":
-                return max(start, (row - 1) * self.row_length)
-            case "lyrics":
-                return first
-            case "prefix":
-                return start if start < self.prefix_tokens else first
-            case _:
-                return start
+        if self.pattern == "lyrics" or (self.pattern == "prefix" and start >= self.prefix_tokens):
+            return first
+        return self.lasting(start, first + 1)
 
     def seen(self, position: int) -> slice:
         """The slots that the token at `position` sees, itself among them."""

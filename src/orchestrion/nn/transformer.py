@@ -289,13 +289,15 @@ class Transformer(nn.Module):
             for number in reversed(range(len(layers))):
                 needed[number] = layers[number].layout.needed(needed[number + 1], start)
         x = x[:, needed[0] - start :]
+        angles = self._angles(needed[0], x)
         for number, (block, past) in enumerate(zip(self._blocks(), layers, strict=True)):
             first, asked = needed[number : number + 2]
-            angles = self._angles(first, x)
             if self.reading is not None and self.reading.takes(x):
                 x = self.reading(number, block, x, first, angles, past, asked - first)
             else:
                 x = block.advance(x, first, angles, past, asked - first)
+            if asked > first:
+                angles = self._angles(asked, x)
         return x
 
     def _step(self, x: Tensor, start: int, cache: Cache) -> Tensor:

@@ -58,8 +58,7 @@ def build_model(
     teaches. `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`,
     an entry per level, and `weights` are what the model is used with unless something else is asked for. Priors of
     levels that stayed as they were in the codec that this began with fit it too. What any of its parts learned from
-    counts as learned from. UserError for runs that are
-    unfinished, belong to another codec or teach a level twice.
+    counts as learned from. UserError for runs that are unfinished, belong to another codec or teach a level twice.
     """
     base = read_model(codec_folder)
     if not knows_codes(base, store.codec_hash, store.grid):
