@@ -17,6 +17,8 @@ from orchestrion.cli.main import main
 from orchestrion.data.manifest import Track, content_hash, read_manifest, split, write_manifest
 from orchestrion.data.tracks import TrackStore, prepare
 from orchestrion.errors import UserError
+from orchestrion.evaluate import songs
+from orchestrion.evaluate.report import Section
 
 SECONDS = 12.0
 
@@ -127,3 +129,77 @@ def test_songs_need_the_weights_of_musicnn(music: Path, tmp_path: Path, capsys, 
     words = ["evaluate", music / "model", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]
     assert run(*words, "--parts", "songs", "-o", tmp_path / "report") == 2
     assert "pip install --no-deps musicnn" in capsys.readouterr().err
+
+
+LOUD, SOFT = 0.3, 0.05
+
+
+@pytest.fixture
+def loud_and_soft(tmp_path: Path) -> Path:
+    """A folder with loud training tracks and soft held-out ones, six of each, a tiny model and its codes."""
+    sides: dict[str, list[Track]] = {"train": [], "validation": []}
+    rng = torch.Generator().manual_seed(0)
+    number = 0
+    while min(len(tracks) for tracks in sides.values()) < 6:
+        path, number = tmp_path / f"{number}.wav", number + 1
+        sound = torch.randn(1, 14 * tiny.SAMPLE_RATE, generator=rng).clamp(-3, 3)
+        for side, level in (("train", LOUD), ("validation", SOFT)):
+            io.write(path, level * sound, tiny.SAMPLE_RATE)
+            track = Track(
+                path=path,
+                seconds=14.0,
+                sample_rate=tiny.SAMPLE_RATE,
+                channels=1,
+                artist="Bix" if number % 2 else "Ada Byron",
+                genres=("jazz",) if number % 2 else ("folk",),
+                content_hash=content_hash(path),
+            )
+            if split(track) == side and len(sides[side]) < 6:
+                sides[side].append(track)
+                break
+    write_manifest(tmp_path / "manifest.jsonl", [track for tracks in sides.values() for track in tracks])
+    tiny.write_tiny_model(tmp_path / "model", masked=(0,))
+    words = ["encode", tmp_path / "manifest.jsonl", "--codec", tmp_path / "model", "-o", tmp_path / "codes"]
+    assert run(*words) == 0
+    return tmp_path
+
+
+def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, capsys, monkeypatch) -> None:
+    def embed(network: None, audio: torch.Tensor, sample_rate: int) -> torch.Tensor:
+        assert sample_rate == tiny.SAMPLE_RATE
+        patches = audio.mean(0)[: 4 * (audio.shape[1] // 4)].reshape(4, -1)
+        return torch.stack((patches.square().mean(1).sqrt(), patches.abs().mean(1), patches.abs().amax(1)), 1)
+
+    compared: dict[str, float] = {}
+
+    def distances(*sides: songs.Vectors) -> Section:
+        for name, side in zip(("training", "held out", "with noise", "coded", "made"), sides, strict=True):
+            compared[name] = float(side.described.features[:, 0].mean())
+        return distance_section(*sides)
+
+    distance_section = songs.distance_section
+    monkeypatch.setattr(songs, "distance_section", distances)
+    monkeypatch.setattr("orchestrion.evaluate.musicnn.installed", lambda: loud_and_soft)
+    monkeypatch.setattr("orchestrion.evaluate.musicnn.open_musicnn", lambda: None)
+    monkeypatch.setattr("orchestrion.evaluate.musicnn.embed", embed)
+    report = loud_and_soft / "report"
+    words = ["evaluate", loud_and_soft / "model", "--manifest", loud_and_soft / "manifest.jsonl", "--json", "--quiet"]
+    words += ["--codes", loud_and_soft / "codes", "--parts", "songs", "--songs", "5", "--seconds", "13", "-o", report]
+    capsys.readouterr()
+    assert run(*words) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [section["title"] for section in figures["sections"]][-1] == "The first songs"
+    assert len(figures["sections"]) == 6
+    assert figures["sections"][-1]["sounds"][0]["path"] == "songs/song-1.ogg"
+
+    seconds = {path.name: io.probe(path).seconds for path in (report / "songs").glob("*.ogg")}
+    assert seconds == {f"song-{number}.ogg": pytest.approx(13, abs=0.1) for number in range(1, 6)}
+    made = json.loads((report / "songs" / "song-3.ogg.json").read_text())["made"]
+    assert made["request"]["seed"] == 3
+    assert made["request"]["artist"] in {"Bix", "Ada Byron"}
+    assert compared["training"] == pytest.approx(LOUD, rel=0.1)
+    assert compared["held out"] == pytest.approx(SOFT, rel=0.1)
+    assert compared["held out"] < compared["with noise"] < 1.05 * compared["held out"]
+    assert len(set(compared.values())) == 5
+    played = io.read(report / "songs" / "song-1.ogg", tiny.SAMPLE_RATE, 1)
+    assert compared["made"] == pytest.approx(float(played.square().mean().sqrt()), rel=0.5)

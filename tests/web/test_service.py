@@ -2,6 +2,7 @@
 
 import io as bytes_io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -216,6 +217,28 @@ def test_what_is_no_audio_is_found_out_by_the_worker(page, content):
     told = page.get(f"/uploads/{sent['id']}")
     assert told["state"] == "failed" and told["problem"] and "Traceback" not in told["problem"]
     page.get(f"/uploads/{sent['id']}/audio", status=404)
+
+
+def test_old_uploads_are_deleted_but_those_that_a_job_needs(page):
+    def sent(name):
+        return page.client.post("/api/uploads", params={"name": name}, content=wav(1.0)).json()["id"]
+
+    used, new, left, unread = (sent(name) for name in ("used", "new", "left", "unread"))
+    page.client.post(f"/api/jobs/{page.get(f'/uploads/{unread}')['job']}/cancel")
+    page.work()
+    page.song(seconds=0.8, prime={"upload": used, "start_seconds": 0.2, "seconds": 0.5})
+    stretch = {"upload": left, "start_seconds": 0.2, "seconds": 0.5}
+    begun = page.post("/songs", {"seconds": 0.8, "seed": 3, "prime": stretch})
+    page.client.post(f"/api/jobs/{begun['job']['id']}/cancel")
+    waiting = sent("waiting")
+    for upload in (used, left, unread, waiting):
+        os.utime(page.studio.places.upload(upload), (0, 0))
+    page.studio.drop_old_uploads()
+    assert {folder.name for folder in page.studio.places.uploads.iterdir()} == {new, left, waiting}
+
+    page.post(f"/jobs/{begun['job']['id']}/resume", status=200)
+    page.work()
+    assert page.get(f"/jobs/{begun['job']['id']}")["state"] == "done"
 
 
 def test_an_empty_upload_is_refused(page):

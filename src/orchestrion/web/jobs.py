@@ -135,6 +135,15 @@ class Jobs:
         """Those of a song, the newest first."""
         return self._rows("WHERE song = ? ORDER BY number DESC", song)
 
+    def works(self, kind: Kind, *states: State) -> list[dict[str, Any]]:
+        """What those of a kind that are in one of these states tell the worker."""
+        marks = ", ".join("?" * len(states))
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT work FROM jobs WHERE kind = ? AND state IN ({marks})", (kind, *states)
+            ).fetchall()
+        return [json.loads(work) for (work,) in rows]
+
     def changed_since(self, number: int) -> tuple[list[Job], int]:
         """The jobs that changed after change `number`, and the number of the latest change."""
         with self._lock:

@@ -39,6 +39,7 @@ def serve(
     try:
         bound = _bound(host or "127.0.0.1", port)
         studio = Studio(places, model)
+        studio.drop_old_uploads()
         studio.jobs.make_known("model", {"state": "loading", "problem": ""})
         studio.jobs.make_known("models", [])
         threading.Thread(target=studio.index.rebuild, daemon=True).start()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from orchestrion.config import plain
+from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, write_json
 from orchestrion.library.index import Index, Wanted, card_of
@@ -38,6 +38,7 @@ from orchestrion.web.work import Decode, DrawMap, From, FromUpload, MakeTakes, R
 
 LARGEST_IMPORT_BYTES = 2**30
 """Of a song's files, unpacked."""
+UPLOADS_KEPT_SECONDS = 86400.0
 _SONGS_ON_MAP = 1000
 
 
@@ -318,6 +319,17 @@ class Studio:
 
     def drop_upload(self, upload: str) -> None:
         shutil.rmtree(self.places.upload(upload), ignore_errors=True)
+
+    def drop_old_uploads(self) -> None:
+        """Delete sounds sent more than `UPLOADS_KEPT_SECONDS` ago, but those that a job which can go on needs."""
+        waiting = [read_settings(Decode, work).upload for work in self.jobs.works("upload", "queued", "running")]
+        making = self.jobs.works("prime", "queued", "running", "cancelled", "failed")
+        beginning = [read_settings(MakeTakes, work).upload for work in making]
+        needed = {*waiting, *(stretch.upload for stretch in beginning if stretch is not None)}
+        oldest = time.time() - UPLOADS_KEPT_SECONDS
+        for folder in self.places.uploads.iterdir():
+            if folder.name not in needed and folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def upload(self, upload: str) -> schemas.Upload:
         path = self.places.upload(upload) / "upload.json"
