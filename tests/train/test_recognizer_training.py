@@ -1,5 +1,6 @@
 """A recogniser learns sounds from sung music with times, and goes on where it was stopped."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,13 @@ from sung_tones import RATE, sung_tones
 import tiny
 from orchestrion.align.listening import listen
 from orchestrion.align.recognizer import Recognizer, aligned, edits, load_recognizer
+from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.codec import Codec
+from orchestrion.config import read_settings
 from orchestrion.config.recognizer import RecognizerTrainingConfig
 from orchestrion.config.training import OptimizerConfig
+from orchestrion.data.manifest import write_manifest
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
@@ -214,3 +218,39 @@ def test_it_begins_with_what_another_knows(store, tmp_path):
     other = Recognizer(first.recognizer.config.model_copy(update={"symbols": ("a", "s")}))
     with pytest.raises(UserError, match="other symbols"):
         recipe.begin_with(other)
+
+
+def test_the_command_learns_what_the_recipe_does_and_begins_with_another_run(store, tmp_path, capsys):
+    codec, model = tones_codec(), tmp_path / "model"
+    write_model(model, ModelInfo(name="tones", codec=codec.config), codec, card="# tones")
+    write_manifest(tmp_path / "songs.jsonl", [decoded.track for decoded in store.tracks])
+    settings = tmp_path / "small.toml"
+    settings.write_text(
+        "chunk_seconds = 1.5\nwidth = 16\nrecurrent_width = 12\ndilations = [1, 2]\ndropout = 0.05\n"
+        'coded_share = 0.5\n[training]\nsteps = 99\nbatch_size = 4\nprecision = "float32"\naverage_decay = 0.5\n'
+        "[training.optimizer]\nlearning_rate = 1e-2\nwarmup_steps = 1\n"
+    )
+
+    def command(run: str, *more: str) -> int:
+        words = ("train", "recognizer", str(tmp_path / "songs.jsonl"), "--codec", str(model), "--device", "cpu")
+        return main((*words, "--config", str(settings), "--steps", "4", "--run", str(tmp_path / run), *more))
+
+    def learned(run: str) -> dict[str, torch.Tensor]:
+        return load_file(tmp_path / run / "recognizer.safetensors")
+
+    assert command("one", "--hears", "letters") == 0, capsys.readouterr().err
+    described = json.loads((tmp_path / "one" / "run.json").read_text())
+    own = read_settings(RecognizerTrainingConfig, described["config"])
+    assert (own.hears, own.training.steps, own.coded_share) == ("letters", 4, 0.5)
+    same = TrackStore(next(tmp_path.glob("songs-audio-*")), artist_balance=own.artist_balance)
+    train(RecognizerRecipe(own, same, small.CPU, codec), own.training, tmp_path / "same")
+    assert all(torch.equal(tensor, learned("same")[name]) for name, tensor in learned("one").items())
+
+    assert command("on", "--hears", "letters", "--begin", str(tmp_path / "one")) == 0, capsys.readouterr().err
+    recipe = RecognizerRecipe(own, same, small.CPU, codec)
+    recipe.begin_with(load_recognizer(tmp_path / "one"))
+    train(recipe, own.training, tmp_path / "same-on")
+    assert all(torch.equal(tensor, learned("same-on")[name]) for name, tensor in learned("on").items())
+    assert not all(torch.equal(tensor, learned("one")[name]) for name, tensor in learned("on").items())
+    assert command("other", "--begin", str(tmp_path / "one")) == USER_ERROR
+    assert "other symbols" in capsys.readouterr().err and not (tmp_path / "other").exists()
