@@ -136,6 +136,7 @@ def test_unknown_settings_are_named(model):
     "changes, problem",
     [
         ({"sampling": [{}]}, "sampling has 1 entries for 2 levels"),
+        ({"wordless": [{}]}, "wordless has 1 entries for 2 levels"),
         ({"vocabulary": {"artists": ["Ada"], "genres": ["a", "b", "c"]}}, "knows 3 artists"),
     ],
 )

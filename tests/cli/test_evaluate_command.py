@@ -173,7 +173,8 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
     compared: dict[str, float] = {}
 
     def distances(*sides: songs.Vectors) -> Section:
-        for name, side in zip(("training", "held out", "with noise", "coded", "made"), sides, strict=True):
+        names = ("training", "noisy training", "held out", "with noise", "coded", "made")
+        for name, side in zip(names, sides, strict=True):
             compared[name] = float(side.described.features[:, 0].mean())
         return distance_section(*sides)
 
@@ -200,6 +201,7 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
     assert compared["training"] == pytest.approx(LOUD, rel=0.1)
     assert compared["held out"] == pytest.approx(SOFT, rel=0.1)
     assert compared["held out"] < compared["with noise"] < 1.05 * compared["held out"]
-    assert len(set(compared.values())) == 5
+    assert compared["training"] < compared["noisy training"] < 1.05 * compared["training"]
+    assert len(set(compared.values())) == 6
     played = io.read(report / "songs" / "song-1.ogg", tiny.SAMPLE_RATE, 1)
     assert compared["made"] == pytest.approx(float(played.square().mean().sqrt()), rel=0.5)

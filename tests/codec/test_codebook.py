@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator
 
-from orchestrion.codec.codebook import Codebook
+from orchestrion.codec.codebook import Codebook, nearest
 from orchestrion.codes import entropy_bits
 from orchestrion.config import CodebookConfig
 
@@ -135,3 +135,10 @@ def test_a_collapsed_codebook_is_used_again_after_a_while(rng):
 @pytest.mark.parametrize(("counts", "bits"), [([4, 4, 4, 4], 2.0), ([7, 0, 0], 0.0), ([1, 1, 0], 1.0)])
 def test_entropy_of_known_distributions(counts, bits):
     assert entropy_bits(torch.tensor(counts, dtype=torch.float)) == pytest.approx(bits)
+
+
+def test_the_nearest_entry_is_found_in_single_precision_whatever_a_training_multiplies_in(rng):
+    entries, rows = torch.randn(500, 16, generator=rng), torch.randn(200, 16, generator=rng)
+    expected = nearest(entries, rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(nearest(entries, rows), expected)

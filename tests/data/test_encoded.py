@@ -144,6 +144,14 @@ def test_the_vocabulary_holds_the_commonest_spelling_once():
     assert vocabulary_of(tracks) == Vocabulary(artists=("Ada", "Bix"))
 
 
+def test_names_that_unicode_composes_otherwise_are_one_and_unknown_is_nobody():
+    composed, taken_apart = "Bj\u00f6rk", "Bjo\u0308rk"
+    tracks = [invented(n, artist=name) for n, name in enumerate([composed, taken_apart, taken_apart, "Unknown"])]
+    names = vocabulary_of(tracks)
+    assert names == Vocabulary(artists=(taken_apart,))
+    assert [names.artist_id(track.artist) for track in tracks] == [1, 1, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("level", "frames", "said"),
     [(0, 6, "multiple of 4"), (0, 0, "multiple"), (2, 4, "no level 2"), (0, 1000, "long")],

@@ -81,6 +81,16 @@ def test_every_script_hidden_files_and_loops(tmp_path):
     assert [step.done for step in scanned] == list(range(1, len(paths) + 1))
 
 
+def test_what_this_program_made_is_no_music_to_learn_from(tmp_path):
+    for made in ("me/level_1/samples/step-10/held-out-0.wav", "song.song/audio/level_0.wav", "band.song/01.wav"):
+        (tmp_path / made).parent.mkdir(parents=True)
+        sound(tmp_path / made, 0.1)
+    (tmp_path / "me" / "level_1" / "run.json").write_text("{}")
+    (tmp_path / "song.song" / "request.json").write_text("{}")
+    assert audio_files(tmp_path) == [tmp_path / "band.song" / "01.wav"]
+    assert len(audio_files(tmp_path / "song.song")) == 1
+
+
 def test_unreadable_files_are_reported_not_fatal(tmp_path):
     sound(tmp_path / "good.wav", 0.1)
     (tmp_path / "empty.mp3").write_bytes(b"")

@@ -144,6 +144,16 @@ def test_silence_is_reported_and_not_drawn(listed, tmp_path):
         assert (store.batch(step, 4, 200, 0).abs().amax((1, 2)) > 1e-3).all()
 
 
+def test_silent_parts_of_what_is_held_out_are_left_out(listed, tmp_path):
+    samples = np.concatenate([np.full(RATE, 0.5), np.zeros(RATE * 2), np.full(RATE, 0.5)])
+    soundfile.write(tmp_path / "gap.wav", samples, RATE)
+    gap = track(tmp_path / "gap.wav").model_copy(update={"held_out": True})
+    others = [each.model_copy(update={"held_out": False}) for each in listed]
+    list(prepare([*others, gap], tmp_path / "gaps", RATE, 1))
+    chunks = TrackStore(tmp_path / "gaps").validation_chunks(RATE // 2, 64)
+    assert [chunk.start for chunk in chunks] == [0, RATE // 2, 3 * RATE, 3 * RATE + RATE // 2]
+
+
 def test_only_silence_is_an_error(tmp_path):
     sound(tmp_path / "silent.wav", 1.0, amplitude=0.0)
     list(prepare([track(tmp_path / "silent.wav")], tmp_path / "pcm", RATE, 1))

@@ -70,6 +70,16 @@ def test_pieces_of_one_track_do_not_make_the_same_music_look_different(rng):
     assert abs(values.mean()) < 3 * values.std() / 60**0.5
 
 
+def test_two_versions_of_the_same_pieces_are_no_nearer_than_other_draws_of_the_music(rng):
+    one = described(rng, 60)
+    other = Described(one.features + 0.01 * torch.randn(one.features.shape, generator=rng), one.tracks)
+    assert kernel_distance(one, other) < -0.05
+    assert abs(kernel_distance(one, other, paired=True)) < 0.01
+    apart, together = (distance(frechet_distance, one, other, paired=paired, draws=50) for paired in (False, True))
+    assert apart.value == together.value
+    assert together.high - together.low < 0.1 * (apart.high - apart.low)
+
+
 @pytest.mark.parametrize("measure", [frechet_distance, kernel_distance])
 def test_music_that_differs_is_further_away_than_halves_of_the_same(rng, measure):
     real = described(rng, per_track=4)

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 import tiny
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.generate.draw import PREFILL_FRAMES
+from orchestrion.generate.draw import PREFILL_FRAMES, likelihood
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level
 from orchestrion.generate.pick import pick
 from orchestrion.generate.told import Told
+from orchestrion.generate.windows import Window
 
 GREEDY = LevelSampling(temperature=0.0)
 
@@ -136,3 +137,21 @@ def test_known_codes_stay(top):
     known = torch.arange(12)[None]
     _, codes = filled(top, known, 40, told=Told(tiny.conditions()), seeds=[5], **TOP)
     assert torch.equal(codes[:, :12], known)
+
+
+def test_codes_are_judged_in_single_precision_whatever_a_prior_computes_in():
+    class Coarse:
+        """Scores in bfloat16, in which a sum of hundreds knows whole numbers alone."""
+
+        first_code = 0
+
+        def begin(self, conditions, num_frames):
+            return None
+
+        def advance(self, codes, state):
+            return torch.tensor([[0.0, 0.5]]).bfloat16().expand(len(codes), -1)
+
+    codes = torch.tensor([[0] * 900, [0] * 899 + [1]])
+    found = likelihood(Coarse(), codes, Window(0, 0, 900), tiny.conditions(2))
+    one = torch.tensor([0.0, 0.5]).log_softmax(-1)
+    torch.testing.assert_close(found, torch.stack((900 * one[0], 899 * one[0] + one[1])), rtol=1e-5, atol=1e-3)

@@ -50,3 +50,8 @@ def test_it_survives_json():
 
 def test_lists_serve_as_well_as_tuples():
     assert Request(seconds=1.0, genres=["a", "b"]) == Request(seconds=1.0, genres=("a", "b"))
+
+
+def test_sums_that_rounding_makes_a_little_larger_fit():
+    assert 1.1 + 2.2 > 3.3
+    assert Request(seconds=2.2, offset_seconds=1.1, total_seconds=3.3).piece_seconds == 3.3

@@ -10,9 +10,11 @@ import torch
 import tiny
 from orchestrion import Jukebox, LevelSampling, Prime, Request
 from orchestrion.audio import io
+from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
+from orchestrion.jukebox.asked import plan
 from orchestrion.library.folder import SongFolder, read_codes
 from orchestrion.nn.compiled import CompiledSteps
 
@@ -224,6 +226,39 @@ def test_a_prompt_is_the_start_of_the_song_at_every_level(jukebox):
     assert torch.equal(song.codes[0][:, :100], codes[0][:, :100])
     assert equal(jukebox.prime(SOME, heard, tiny.SAMPLE_RATE).finish().codes, song.codes)
     assert equal(jukebox.resume("primed.song").finish().codes, song.codes)
+
+
+def test_a_song_that_begins_with_another_sound_is_another_song(jukebox):
+    io.write(Path("mine.wav"), noise(1.0), tiny.SAMPLE_RATE)
+    primed = SOME.changed(prime=Prime(path="mine.wav", seconds=0.5))
+    first = jukebox.compose(primed, "primed.song").finish()
+    assert jukebox.is_kept(primed, "primed.song")
+    io.write(Path("mine.wav"), 0.5 * noise(2.0)[:, tiny.SAMPLE_RATE :], tiny.SAMPLE_RATE)
+    for other in (jukebox.compose, jukebox.is_kept):
+        with pytest.raises(UserError, match="another song, with another beginning"):
+            other(primed, "primed.song")
+    assert equal(jukebox.resume("primed.song").finish().codes, first.codes)
+    second = jukebox.compose(primed, "primed.song", replace=True).finish()
+    assert equal(second.codes, jukebox.compose(primed).finish().codes) and not equal(second.codes, first.codes)
+    Path("mine.wav").unlink()
+    assert jukebox.is_kept(primed, "primed.song")
+
+    sounds = noise(0.5), 0.5 * noise(0.5)
+    played = jukebox.prime(SOME, sounds[0], tiny.SAMPLE_RATE, "played.song").finish()
+    assert equal(jukebox.prime(SOME, sounds[0], tiny.SAMPLE_RATE, "played.song").finish().codes, played.codes)
+    with pytest.raises(UserError, match="another beginning"):
+        jukebox.prime(SOME, sounds[1], tiny.SAMPLE_RATE, "played.song")
+    with pytest.raises(UserError, match="another beginning"):
+        jukebox.compose(SOME, "played.song")
+
+
+def test_the_shortest_song_is_as_short_as_is_said():
+    odd = tiny.codec_config().model_copy(update={"sample_rate": 1501})
+    info = ModelInfo(name="odd", codec=odd, sampling=(LevelSampling(),) * 2)
+    with pytest.raises(UserError) as refused:
+        plan(SOME.changed(seconds=0.02, sampling=info.sampling), info)
+    assert refused.value.hint == "ask for 0.022 s or more"
+    assert plan(SOME.changed(seconds=0.022, sampling=info.sampling), info).num_samples == 33
 
 
 def test_audio_is_encoded_at_any_rate_and_number_of_channels(jukebox):

@@ -10,9 +10,10 @@ from orchestrion import Jukebox, Prime, Request
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codes import Codes
-from orchestrion.config.prior import LyricsConfig, PriorConfig, TransformerConfig
+from orchestrion.config.prior import LyricsConfig, PriorConfig, TimingConfig, TransformerConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
+from orchestrion.generate.told import Told
 from orchestrion.library.folder import SongFolder
 from orchestrion.prior.model import Prior
 from orchestrion.text.published import PublishedNames
@@ -129,6 +130,22 @@ def test_features_are_what_the_first_layers_make_of_the_codes(jukebox):
     for layer in (0, 3):
         with pytest.raises(UserError, match="layers go from 1 to 2"):
             jukebox.features(audio, tiny.SAMPLE_RATE, layer=layer)
+
+
+def test_music_that_lasts_longer_than_a_prior_knows_has_features_and_goes_on(tmp_path):
+    """As with the published priors, which know no place after ten minutes."""
+    config = tiny.prior_config(1)
+    timing = TimingConfig(num_bins=16, min_total_seconds=0.1, max_total_seconds=2.0, clamp=False)
+    info = ModelInfo(name="short", codec=tiny.codec_config(), vocabulary=tiny.NAMES)
+    prior = tiny.scrambled(Prior(config.model_copy(update={"timing": timing})), 3)
+    write_model(tmp_path / "short", info, tiny.codec(), {1: prior}, card="# short")
+    jukebox = Jukebox(tmp_path / "short", device="cpu")
+    assert jukebox.features(noise(3.0), tiny.SAMPLE_RATE, mean=False).shape == (150, 8)
+    late = Request(seconds=0.2, offset_seconds=1.7, total_seconds=1.95, finest_level=1)
+    assert jukebox.compose(late).finish().seconds == pytest.approx(0.2, abs=0.02)
+    told = Told(tiny.conditions(total_samples=3200), latest_start=prior.config.latest_start)
+    assert prior.config.latest_start == 3200 - 24 * 32
+    assert [int(told.window(start).start_samples) for start in (0, 2432, 2433)] == [0, 2432, 2432]
 
 
 def test_a_top_prior_that_fills_windows_has_no_features(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from orchestrion.audio import io
+from orchestrion.cli.main import main
 from orchestrion.data.manifest import read_manifest
 from orchestrion.errors import UserError
 from orchestrion.recipes import game_music
@@ -177,3 +178,16 @@ def test_the_command_refuses_to_replace_a_manifest_before_any_work(tmp_path):
     done = CliRunner().invoke(data, ["game-music", str(tmp_path), "--set", "cc", "--set", "wesnoth"])
     assert isinstance(done.exception, UserError)
     assert "--force" in done.exception.hint
+
+
+@needs_dpkg
+def test_the_command_downloads_a_set_and_says_what_is_missing(two_packages, capsys):
+    command = ["data", "game-music", str(two_packages), "--set", "cc"]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert told.out.strip().endswith(str(two_packages / "manifest.jsonl"))
+    assert "not in its package, left out: plain: usr/gone.ogg" in told.err
+    assert len(read_manifest(two_packages / "manifest.jsonl")) == 3
+    assert main(command) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0

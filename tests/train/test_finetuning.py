@@ -294,3 +294,54 @@ def test_the_command_goes_from_a_folder_of_music_to_a_song(base, tmp_path, capsy
     assert "--adapter" in capsys.readouterr().err
     assert main(["songs", "replay", song, "-q", "--model", str(base.folder), "--adapter", str(adapter)]) == 0
     assert main([*command, "--level", "7"]) == 2
+
+
+def test_levels_that_learn_one_after_the_other_are_put_together(base, tmp_path, capsys):
+    for pitch in (50, 60):
+        tone = 0.4 * torch.sin(torch.arange(2 * tiny.SAMPLE_RATE) * 2 * torch.pi * pitch / tiny.SAMPLE_RATE)
+        io.write(tmp_path / "music" / f"{pitch}.flac", tone[None], tiny.SAMPLE_RATE)
+    own = tmp_path / "own.toml"
+    settings = (
+        "variations = 0\nvalidation_windows = 2\n[adapter]\nrank = {}\n[training]\nsteps = 2\nbatch_size = 2\n"
+        'precision = "float32"\n'
+    )
+    own.write_text(settings.format(2))
+    run = tmp_path / "music" / "run"  # what it writes there is no music to learn from
+    command = [
+        "train", "finetune", str(base.folder), "--data", str(tmp_path / "music"), "--artist", "Clara",
+        "--run", str(run), "--config", str(own), "--device", "cpu", "--threads", "1",
+    ]  # fmt: skip
+    assert main([*command, "--level", "1"]) == 0, capsys.readouterr().err
+    assert Adapter(run / "adapter").info.levels == (1,)
+    assert main([*command, "--level", "0"]) == 0, capsys.readouterr().err
+    assert set(Adapter(run / "adapter").info.levels) == {0, 1}
+    own.write_text(settings.format(3))
+    capsys.readouterr()
+    assert main([*command, "--level", "0"]) == 2
+    assert "learned from other music or in another way" in capsys.readouterr().err
+
+
+def test_the_command_writes_a_whole_model_that_knows_the_new_name(base, tmp_path, capsys):
+    for pitch in (50, 60):
+        tone = 0.4 * torch.sin(torch.arange(2 * tiny.SAMPLE_RATE) * 2 * torch.pi * pitch / tiny.SAMPLE_RATE)
+        io.write(tmp_path / "music" / f"{pitch}.flac", tone[None], tiny.SAMPLE_RATE)
+    own = tmp_path / "own.toml"
+    own.write_text('validation_windows = 2\n[training]\nsteps = 9\nbatch_size = 2\nprecision = "float32"\n')
+    command = [
+        "train", "finetune", str(base.folder), "--data", str(tmp_path / "music"), "--artist", "Clara", "--whole",
+        "--run", str(tmp_path / "run"), "--config", str(own), "--steps", "2", "--level", "1", "--name", "clara",
+        "--licence", "CC0-1.0", "--device", "cpu", "--threads", "1",
+    ]  # fmt: skip
+    assert main(command) == 0, capsys.readouterr().err
+    model = Path(capsys.readouterr().out.strip())
+    assert model == tmp_path / "run" / "model"
+    info = read_model(model)
+    assert (info.name, info.about["finetuned"]["licence"]) == ("clara", "CC0-1.0")
+    assert len(info.learned_from) == 1
+    assert "Clara" in info.artists and set(base.info.artists) < set(info.artists)
+    for level, learns in ((0, False), (1, True)):
+        before, after = (load_file(folder / f"prior_{level}.safetensors") for folder in (base.folder, model))
+        blocks = [name for name in before if "blocks" in name]
+        assert blocks and learns != all(torch.equal(before[name].half(), after[name].half()) for name in blocks)
+    asked = ["--artist", "clara", "--seconds", "0.3", "--device", "cpu", "-q", "-o", str(tmp_path / "song.wav")]
+    assert main(["compose", "--model", str(model), *asked]) == 0

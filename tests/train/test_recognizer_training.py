@@ -148,6 +148,9 @@ def test_letters_have_the_times_of_the_sounds_that_they_spell(tmp_path):
     write_timed_lyrics(path, TimedLyrics(lines=(TimedLine(words=(word, untold)),)))
     found = [(sound.symbol, round(sound.start, 3), round(sound.end, 3)) for sound in sung_letters(path)]
     assert found == [("n", 1, 1.067), ("a", 1.067, 1.433), ("h", 1.433, 3.0), ("e", 3.0, 3.5)]
+    number = TimedWord(text="2", syllables=(TimedSyllable(text="2", phonemes=(sounds[0],)),))
+    write_timed_lyrics(path, TimedLyrics(lines=(TimedLine(words=(number,)),)))
+    assert sung_letters(path) == []
 
 
 def test_a_run_that_was_stopped_ends_like_one_left_alone(store, tmp_path):

@@ -9,7 +9,9 @@ import fsspec
 import pytest
 import tiny_training as small
 
+from orchestrion.cli.main import main
 from orchestrion.data.encoded import CodeStore
+from orchestrion.data.manifest import split, write_manifest
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.encode import Item
@@ -79,3 +81,16 @@ def test_a_ray_cluster_writes_what_one_does(world, tmp_path, monkeypatch):
     finally:
         ray.shutdown()
     assert fsspec.filesystem("file").exists(str(tmp_path / "store" / "index.json"))
+
+
+def test_the_command_encodes_in_processes_what_it_encodes_alone(world, tmp_path, capsys):
+    tracks = [decoded.track for decoded in TrackStore(world / "music" / "audio").tracks]
+    write_manifest(tmp_path / "manifest.jsonl", tracks)
+    words = ["encode", str(tmp_path / "manifest.jsonl"), "--codec", str(world / "codec" / "model"), "--device", "cpu"]
+    words += ["--threads", "2"]
+    for place, more in (("alone", ()), ("spread", ("--workers", "2"))):
+        assert main([*words, "--variations", "1", "-o", str(tmp_path / place), *more]) == 0, capsys.readouterr().err
+    assert contents(tmp_path / "alone") == contents(tmp_path / "spread")
+    shards = CodeStore(tmp_path / "spread").shards
+    training = sum(split(track) == "train" for track in tracks)
+    assert [sum(shard.variation == number for shard in shards) for number in (0, 1)] == [len(tracks), training]

@@ -22,6 +22,7 @@ from orchestrion.errors import UserError
 from orchestrion.evaluate.priors import measure_prior
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox, Song
+from orchestrion.library.folder import SongFolder
 from orchestrion.prior.model import Prior
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
 from orchestrion.text.lyrics import spelled
@@ -281,3 +282,41 @@ def test_a_prior_that_is_told_the_pace_sings_each_letter_when_it_is_planned(worl
     assert part is not None
     known = [word.start for word in part.words if word.start is not None]
     assert known == [start - 1.0 for start in planned if start >= 1.0] and 0 < len(known) < 3
+
+
+def test_songs_without_words_may_be_drawn_otherwise(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    build = ["models", "build", "singer", "--codec", str(world / "codec"), "--codes", str(world / "codes")]
+    build += ["--prior", str(world / "run"), "--licence", "CC0-1.0", "-o", "model"]
+    build += ["--guidance", "1,6", "--temperature", "0.9"]
+    assert main([*build, "--wordless", "guidance=1,1.5", "--wordless", "top-k=0,7"]) == 0, capsys.readouterr().err
+    sung, wordless = (read_model(Path("model")).drawing(lyrics)[1] for lyrics in ("abc", ""))
+    assert (sung.guidance, sung.temperature, sung.top_k) == (6, 0.9, None)
+    assert wordless == sung.model_copy(update={"guidance": 1.5, "top_k": 7})
+    jukebox = Jukebox("model", device="cpu")
+    asked = [jukebox.resolved(Request(seconds=0.5, lyrics=words, finest_level=1)) for words in ("abc", "")]
+    assert [request.sampling[1] for request in asked] == [sung, wordless]
+    song = jukebox.compose(asked[1]).finish()
+    for request, _ in (jukebox.continued(song, 0.5, lyrics="abc"), jukebox.repainted(song, 0.1, 0.2, lyrics="abc")):
+        assert request.sampling[1] == sung
+    assert jukebox.continued(song, 0.5, artist=None)[0].sampling[1] == wordless
+
+    compose = ["compose", "--model", "model", "--finest-level", "1", "--seconds", "0.5", "--device", "cpu", "-q"]
+    Path("words.txt").write_text("abc")
+    Path("songs.jsonl").write_text('{"lyrics": "abc"}\n{}\n{"sampling": [{}, {"guidance": 2}]}\n')
+    assert main([*compose, "--temperature", "0.5", "-o", "wordless.wav"]) == 0
+    assert main([*compose, "--lyrics", "words.txt", "-o", "sung.wav"]) == 0
+    assert main([*compose, "--temperature", "0.7", "--batch", "songs.jsonl", "-o", "songs"]) == 0
+    folders = ("wordless.song", "sung.song", *(f"songs/song-000{number}.song" for number in (1, 2, 3)))
+    asked = [SongFolder.open(Path(folder)).info.request["sampling"][1] for folder in folders]
+    assert [(one["guidance"], one["temperature"]) for one in asked] == [
+        (1.5, 0.5),
+        (6, 0.9),
+        (6, 0.7),
+        (1.5, 0.7),
+        (2, 1),
+    ]
+
+    capsys.readouterr()
+    assert main([*build, "--force", "--wordless", "guide=1"]) == USER_ERROR
+    assert "'guide=1' is no setting of drawing" in capsys.readouterr().err

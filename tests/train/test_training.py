@@ -398,6 +398,9 @@ def test_variations_of_training_tracks_are_encoded_and_named_in_the_card(codec_r
     first = varied.batch(0, 4, 1, 16, seed=0)
     again = small.encoded(store, codec_run / "model", tmp_path / "again", variations=2, varied_levels=(1,))
     assert torch.equal(again.batch(0, 4, 1, 16, seed=0).codes, first.codes)
+    whole = small.encoded(store, codec_run / "model", tmp_path / "again", variations=2)
+    assert all(all(shard.num_frames) for shard in whole.shards)
+    assert torch.equal(whole.batch(0, 4, 1, 16, seed=0).codes, first.codes)
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(store, tmp_path):

@@ -122,6 +122,26 @@ def test_a_draft_plays_at_once_and_is_refined_when_asked(page):
     assert "refined already" in page.post(path_of(song, take, "/refine"), status=409)["error"]
 
 
+def test_others_go_on_from_the_draft_of_a_part_of_a_refined_take(page):
+    song = page.song(seconds=0.8)
+    (take,) = song["tree"]
+    page.post(path_of(song, take, "/repaint"), {"start_seconds": 0.2, "stop_seconds": 0.4})
+    page.work()
+    painted = page.get(f"/songs/{song['id']}")["tree"][-1]
+    for act, asked in (("/continue", {"seconds": 0.3}), ("/repaint", {"start_seconds": 0.5, "stop_seconds": 0.6})):
+        begun = page.post(path_of(song, painted, act), asked)
+        page.work()
+        job = page.get(f"/jobs/{begun['job']['id']}")
+        assert job["state"] == "done", job
+        later = job["takes"][0]
+        page.post(f"/songs/{song['id']}/takes/{later}/refine")
+        page.work()
+        codes = SongFolder.open(page.studio.places.take(song["id"], later)).codes()
+        draft = SongFolder.open(page.studio.places.take(song["id"], painted["id"])).codes()
+        assert codes[1][:, :20].equal(draft[1][:, :20]) and not codes.hidden(0)
+        assert codes[0].shape[1] == 4 * codes[1].shape[1]
+
+
 def test_a_song_grows_as_a_tree(page):
     song = page.song(takes=2)
     second = song["tree"][1]

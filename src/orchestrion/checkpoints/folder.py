@@ -40,7 +40,8 @@ def prior_file(level: int) -> str:
 class ModelInfo(Settings):
     """What `model.json` holds: all of a model but its weights.
 
-    `priors` and `sampling` have an entry per level; a level without a prior has None. `published_names` likewise, in a
+    `priors` and `sampling` have an entry per level; a level without a prior has None. `wordless`, where it is there,
+    likewise: it takes the place of `sampling` for songs without lyrics. `published_names` likewise, in a
     model that was imported: there each prior has names of its own and `vocabulary` is empty. `weights` is how those of
     its priors are best held while they draw on a processor, as measured. `about` is free: licence, provenance, figures.
     `alphabet` spells the lyrics of a model of ours that sings. `sha256` has the hash of each file of weights.
@@ -55,6 +56,7 @@ class ModelInfo(Settings):
     published_names: tuple[PublishedNames | None, ...] = ()
     alphabet: Alphabet | None = None
     sampling: tuple[LevelSampling, ...] = ()
+    wordless: tuple[LevelSampling, ...] = ()
     weights: Weights | None = None
     about: dict[str, Any] = Field(default_factory=dict)
     sha256: dict[str, str] = Field(default_factory=dict)
@@ -79,6 +81,10 @@ class ModelInfo(Settings):
         """Likewise."""
         names = self.published_names[-1] if self.published_names else None
         return self.vocabulary.genres if names is None else tuple(names.genres)
+
+    def drawing(self, lyrics: str) -> tuple[LevelSampling, ...]:
+        """How the codes of a song with these lyrics, or with none, are drawn unless the request says otherwise."""
+        return self.sampling if lyrics or not self.wordless else self.wordless
 
     def spelling(self, level: int) -> Spelling:
         """How the prior of a level spells lyrics; UserError if nothing says so."""
@@ -284,7 +290,8 @@ def check_names_and_shapes(path: Path, found: dict[str, Tensor], wanted: dict[st
 def check_fits(info: ModelInfo, folder: Path) -> None:
     """Raise UserError unless the parts of a description fit one another."""
     grid, problems = info.grid, []
-    for what, entries in (("priors", info.priors), ("sampling", info.sampling)):
+    wordless = info.wordless or info.sampling
+    for what, entries in (("priors", info.priors), ("sampling", info.sampling), ("wordless", wordless)):
         if len(entries) != grid.num_levels:
             problems.append(f"{what} has {len(entries)} entries for {grid.num_levels} levels")
     for level, prior in enumerate(info.priors[: grid.num_levels]):

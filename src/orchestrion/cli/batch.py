@@ -53,7 +53,7 @@ def compose_batch(
     """
     devices = str(engine["device"]).split(",")
     jukebox = open_jukebox(model, **{**engine, "device": "cpu" if on_ray else devices[0]})
-    orders = read_orders(path, default.changed(sampling=sampling(jukebox.info.sampling, **drawing)))
+    orders = [_drawn(order, jukebox, drawing) for order in read_orders(path, default)]
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
     if on_ray:  # its workers may have another working directory
         folder, model = folder.absolute(), str(Path(model).absolute()) if Path(model).is_dir() else model
@@ -111,6 +111,15 @@ def compose_group(
 def _opened(model: str, engine: Engine, device: str) -> Jukebox:
     """The model of a process, for one group of songs after another."""
     return open_jukebox(model, **{**dict(engine), "device": device})
+
+
+def _drawn(order: Order, jukebox: Jukebox, drawing: dict[str, Any]) -> Order:
+    """The order with nothing left open of how its codes are drawn, unless its line says that itself."""
+    asked = order.request
+    if asked.sampling:
+        return order
+    drawn = sampling(jukebox.info.drawing(asked.lyrics), **drawing)
+    return order.model_copy(update={"request": asked.changed(sampling=drawn)})
 
 
 def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bool:

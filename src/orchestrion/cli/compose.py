@@ -196,7 +196,7 @@ def compose(
     for path in outputs:
         check_output(path, force=force)
     jukebox = open_jukebox(model, **engine)
-    drawn = sampling(jukebox.info.sampling, **drawing)
+    drawn = sampling(jukebox.info.drawing(asked.lyrics), **drawing)
     requests = asked.changed(sampling=drawn).takes(takes)
     if play:
         if takes > 1:

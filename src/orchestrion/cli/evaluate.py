@@ -22,6 +22,7 @@ from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrion.data.encoded import CodeStore
+    from orchestrion.data.manifest import Track
     from orchestrion.data.tracks import TrackStore
     from orchestrion.evaluate.report import Section
     from orchestrion.evaluate.songs import Piece
@@ -118,7 +119,7 @@ def evaluate(
         else None
     )
     sections: list[Section] = []
-    known = _known(jukebox, heard)
+    known = _known(jukebox, _held_out(heard))
     if known:
         click.echo(f"warning: {known}", err=True)
 
@@ -150,10 +151,13 @@ def _about(jukebox: "Jukebox") -> str:
     )
 
 
-def _known(jukebox: "Jukebox", heard: "TrackStore") -> str:
-    """A sentence if the model learned from tracks that are held out here."""
+def _held_out(heard: "TrackStore") -> "list[Track]":
+    return [heard.tracks[index].track for index in heard.indices("validation")]
+
+
+def _known(jukebox: "Jukebox", tracks: "list[Track]") -> str:
+    """A sentence if the model learned from some of the `tracks` that are held out here."""
     learned_from = set(jukebox.info.learned_from)
-    tracks = [heard.tracks[index].track for index in heard.indices("validation")]
     titles = [track.title or track.path.stem for track in tracks if track.content_hash in learned_from]
     if not titles:
         return ""
@@ -177,7 +181,10 @@ def _codec(
 
     grid = jukebox.info.grid
     samples = grid.whole(grid.num_samples(CODEC_SECONDS))
-    chosen = next(heard.validation_batches(clips, samples, max_chunks=clips)).to(jukebox.device)
+    chosen = next(heard.validation_batches(clips, samples, max_chunks=clips), None)
+    if chosen is None:
+        raise UserError("what is held out of the music is silent", "add music")
+    chosen = chosen.to(jukebox.device)
     codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
     heard_as = {"The first clip as it is": chosen[0]}
     with torch.inference_mode():
@@ -225,6 +232,7 @@ def _asked(
     from orchestrion import Request
     from orchestrion.evaluate import songs
     from orchestrion.evaluate.distance import LEAST_TRACKS
+    from orchestrion.text.vocab import folded
 
     samples = round(seconds * jukebox.info.codec.sample_rate)
     training, held_out = (songs.pieces_of(heard, side, samples, count) for side in songs.SIDES)
@@ -234,15 +242,15 @@ def _asked(
                 f"fewer than {LEAST_TRACKS} {what} tracks last {seconds:g} s, too few to judge songs by",
                 "add music, or leave songs out: --parts codec --parts priors",
             )
-    tracks = [heard.tracks[index].track for index in heard.indices("validation")]
-    words = songs.words_to_sing(tracks, seconds) if jukebox.info.sings else []
+    words = songs.words_to_sing(_held_out(heard), seconds) if jukebox.info.sings else []
     like, requests = songs.in_turn(held_out), []
+    artists, genres = ({folded(name): name for name in names} for names in (jukebox.info.artists, jukebox.info.genres))
     for number in range(count):
         piece = like[number % len(like)]
         request = Request(
             seconds=seconds,
-            artist=piece.artist if piece.artist in jukebox.info.artists else None,
-            genres=(piece.genre,) if piece.genre in jukebox.info.genres else (),
+            artist=artists.get(folded(piece.artist or "")),
+            genres=(genres[folded(piece.genre)],) if piece.genre and folded(piece.genre) in genres else (),
             lyrics=words[number % len(words)] if piece.sung and words else "",
             seed=number + 1,
         )
@@ -286,14 +294,14 @@ def _songs(
     held_codes = [window.codes[0] for window in store.validation_batches(1, top, len(codes[0]))]
     names = [sound.title for sound in sounds]
     memory, _ = songs.memory_section(index, held_codes, codes, names)
-    spoilt = songs.noisy(held_out, torch.Generator().manual_seed(0))
+    spoilt, noisy = (songs.noisy(pieces, torch.Generator().manual_seed(0)) for pieces in (held_out, training))
     through = songs.coded(held_out, load_codec(jukebox.folder, jukebox.info).to(jukebox.device))
     lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
-    learned_from, real, noise, heard_as, ours, taught = (
-        songs.vectors(pieces, embedded) for pieces in (training, held_out, spoilt, through, made, lessons)
+    learned_from, noisy_learned, real, noise, heard_as, ours, taught = (
+        songs.vectors(pieces, embedded) for pieces in (training, noisy, held_out, spoilt, through, made, lessons)
     )
     return [
-        songs.distance_section(learned_from, real, noise, heard_as, ours),
+        songs.distance_section(learned_from, noisy_learned, real, noise, heard_as, ours),
         songs.control_section(
             taught, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}, asked=ours
         ),

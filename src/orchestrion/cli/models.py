@@ -12,6 +12,7 @@ from orchestrion.cli.options import (
     WEIGHTS,
     force_option,
     json_option,
+    numbers,
     quiet_option,
     sampling,
     sampling_options,
@@ -154,6 +155,12 @@ def _bytes(folder: Path) -> int:
 @click.option("-o", "--output", required=True, type=PATH, help="Folder of the new model.")
 @click.option("--weights", type=click.Choice(WEIGHTS), help="How those of priors are held while they draw.")
 @sampling_options
+@click.option(
+    "--wordless",
+    multiple=True,
+    metavar="NAME=NUMBERS",
+    help="One of these otherwise for songs without lyrics, such as guidance=1,3; may be given several times.",
+)
 @force_option
 def build(
     name: str,
@@ -163,6 +170,7 @@ def build(
     licence: str,
     output: Path,
     weights: Any,
+    wordless: tuple[str, ...],
     force: bool,
     **drawing: Any,
 ) -> None:
@@ -179,7 +187,7 @@ def build(
     refuse_overwrite(output / "model.json", force)
     check_writable(output)
     store = CodeStore(codes)
-    plain = [LevelSampling()] * store.grid.num_levels
+    drawn = sampling([LevelSampling()] * store.grid.num_levels, **drawing)
     build_model(
         name,
         zoo.locate(codec),
@@ -187,7 +195,8 @@ def build(
         store,
         output,
         licence=licence,
-        sampling=sampling(plain, **drawing),
+        sampling=drawn,
+        wordless=sampling(drawn, **numbers(wordless)) if wordless else (),
         weights=weights,
     )
     click.echo(output)

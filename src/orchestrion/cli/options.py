@@ -95,43 +95,64 @@ def engine_options(command: F) -> F:
     return threads_option(command)
 
 
+_NUMBERS = {
+    "temperature": PerLevel(float),
+    "top-k": PerLevel(int),
+    "top-p": PerLevel(float),
+    "guidance": PerLevel(float),
+    "passes": PerLevel(int),
+    "hop": PerLevel(float),
+}
+
+
 def sampling_options(command: F) -> F:
     """How codes are drawn; each for all levels, or per level."""
     command = click.option(
         "--temperature",
-        type=PerLevel(float),
+        type=_NUMBERS["temperature"],
         help="Below 1 plays safe, above 1 dares; 0 takes the likeliest.",
     )(command)
-    command = click.option("--top-k", type=PerLevel(int), help="Draw from this many of the likeliest codes; 0: all.")(
-        command
-    )
-    command = click.option("--top-p", type=PerLevel(float), help="Draw from the likeliest codes that hold this share.")(
-        command
-    )
+    command = click.option(
+        "--top-k", type=_NUMBERS["top-k"], help="Draw from this many of the likeliest codes; 0: all."
+    )(command)
+    command = click.option(
+        "--top-p", type=_NUMBERS["top-p"], help="Draw from the likeliest codes that hold this share."
+    )(command)
     command = click.option(
         "--guidance",
-        type=PerLevel(float),
+        type=_NUMBERS["guidance"],
         help="Above 1 exaggerates artist, genre and words, at twice the work; 1 is as learned.",
     )(command)
-    command = click.option("--passes", type=PerLevel(int), help="In how many passes a masked prior fills a window.")(
-        command
-    )
+    command = click.option(
+        "--passes", type=_NUMBERS["passes"], help="In how many passes a masked prior fills a window."
+    )(command)
     return click.option(
         "--hop",
-        type=PerLevel(float),
+        type=_NUMBERS["hop"],
         help="Share of its context that each window invents; less means more overlap.",
     )(command)
+
+
+def numbers(given: Sequence[str]) -> dict[str, Any]:
+    """What `sampling` takes, from such as "guidance=1,3"; UserError for what is none of it."""
+    found = {}
+    for one in given:
+        name, _, values = one.partition("=")
+        if name not in _NUMBERS:
+            raise UserError(f"{one!r} is no setting of drawing", f"give one of {', '.join(_NUMBERS)}, = and numbers")
+        found[name.replace("-", "_")] = _NUMBERS[name].convert(values, None, None)
+    return found
 
 
 def sampling(
     default: Sequence[LevelSampling],
     *,
-    temperature: tuple[float, ...] | None,
-    top_k: tuple[int, ...] | None,
-    top_p: tuple[float, ...] | None,
-    guidance: tuple[float, ...] | None,
-    hop: tuple[float, ...] | None,
-    passes: tuple[int, ...] | None,
+    temperature: tuple[float, ...] | None = None,
+    top_k: tuple[int, ...] | None = None,
+    top_p: tuple[float, ...] | None = None,
+    guidance: tuple[float, ...] | None = None,
+    hop: tuple[float, ...] | None = None,
+    passes: tuple[int, ...] | None = None,
 ) -> tuple[LevelSampling, ...]:
     """The sampling of every level: `default` with what was given in its place."""
     levels = [dict(level) for level in default]

@@ -257,7 +257,7 @@ def finetune(
     """Let MODEL learn from music of your own, in names that it need not know.
 
     Writes an adapter, a few megabytes that `compose --adapter` loads beside MODEL; with --whole a whole model. The
-    same command again goes on after a stop.
+    same command again goes on after a stop; with another --level, what it learned joins what is in the folder already.
     """
     from orchestrion import presets
     from orchestrion.checkpoints import zoo
@@ -265,7 +265,7 @@ def finetune(
     from orchestrion.config.training import FinetuneConfig
     from orchestrion.errors import UserError
     from orchestrion.nn.ranks import rank
-    from orchestrion.train.finetune import Base, FinetuneRecipe, write_finetuned
+    from orchestrion.train.finetune import Base, FinetuneRecipe, finished_before, write_finetuned
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run
 
@@ -281,17 +281,20 @@ def finetune(
     store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
     runs = {level: folder / f"level_{level}" for level in sorted(levels or base.levels, reverse=True)}
     result = folder / ("adapter" if config.adapter else "model")
+    learned_from = {"codes": store.data_hash, "model": model_sha256(base.folder)}
+    others = {level: folder / f"level_{level}" for level in base.levels if level not in runs}
+    finished = finished_before(others, config, learned_from)
     for level, run in runs.items():
         training = _settled(config.training, steps, place, run)
         own = config.model_copy(update={"training": training})
-        told = {"codes": store.data_hash, "level": level, "model": model_sha256(base.folder)}
+        told = {**learned_from, "level": level}
         recipe = FinetuneRecipe(base, own, store, level, place)
         with first_alone():
             begin_run(run, "finetune", own, told)
             recipe.measure_before(run / "before.json")
         _run(recipe, training, run)
     if rank() == 0:
-        write_finetuned(base, config, store, runs, result, name=name or folder.name, licence=licence)
+        write_finetuned(base, config, store, runs | finished, result, name=name or folder.name, licence=licence)
         click.echo(result)
     leave()
 

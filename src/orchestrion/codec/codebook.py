@@ -124,8 +124,9 @@ def nearest(entries: Float[Tensor, "code width"], vectors: Float[Tensor, "vector
     entries = entries.to(vectors.dtype)
     norms = entries.square().sum(-1)
     rows = torch.split(vectors, rows_at_once(len(entries), vectors.device))
-    # |v - e|² = |v|² - 2 v·e + |e|²; |v|² is the same for every entry, so it cannot change the winner.
-    return torch.cat([_first_least(torch.addmm(norms, some, entries.T, beta=1, alpha=-2)) for some in rows])
+    with torch.autocast(vectors.device.type, enabled=False):  # rounded, another entry would be the closest
+        # |v - e|² = |v|² - 2 v·e + |e|²; |v|² is the same for every entry, so it cannot change the winner.
+        return torch.cat([_first_least(torch.addmm(norms, some, entries.T, beta=1, alpha=-2)) for some in rows])
 
 
 def _first_least(numbers: Float[Tensor, "row column"]) -> Int[Tensor, " row"]:

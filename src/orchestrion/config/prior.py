@@ -204,6 +204,13 @@ class PriorConfig(Settings):
         return self.lyrics is not None and self.lyrics.paced
 
     @property
+    def latest_start(self) -> int | None:
+        """The last sample of a piece at which a window may begin that this prior is told of; None: wherever it is."""
+        if self.timing is None or self.timing.clamp:
+            return None
+        return int(self.timing.max_total_seconds * self.sample_rate) - self.context_frames * self.hop_length
+
+    @property
     def masked(self) -> bool:
         """Whether it fills frames in any order, many at once, rather than one after another."""
         return self.transformer.sees_ahead

@@ -67,5 +67,10 @@ def spread(lengths: Sequence[int], length: int, num_chunks: int) -> list[Chunk]:
         if total
         for start in range(0, max(0, total - length) + 1, length)
     ]
-    count = min(num_chunks, len(slots))
-    return [slots[(2 * index + 1) * len(slots) // (2 * count)] for index in range(count)]
+    return [slots[place] for place in evenly(len(slots), num_chunks)]
+
+
+def evenly(total: int, most: int) -> list[int]:
+    """At most so many numbers below `total`, at even distances."""
+    count = min(most, total)
+    return [(2 * index + 1) * total // (2 * count) for index in range(count)]

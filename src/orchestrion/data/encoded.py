@@ -5,7 +5,7 @@ The words of a track lie beside its codes."""
 import hashlib
 import json
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import check_writable, read_json, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.text.alphabet import Alphabet
-from orchestrion.text.vocab import Vocabulary
+from orchestrion.text.vocab import UNKNOWN, Vocabulary, folded
 from orchestrion.text.window import UNKNOWN_PLACE
 
 FORMAT = "orchestrion.codes"
@@ -113,20 +113,27 @@ class ShardWriter:
         """Others may have written since."""
         self._files.look_again()
 
-    def is_written(self, track: Track, variation: int = 0) -> bool:
-        """Whether the codes of this recording are there."""
-        return self._files.has(f"{_stem(track, variation)}.json")
+    def is_written(self, track: Track, variation: int = 0, levels: Collection[int] = ()) -> bool:
+        """Whether the codes of this recording are there, those of all these levels among them."""
+        shard = self._written(track, variation)
+        return shard is not None and all(shard.num_frames[level] for level in levels)
 
     def has(self, track: Track, variation: int = 0) -> bool:
         """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
-        if not self.is_written(track, variation):
+        shard = self._written(track, variation)
+        if shard is None:
             return False
-        path = self._files.fetch(f"{_stem(track, variation)}.json", anew=True)
-        shard = read_settings(Shard, read_json(path, "description of codes"), str(path))
-        self._shards[path.stem] = shard.model_copy(
+        self._shards[_stem(track, variation)] = shard.model_copy(
             update={"track": track, "lyrics": self._lyrics.get(track.content_hash)}
         )
         return True
+
+    def _written(self, track: Track, variation: int) -> Shard | None:
+        name = f"{_stem(track, variation)}.json"
+        if not self._files.has(name):
+            return None
+        path = self._files.fetch(name, anew=True)
+        return read_settings(Shard, read_json(path, "description of codes"), str(path))
 
     def keep_lyrics(self, track: Track) -> None:
         """Put the words of a track, if it has any, beside its codes; before these are added or asked for.
@@ -216,6 +223,11 @@ class CodeStore:
     def indices(self, side: Split) -> list[int]:
         """The places in `shards` of the tracks on one side of the split, as they are."""
         return [index for index, shard in enumerate(self.shards) if shard.variation == 0 and split(shard.track) == side]
+
+    @property
+    def learned_from(self) -> set[str]:
+        """Content hashes of the training tracks."""
+        return {self.shards[index].track.content_hash for index in self.indices("train")}
 
     def batch(
         self,
@@ -455,7 +467,7 @@ class CodeStore:
 
 
 def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:
-    """Every artist and genre of `tracks`, sorted; of spellings that differ in case, the commonest."""
+    """Every artist and genre of `tracks`, sorted; of spellings of one name, the commonest."""
     return Vocabulary(
         artists=_names(track.artist for track in tracks if track.artist is not None),
         genres=_names(genre for track in tracks for genre in track.genres),
@@ -465,7 +477,8 @@ def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:
 def _names(found: Iterator[str]) -> tuple[str, ...]:
     by_meaning: dict[str, Counter[str]] = {}
     for name in found:
-        by_meaning.setdefault(" ".join(name.casefold().split()), Counter())[name] += 1
+        by_meaning.setdefault(folded(name), Counter())[name] += 1
+    by_meaning.pop(folded(UNKNOWN), None)
     return tuple(spellings.most_common(1)[0][0] for _, spellings in sorted(by_meaning.items()))
 
 

@@ -16,6 +16,7 @@ from orchestrion.text import timed
 
 LYRICS_SUFFIXES = (timed.SUFFIX, ".lrc", ".txt")  # what says more is preferred where several are there
 
+_RUN, _REQUEST, _SONG = "run.json", "request.json", ".song"
 _THREADS = 4  # reading and hashing wait for the disk
 _NOTHING_SAID = {"", "unknown", "unknown artist", "unknown title", "<unknown>", "none", "untitled", "n/a"}
 _GENRE_SEPARATORS = re.compile(r"[,;/\x00]")
@@ -53,7 +54,8 @@ def scan(paths: Sequence[Path]) -> Iterator[Scanned]:
 def audio_files(folder: Path) -> list[Path]:
     """The audio files in `folder` and the folders in it, sorted by path.
 
-    Hidden files and folders are passed over; links are followed, each folder once. Raises UserError where the
+    Hidden files and folders are passed over, and what this program made: folders of songs and of trainings. Links are
+    followed, each folder once. Raises UserError where the
     folder is missing or holds no audio file that may be looked at.
     """
     if not folder.exists():
@@ -69,6 +71,9 @@ def audio_files(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add((state.st_dev, state.st_ino))
+        if here != folder and (_RUN in files or (here.suffix == _SONG and _REQUEST in files)):
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in io.SUFFIXES_READ

@@ -80,11 +80,14 @@ class TrackStore:
         """
         drawn = self._draw.chunk(num_samples, seed, step, item, 0)
         for attempt in range(1, _SILENT_DRAWS):
-            heard = self._sound(drawn.track)[drawn.start : drawn.start + num_samples : _SILENT_STEP]
-            if np.abs(heard.astype(np.int32)).max(initial=0) >= SILENCE * FULL_SCALE:
+            if not self._is_silent(drawn, num_samples):
                 break
             drawn = self._draw.chunk(num_samples, seed, step, item, attempt)
         return drawn
+
+    def _is_silent(self, chunk: Chunk, num_samples: int) -> bool:
+        heard = self._sound(chunk.track)[chunk.start : chunk.start + num_samples : _SILENT_STEP]
+        return bool(np.abs(heard.astype(np.int32)).max(initial=0) < SILENCE * FULL_SCALE)
 
     def batch(
         self, step: int, batch_size: int, num_samples: int, seed: int, first: int = 0
@@ -103,10 +106,14 @@ class TrackStore:
             yield self.cut(chunks[start : start + batch_size], num_samples)
 
     def validation_chunks(self, num_samples: int, most: int) -> list[Chunk]:
-        """The same chunks every time, evenly spread over the validation tracks; none without such tracks."""
+        """The same chunks every time, evenly spread over the validation tracks, without those that are silent.
+
+        None without such tracks.
+        """
         indices = self.indices("validation")
-        chosen = spread([self.tracks[index].num_samples for index in indices], num_samples, most)
-        return [Chunk(indices[chunk.track], chunk.start) for chunk in chosen]
+        spaced = spread([self.tracks[index].num_samples for index in indices], num_samples, most)
+        chosen = (Chunk(indices[chunk.track], chunk.start) for chunk in spaced)
+        return [chunk for chunk in chosen if not self._is_silent(chunk, num_samples)]
 
     def _learned_length(self, prepared: Prepared) -> int:
         return 0 if prepared.is_silent or split(prepared.track) == "validation" else prepared.num_samples

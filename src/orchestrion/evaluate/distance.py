@@ -66,24 +66,32 @@ def frechet_distance(one: Described, other: Described) -> float:
     return frechet(one.features, other.features)
 
 
-def kernel_distance(one: Described, other: Described) -> float:
+def kernel_distance(one: Described, other: Described, *, paired: bool = False) -> float:
     """The squared maximum mean discrepancy under the kernel (x·y/d + 1)³, without bias (Binkowski et al. 2018).
 
     Within a set only pieces of different tracks are paired, so that neither a piece drawn twice nor the likeness of
     the pieces of one track counts. Around 0, on either side, for two draws of the same music. The features are taken
     as they are: bring them to a scale of about 1 first. A set of a single track counts as one that never varies.
+    Where both sets are of the same tracks, `paired`, those do not meet between the sets either: two versions of a piece
+    are nearer to each other than two draws of music can be.
     """
-    between = _kernel(one.features, other.features).mean()
-    return float(_within(one) + _within(other) - 2 * between)
+    between = _apart(one, other) if paired else _kernel(one.features, other.features).mean()
+    return float(_apart(one, one) + _apart(other, other) - 2 * between)
 
 
-def distance(measure: Measure, one: Described, other: Described, *, draws: int = 200, seed: int = 0) -> Estimate:
-    """`measure` with the interval of other draws of the tracks of either set, five or more in each."""
+def distance(
+    measure: Measure, one: Described, other: Described, *, paired: bool = False, draws: int = 200, seed: int = 0
+) -> Estimate:
+    """`measure` with the interval of other draws of the tracks of either set, five or more in each.
+
+    Of `paired` sets, two versions of the same tracks, the same are drawn of both.
+    """
     assert min(len(one.of_tracks), len(other.of_tracks)) >= LEAST_TRACKS, "an interval needs more tracks"
     return bootstrap_two(
         len(one.of_tracks),
         len(other.of_tracks),
         lambda drawn, other_drawn: measure(one.part(drawn), other.part(other_drawn)),
+        paired=paired,
         draws=draws,
         seed=seed,
     )
@@ -143,11 +151,10 @@ def _kernel(
     return (one.double() @ other.double().T / one.shape[1] + 1) ** 3
 
 
-def _within(these: Described) -> Tensor:
-    apart = these.tracks[:, None] != these.tracks
-    if not apart.any():  # a single track
-        return _kernel(these.features, these.features).mean()
-    return _kernel(these.features, these.features)[apart].mean()
+def _apart(one: Described, other: Described) -> Tensor:
+    """The mean kernel of pieces of different tracks."""
+    kernel, apart = _kernel(one.features, other.features), one.tracks[:, None] != other.tracks
+    return kernel[apart].mean() if apart.any() else kernel.mean()  # of a single track otherwise
 
 
 def _covered(judged: Described, by: Described, neighbours: int) -> Bool[Tensor, " item"]:

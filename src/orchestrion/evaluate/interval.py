@@ -41,25 +41,24 @@ def bootstrap_two(
     other_count: int,
     statistic: Callable[[Int[Tensor, " drawn"], Int[Tensor, " other_drawn"]], float],
     *,
+    paired: bool = False,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Estimate:
     """As `bootstrap`, of two sets that are drawn from independently, for how far they are apart.
 
-    Items that are drawn twice make sets look further apart than they are. The draws are therefore shifted so that
-    their mean is the value; the lower end of a distance may then be below 0.
+    Of `paired` sets, two versions of the same items, the same are drawn of both. Items that are drawn twice make sets
+    look further apart than they are. The draws are therefore shifted so that their mean is the value; the lower end of
+    a distance may then be below 0.
     """
     assert count > 0 and other_count > 0, "a distance from nothing"
+    assert count == other_count or not paired, "a version of each item"
     rng = torch.Generator().manual_seed(seed)
-    found = torch.tensor(
-        [
-            statistic(
-                torch.randint(count, (count,), generator=rng), torch.randint(other_count, (other_count,), generator=rng)
-            )
-            for _ in range(draws)
-        ],
-        dtype=torch.float64,
-    )
+    figures = []
+    for _ in range(draws):
+        drawn = torch.randint(count, (count,), generator=rng)
+        figures.append(statistic(drawn, drawn if paired else torch.randint(other_count, (other_count,), generator=rng)))
+    found = torch.tensor(figures, dtype=torch.float64)
     value = statistic(torch.arange(count), torch.arange(other_count))
     return around(value, found - found.mean() + value)
 

@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.codec import Codec
 from orchestrion.data.chunks import spread
+from orchestrion.data.encoded import vocabulary_of
 from orchestrion.data.manifest import Split, Track
 from orchestrion.data.runs import CodeIndex
 from orchestrion.data.tracks import TrackStore
@@ -38,7 +41,9 @@ LESSONS = 4
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
-    "few. What the codec's finest level gives back of held-out music is as near as songs of this model can come. "
+    "few. What the codec's finest level gives back of held-out music is as near as songs of this model can come. There "
+    "and where noise is added to held-out music, each piece stands beside itself, and no other music is as near to it: "
+    "noisy training music has no such advantage over songs. "
     "Intervals are of tracks and songs drawn again, of the halves those of 50 draws; the lower end may be "
     "below 0."
 )
@@ -82,8 +87,9 @@ class Piece:
 def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> list[Piece]:
     """At most so many pieces of real music, evenly spread over the tracks of one side of the split.
 
-    Tracks that are shorter than a piece are left out.
+    Tracks that are shorter than a piece are left out. The commonest spelling of a name in the music is its label.
     """
+    names = vocabulary_of([each.track for each in store.tracks])
     indices = [index for index in store.indices(side) if store.tracks[index].num_samples >= num_samples]
     chunks = spread([store.tracks[index].num_samples for index in indices], num_samples, most)
     found = []
@@ -91,8 +97,16 @@ def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> li
         index = indices[chunk.track]
         track = store.tracks[index].track
         audio = store.audio(index, chunk.start, num_samples)
-        genre = track.genres[0] if track.genres else None
-        found.append(Piece(audio, index, track.artist, genre, track.lyrics is not None))
+        artist, genre = names.artist_id(track.artist), names.genre_ids(track.genres[:1])[0]
+        found.append(
+            Piece(
+                audio,
+                index,
+                names.artist_name(artist) if artist else None,
+                names.genres[genre - 1] if genre else None,
+                track.lyrics is not None,
+            )
+        )
     return found
 
 
@@ -179,22 +193,29 @@ def coded(pieces: Sequence[Piece], codec: Codec) -> list[Piece]:
 
 
 def _through(audio: Float[Tensor, "channel sample"], codec: Codec) -> Float[Tensor, "channel sample"]:
-    device = codec.entries(0).device
-    codes = codec.encode(audio[None].to(device), levels=(0,))
-    return codec.decode(codes, 0)[0].cpu()
+    device, length = codec.entries(0).device, audio.shape[1]
+    vector = codec.grid.hop_lengths[0] * codec.config.levels[0].depth
+    whole = F.pad(audio, (0, -length % vector))
+    codes = codec.encode(whole[None].to(device), levels=(0,))
+    return codec.decode(codes, 0)[0, :, :length].cpu()
 
 
-def distance_section(learned: Vectors, real: Vectors, spoilt: Vectors, heard: Vectors, made: Vectors) -> Section:
-    """Songs (`made`), training music (`learned`), noisy (`spoilt`) and coded (`heard`) held-out music beside `real`.
+def distance_section(
+    learned: Vectors, noisy_learned: Vectors, real: Vectors, spoilt: Vectors, heard: Vectors, made: Vectors
+) -> Section:
+    """How far songs (`made`), training music, as it is and noisy, and versions of held-out music are from the latter.
 
-    `real` is the held-out music. Needs five tracks of each.
+    `real` is the held-out music, `spoilt` and `heard` are the same pieces with noise and through the codec. Needs five
+    tracks of each.
     """
-    learned, real, spoilt, heard, made = (each.beside(learned) for each in (learned, real, spoilt, heard, made))
+    everything = (learned, noisy_learned, real, spoilt, heard, made)
+    learned, noisy_learned, real, spoilt, heard, made = (each.beside(learned) for each in everything)
     rows: list[tuple[Cell, ...]] = [
         _distances("the songs", made, real),
         _distances("real: training tracks", learned, real),
-        _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", spoilt, real),
-        _distances("held out, through the codec", heard, real),
+        _distances(f"training tracks, with noise at {NOISE_DECIBELS:g} dB", noisy_learned, real),
+        _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", spoilt, real, paired=True),
+        _distances("held out, through the codec", heard, real, paired=True),
         (
             "real: random halves of the training tracks",
             learned.num_tracks // 2,
@@ -317,10 +338,10 @@ def likeness_section(
     return Section("Memory by chroma", text, (Table(header, rows, decimals=3),))
 
 
-def _distances(name: str, one: Vectors, other: Vectors) -> tuple[str, int, Estimate, Estimate]:
+def _distances(name: str, one: Vectors, other: Vectors, *, paired: bool = False) -> tuple[str, int, Estimate, Estimate]:
     return (
         name,
         one.num_tracks,
-        distance(frechet_distance, one.described, other.described),
-        distance(kernel_distance, one.described, other.described),
+        distance(frechet_distance, one.described, other.described, paired=paired),
+        distance(partial(kernel_distance, paired=paired), one.described, other.described, paired=paired),
     )

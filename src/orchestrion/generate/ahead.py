@@ -28,7 +28,6 @@ def ahead(steps: Iterator[T]) -> Iterator[Iterator[T]]:
     """
     results: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     stop = threading.Event()
-    before = torch.get_num_threads()
 
     def work() -> None:
         torch.set_num_threads(1)
@@ -45,12 +44,38 @@ def ahead(steps: Iterator[T]) -> Iterator[Iterator[T]]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        torch.set_num_threads(max(before - 1, 1))
+        _processors.lend()
         yield _taken(results)
     finally:
         stop.set()
         thread.join()
-        torch.set_num_threads(before)
+        _processors.take_back()
+
+
+class _Processors:
+    """Those of the threads that ask: one is lent to each thread that works ahead, whoever ends first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lent = self._whole = 0
+
+    def lend(self) -> None:
+        with self._lock:
+            if not self._lent:
+                self._whole = torch.get_num_threads()
+            self._lent += 1
+            self._share()
+
+    def take_back(self) -> None:
+        with self._lock:
+            self._lent -= 1
+            self._share()
+
+    def _share(self) -> None:
+        torch.set_num_threads(max(self._whole - self._lent, 1))
+
+
+_processors = _Processors()
 
 
 def _taken(results: "queue.SimpleQueue[T | _End]") -> Iterator[T]:

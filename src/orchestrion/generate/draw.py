@@ -57,9 +57,9 @@ def likelihood(
 ) -> Float[Tensor, " row"]:
     """How likely a prior finds the codes of `window` from its first unknown frame on: the sum of their logarithms."""
     state, logits = _begin(prior, codes, window, conditions)
-    total = logits.new_zeros(len(codes))
+    total = logits.new_zeros(len(codes), dtype=torch.float32)
     for frame in range(window.known, window.stop):
-        total += logits.log_softmax(-1).gather(1, codes[:, frame, None] + prior.first_code)[:, 0]
+        total += logits.float().log_softmax(-1).gather(1, codes[:, frame, None] + prior.first_code)[:, 0]
         if frame + 1 < window.stop:
             logits = prior.advance(codes[:, frame, None], state)
     return total

@@ -10,6 +10,7 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 
 LONGEST_SECONDS = 24 * 3600.0
+_ROUNDING = 1e-6
 
 
 class Prime(Settings):
@@ -93,7 +94,7 @@ class Request(Settings):
                 raise UserError(f"{what} of {seconds:.0f} s is too long", f"ask for {LONGEST_SECONDS:.0f} s or less")
         if not 0 <= self.offset_seconds <= LONGEST_SECONDS:
             raise UserError(f"a song cannot begin at {self.offset_seconds} s of its piece", "give a number from 0 up")
-        if self.piece_seconds < self.offset_seconds + self.seconds:
+        if self.piece_seconds + _ROUNDING < self.offset_seconds + self.seconds:
             raise UserError(
                 f"{self.seconds} s from {self.offset_seconds} s on do not fit a whole piece of {self.total_seconds} s",
                 "make total_seconds long enough to hold them",

@@ -29,11 +29,13 @@ class Told:
     """What one level's prior is told about songs, one per row.
 
     In `conditions`, `start_samples` is where frame 0 of each song stands in its piece; coarser codes and lyrics are
-    left out. A prior with lyrics is told those around each window, from `lyrics`.
+    left out. A prior with lyrics is told those around each window, from `lyrics`. Of a window that begins later in its
+    piece than `latest_start` it is told that it begins there, the last place that it knows.
     """
 
     conditions: Conditions
     lyrics: tuple[SeenLyrics, ...] | None = None
+    latest_start: int | None = None
 
     def to(self, device: torch.device | str) -> "Told":
         """The same on another device."""
@@ -41,16 +43,21 @@ class Told:
 
     def rows(self, start: int, stop: int) -> "Told":
         """Songs `start` to `stop`."""
-        return Told(self.conditions.rows(start, stop), self.lyrics and self.lyrics[start:stop])
+        lyrics = self.lyrics and self.lyrics[start:stop]
+        return replace(self, conditions=self.conditions.rows(start, stop), lyrics=lyrics)
 
     def repeated(self, times: int) -> "Told":
         """The only song, so many times."""
-        return Told(self.conditions.repeated(times), self.lyrics and self.lyrics * times)
+        lyrics = self.lyrics and self.lyrics * times
+        return replace(self, conditions=self.conditions.repeated(times), lyrics=lyrics)
 
     def window(self, start_samples: int, coarser: Int[Tensor, "batch frame_above"] | None = None) -> Conditions:
         """What is told about the window `start_samples` after frame 0, over these codes of the level above."""
         told = self.conditions
-        told = replace(told, start_samples=told.start_samples + start_samples, coarser=coarser)
+        starts = told.start_samples + start_samples
+        if self.latest_start is not None:
+            starts = starts.clamp(max=self.latest_start)
+        told = replace(told, start_samples=starts, coarser=coarser)
         if self.lyrics is None:
             return told
         songs, device = self.sung(start_samples), told.artist.device

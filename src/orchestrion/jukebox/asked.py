@@ -1,5 +1,6 @@
 """What a request means to a model: whether it can be met, by which windows, and what each prior is told."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ def resolved(request: Request, info: ModelInfo) -> Request:
     UserError for labels that the model does not know, and for lyrics where it does not sing.
     """
     levels = info.grid.num_levels
-    sampling = request.sampling or info.sampling
+    sampling = request.sampling or info.drawing(request.lyrics)
     sampling = sampling * levels if len(sampling) == 1 else sampling
     if len(sampling) != levels:
         raise UserError(
@@ -57,7 +58,7 @@ def plan(request: Request, info: ModelInfo, most_songs: int | None = None, until
     grid = info.grid
     num_samples = grid.num_samples(request.seconds)
     if num_samples < grid.hop_lengths[grid.top]:
-        shortest = grid.seconds(grid.hop_lengths[grid.top])
+        shortest = math.ceil(1000 * grid.seconds(grid.hop_lengths[grid.top])) / 1000
         raise UserError(
             f"{request.seconds} s are less than one code of the top level",
             f"ask for {shortest:.3f} s or more",
@@ -90,7 +91,7 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
         )
     prior = info.prior(level)
     if prior.lyrics is None:
-        return Told(conditions)
+        return Told(conditions, latest_start=prior.latest_start)
     spelling = info.spelling(level)
     songs = tuple(
         SeenLyrics(
@@ -104,7 +105,7 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
         )
         for request in requests
     )
-    return Told(conditions, songs)
+    return Told(conditions, songs, prior.latest_start)
 
 
 def _plan_of(request: Request, spelling: Spelling, grid: Grid) -> tuple[float, ...] | None:
@@ -218,30 +219,35 @@ def check_together(requests: Sequence[Request]) -> None:
                 raise UserError(f"songs made together have the same {name}", "make these one after another")
 
 
-def check_codes(codes: Codes, info: ModelInfo, songs: int, plan: Plan | None = None) -> None:
-    """Raise UserError for codes of another model, of another number of songs, or of more than is planned."""
+def check_codes(
+    codes: Codes, info: ModelInfo, songs: int, plan: Plan | None = None, *, level: int | None = None
+) -> None:
+    """Raise UserError for codes of another model, of another number of songs, or of more than is planned.
+
+    Without a `plan` also for what is not whole, at all levels that there are or only at `level`.
+    """
     if codes.grid != info.grid:
         raise UserError(
             f"these codes are on {codes.grid} and the model's on {info.grid}",
             "use the model that made them",
         )
-    for level, part in enumerate(codes.levels):
-        if part is None:
+    for at, part in enumerate(codes.levels):
+        if part is None or level not in (None, at):
             continue
         frames = part.shape[1]
         if part.shape[0] != songs:
             raise UserError(f"these are the codes of {part.shape[0]} songs, not {songs}", "give a row for each song")
         if (part == HIDDEN).any():
             if not plan:
-                raise UserError(f"level {level} has a part that is not made yet", "finish the song first")
+                raise UserError(f"level {at} has a part that is not made yet", "finish the song first")
             if not ((part == HIDDEN) == (part[:1] == HIDDEN)).all():
                 raise UserError("songs made together lack the same parts", "make these one after another")
             part = part[part != HIDDEN]
         if part.numel() and not 0 <= int(part.min()) <= int(part.max()) < info.codec.codebook.size:
-            raise UserError(f"level {level} has codes that the model does not know", "use the model that made them")
-        if plan and frames > plan.num_frames(level):
+            raise UserError(f"level {at} has codes that the model does not know", "use the model that made them")
+        if plan and frames > plan.num_frames(at):
             raise UserError(
-                f"{codes.seconds(level):.2f} s are there already, more than the song is to last",
+                f"{codes.seconds(at):.2f} s are there already, more than the song is to last",
                 "ask for more seconds",
             )
 

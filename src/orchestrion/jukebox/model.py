@@ -31,7 +31,7 @@ from orchestrion.codec.model import Codec
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
-from orchestrion.files import check_space, check_writable
+from orchestrion.files import check_space, check_writable, file_sha256
 from orchestrion.generate.request import Origin, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
@@ -143,10 +143,10 @@ class Jukebox:
 
     def decode(self, codes: Codes, level: int | None = None) -> Float[Tensor, "channel sample"]:
         """The audio of one song's codes at `level`, by default the finest there is, clipped to [-1, 1]."""
-        asked.check_codes(codes, self.info, 1)
         level = codes.finest if level is None else level
         if not 0 <= level < codes.grid.num_levels:
             raise UserError(f"there is no level {level}", f"levels go from 0 to {codes.grid.top}")
+        asked.check_codes(codes, self.info, 1, level=level)
         with self._codec() as codec:
             return torch.cat(list(making.decoded(codec, codes, level)), -1)
 
@@ -205,7 +205,9 @@ class Jukebox:
     def resume(self, folder: Path | str) -> Composition[Progress, Song]:
         """Go on with the unfinished song in `folder`."""
         kept = SongFolder.open(Path(folder))
-        return self.compose(read_settings(Request, kept.info.request, str(kept.path)), kept.path, codes=kept.codes())
+        request = read_settings(Request, kept.info.request, str(kept.path))
+        work = self._work([request], [kept.path], kept.codes(), replace=False, begins_with=kept.info.begins_with)
+        return Composition(_only(making.make(work)))
 
     def prime(
         self,
@@ -250,7 +252,8 @@ class Jukebox:
         origin = Origin(
             song=song.name, act="continue", codes_sha256=codes_sha256(song.codes), stop_seconds=start_seconds
         )
-        return song.request.continued(seconds, origin, **changes), origins.kept(origin, song.codes)
+        request = song.request.continued(seconds, origin, **self._drawn_for(song, changes))
+        return request, origins.kept(origin, song.codes)
 
     def upsample(
         self, song: Song, folder: Path | str | None = None, *, replace: bool = False, **changes: Any
@@ -264,7 +267,8 @@ class Jukebox:
             raise UserError("this song has a single level: there is none below it to make", "repaint a part of it")
         codes = Codes.empty(song.codes.grid).replace(top, song.codes[top])
         origin = Origin(song=song.name, act="upsample", codes_sha256=codes_sha256(codes))
-        return self.compose(song.request.upsampled(origin, **changes), folder, codes=codes, replace=replace)
+        request = song.request.upsampled(origin, **self._drawn_for(song, changes))
+        return self.compose(request, folder, codes=codes, replace=replace)
 
     def repaint(
         self,
@@ -293,7 +297,15 @@ class Jukebox:
             start_seconds=start_seconds,
             stop_seconds=stop_seconds,
         )
-        return song.request.repainted(origin, **changes), origins.kept(origin, song.codes)
+        request = song.request.repainted(origin, **self._drawn_for(song, changes))
+        return request, origins.kept(origin, song.codes)
+
+    def _drawn_for(self, song: Song, changes: dict[str, Any]) -> dict[str, Any]:
+        """`changes` to the song's request: with other lyrics the model's own way of drawing is that for those."""
+        before = song.request
+        if "lyrics" not in changes or "sampling" in changes or before.sampling != self.info.drawing(before.lyrics):
+            return changes
+        return {**changes, "sampling": self.info.drawing(changes["lyrics"])}
 
     def again(self, request: Request, source: Codes | None = None) -> Composition[Progress, Song]:
         """The song of a recorded request once more, kept nowhere. `source` has the codes of the one it is made from.
@@ -345,7 +357,8 @@ class Jukebox:
         As `compose`, UserError for what cannot be made, and for another song there unless `replace` gives it up.
         """
         request = self.resolved(request)
-        (found,) = self._claimed([request], asked.plan(request, self.info), [folder], replace)
+        plan, beginnings = asked.plan(request, self.info), _beginnings([request], None)
+        (found,) = self._claimed([request], beginnings, plan, [folder], replace)
         return found.song is not None
 
     @torch.no_grad()
@@ -489,8 +502,12 @@ class Jukebox:
         codes: Codes | None,
         replace: bool,
         until_level: int = 0,
+        begins_with: str | None = None,
     ) -> list[making.Group]:
-        """Checks all that can be wrong with what is to be done."""
+        """Checks all that can be wrong with what is to be done.
+
+        `begins_with` is what the songs' records say that they begin with, where that is not to be found out.
+        """
         requests = [self.resolved(request) for request in requests]
         asked.check_together(requests)
         plan, *_ = [asked.plan(request, self.info, self.most_songs, until_level) for request in requests]
@@ -503,7 +520,8 @@ class Jukebox:
         for level in plan.missing(codes or Codes.empty(plan.grid)):
             self.info.prior(level)
         self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
-        claims = None if folders is None else self._claimed(requests, plan, folders, replace)
+        beginnings = _beginnings(requests, codes) if begins_with is None else [begins_with] * len(requests)
+        claims = None if folders is None else self._claimed(requests, beginnings, plan, folders, replace)
         alike: dict[Any, list[int]] = {}
         for row in range(len(requests)):
             there = claims[row].song if claims else None
@@ -529,7 +547,7 @@ class Jukebox:
         kept = [one.begin(codes.row(row)) for row, one in enumerate(claims)] if claims else None
         return making.Work(
             requests=requests,
-            infos=[one.info for one in kept] if kept else [self._about(request, plan) for request in requests],
+            infos=[one.info for one in kept] if kept else [self._about(request, None, plan) for request in requests],
             plan=plan,
             codes=codes,
             folders=kept,
@@ -551,12 +569,17 @@ class Jukebox:
         return all(file.exists() for file in files) and sum(file.stat().st_size for file in files) <= SIDE_BY_SIDE_BYTES
 
     def _claimed(
-        self, requests: Sequence[Request], plan: Plan, folders: Sequence[Path | str], replace: bool
+        self,
+        requests: Sequence[Request],
+        beginnings: Sequence[str | None],
+        plan: Plan,
+        folders: Sequence[Path | str],
+        replace: bool,
     ) -> list[Claim]:
         """The folders, seen to be free or to hold these very songs, with room for them."""
         if len({Path(folder).absolute() for folder in folders}) != len(requests):
             raise UserError("every song needs a folder of its own", "give as many as there are requests")
-        about = [self._about(request, plan) for request in requests]
+        about = [self._about(*song, plan) for song in zip(requests, beginnings, strict=True)]
         claims = [claim(Path(folder), info, replace=replace) for folder, info in zip(folders, about, strict=True)]
         for one in claims:
             check_writable(one.path.parent)
@@ -611,11 +634,12 @@ class Jukebox:
         )
         return self.prompt(audio, codec.sample_rate)
 
-    def _about(self, request: Request, plan: Plan) -> SongInfo:
+    def _about(self, request: Request, begins_with: str | None, plan: Plan) -> SongInfo:
         return SongInfo(
             orchestrion=__version__,
             model=self.song_model,
             request=plain(request),
+            begins_with=begins_with,
             sample_rate=plan.grid.sample_rate,
             hop_lengths=plan.grid.hop_lengths,
             num_samples=plan.num_samples,
@@ -663,6 +687,17 @@ def _about(num_samples: int, info: ModelInfo) -> Request:
         return Request(seconds=seconds)
     latest = timing.max_total_seconds - 1
     return Request(seconds=min(seconds, latest), total_seconds=min(max(seconds, timing.min_total_seconds), latest))
+
+
+def _beginnings(requests: Sequence[Request], codes: Codes | None) -> list[str | None]:
+    """Of each song a hash of what it begins with that its request does not tell: the sound of its prompt, or codes.
+
+    "" where it begins with nothing else than is asked for, None where the prompt is not there any more.
+    """
+    if codes is not None:
+        return ["" if one.origin else codes_sha256(codes.row(row)) for row, one in enumerate(requests)]
+    prompts = [Path(one.prime.path) if one.prime else None for one in requests]
+    return ["" if path is None else file_sha256(path) if path.is_file() else None for path in prompts]
 
 
 def _alone(folder: Path | str | None) -> list[Path | str] | None:

@@ -82,7 +82,7 @@ class Song:
             self.audio,
             self.sample_rate,
             title=captions(asked.artist, asked.genres, asked.seed),
-            caption=f"{self.seconds:.1f} s, level {self.codes.finest}",
+            caption=f"{self.seconds:.1f} s, level {self.codes.finest if self.level is None else self.level}",
         )
 
 

@@ -38,7 +38,8 @@ _REQUEST, _CODES, _AUDIO, _PICTURE = "request.json", "codes.safetensors", "audio
 class SongInfo(Settings):
     """What `request.json` holds. `request` is plain data: this room keeps requests and does not read them.
 
-    `engine` is what began to draw it.
+    `engine` is what began to draw it. `begins_with` is a hash of the prompt's file, or of codes that were given, ""
+    where the song begins with nothing that its request does not tell, None in records that do not say.
     """
 
     format: str = SONG_FORMAT
@@ -46,6 +47,7 @@ class SongInfo(Settings):
     orchestrion: str
     model: SongModel
     request: dict[str, Any]
+    begins_with: str | None = None
     sample_rate: int
     hop_lengths: tuple[int, ...]
     num_samples: int
@@ -162,6 +164,8 @@ def claim(path: Path, info: SongInfo, *, replace: bool) -> Claim:
     differing = [name for name in asked if asked[name] != there.get(name)]
     if not song.info.model.same_weights(info.model):
         differing.append("model")
+    if None not in (info.begins_with, song.info.begins_with) and info.begins_with != song.info.begins_with:
+        differing.append("beginning")
     if not differing:
         return Claim(path, song.info, song=song)
     if not replace:

@@ -151,7 +151,7 @@ def _stay_where_they_are(tensors: object) -> None:
     """Tell the compiler that the memory of these is written and read in place, not copied for each replay."""
     for tensor in pytree.tree_leaves(tensors):
         if isinstance(tensor, Tensor):
-            torch._dynamo.mark_static_address(tensor)
+            torch._dynamo.mark_static_address(tensor, guard=False)
 
 
 def _form(block: Block) -> LayerForm:

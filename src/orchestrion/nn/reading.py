@@ -7,6 +7,7 @@ the compiler makes one loop over the rows of all that lies between two products.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -84,7 +85,7 @@ def compile_into(drawing: Transformer, like: Transformer, weights: Weights | Non
 
 def reads_fast() -> bool:
     """Whether this processor has instructions for products of whole numbers, and they are exact."""
-    held = torch.cpu.get_capabilities()
+    held: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
     return any(held.get(name, False) for name in ("avx512_vnni", "avx_vnni")) and exact_products()
 
 

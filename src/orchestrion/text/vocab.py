@@ -20,7 +20,7 @@ GENRE_SLOTS = 5
 class Vocabulary(Settings):
     """The names a model learned; the name at position i has id i + 1, and id 0 is "unknown".
 
-    Names match without regard to case or to the width of spaces. Not naming an artist and no genre at all
+    Names match as `folded`. Not naming an artist and no genre at all
     are the same as asking for "unknown": cases that are trained.
 
     >>> names = Vocabulary(artists=("Ada", "Bix"), genres=("folk", "jazz"))
@@ -34,10 +34,10 @@ class Vocabulary(Settings):
     @model_validator(mode="after")
     def _names_differ(self) -> "Vocabulary":
         for kind, names in (("artist", self.artists), ("genre", self.genres)):
-            seen = {_folded(UNKNOWN): UNKNOWN}
+            seen = {folded(UNKNOWN): UNKNOWN}
             for name in names:
-                other = seen.setdefault(_folded(name), name)
-                if other is not name or not _folded(name):
+                other = seen.setdefault(folded(name), name)
+                if other is not name or not folded(name):
                     raise UserError(
                         f"{kind} {name!r} cannot be told from {other!r}",
                         f"give every {kind} a name of its own",
@@ -84,24 +84,25 @@ class Vocabulary(Settings):
 
     @cached_property
     def _artist_ids(self) -> dict[str, int]:
-        return {_folded(name): i for i, name in enumerate((UNKNOWN, *self.artists))}
+        return {folded(name): i for i, name in enumerate((UNKNOWN, *self.artists))}
 
     @cached_property
     def _genre_ids(self) -> dict[str, int]:
-        return {_folded(name): i for i, name in enumerate((UNKNOWN, *self.genres))}
+        return {folded(name): i for i, name in enumerate((UNKNOWN, *self.genres))}
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name as it is compared with others: without regard to case, width of spaces, or how Unicode composes it."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _look_up(ids: Mapping[str, int], name: str, kind: str, names: Sequence[str]) -> int:
-    found = ids.get(_folded(name))
+    found = ids.get(folded(name))
     if found is not None:
         return found
-    spelled = {_folded(known): known for known in (UNKNOWN, *names)}
-    close = difflib.get_close_matches(_folded(name), spelled, n=3, cutoff=0.5)
-    inside = [known for known in spelled if _folded(name) and _folded(name) in known]
+    spelled = {folded(known): known for known in (UNKNOWN, *names)}
+    close = difflib.get_close_matches(folded(name), spelled, n=3, cutoff=0.5)
+    inside = [known for known in spelled if folded(name) and folded(name) in known]
     likely = list(dict.fromkeys([*close, *inside]))[:5]
     if likely:
         raise UserError(f"no {kind} called {name!r}", "closest known: " + ", ".join(spelled[one] for one in likely))

@@ -49,6 +49,7 @@ def build_model(
     *,
     licence: str,
     sampling: Sequence[LevelSampling] = (),
+    wordless: Sequence[LevelSampling] = (),
     weights: Weights | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> ModelInfo:
@@ -56,7 +57,8 @@ def build_model(
 
     `sources` are finished runs, and models, by name or folder, whose priors are taken for the levels that no run
     teaches. `store` holds the codes that the priors learned from; its tracks are listed in the model card. `sampling`,
-    an entry per level, and `weights` are what the model is used with unless something else is asked for. Priors of
+    an entry per level, `wordless`, the same for songs without lyrics if those are drawn otherwise, and `weights` are
+    what the model is used with unless something else is asked for. Priors of
     levels that stayed as they were in the codec that this began with fit it too. What any of its parts learned from
     counts as learned from. UserError for runs that are unfinished, belong to another codec or teach a level twice.
     """
@@ -65,8 +67,7 @@ def build_model(
         raise UserError(f"{store.folder} was not made by the codec in {codec_folder}", "give the one that made it")
     priors: dict[int, AnyPrior] = {}
     figures: dict[str, Any] = {}
-    learned_from = {shard.track.content_hash for shard in store.shards if split(shard.track) == "train"}
-    learned_from.update(base.learned_from)
+    learned_from = store.learned_from.union(base.learned_from)
     vocabulary = store.vocabulary
     alphabets: dict[int, Alphabet] = {}
     for part in _parts(sources):
@@ -96,6 +97,7 @@ def build_model(
         vocabulary=vocabulary,
         alphabet=next(iter(alphabets.values()), None),
         sampling=tuple(sampling) or tuple(LevelSampling() for _ in range(store.grid.num_levels)),
+        wordless=tuple(wordless),
         weights=weights,
         about={
             "licence": licence,

@@ -92,7 +92,7 @@ class CodecRecipe:
         chunks = tracks.validation_chunks(clip_samples, config.validation_clips)
         if not chunks:
             raise UserError(
-                "no track is held out for validation",
+                "no track is held out for validation, or silence alone",
                 "add more tracks: the split by content gives about one in twelve to it",
             )
         self.clips: Clips = tracks.cut(chunks, clip_samples).to(device)

@@ -85,12 +85,13 @@ def encode_tracks(
     """Encode every track of `tracks` at every level into `place`; tracks that are there already are kept.
 
     Training tracks are encoded `variations` times more, each time at another speed (`vary`), at `varied_levels` or
-    at all. The words of a track are kept beside its codes; words that cannot be read are reported and left out.
-    `spread` does the work elsewhere (`train.spread`), by default it is done here. The index names the shards in the
-    same order, whoever wrote them.
+    at all; again where they are there without one of those levels. The words of a track are kept beside its codes;
+    words that cannot be read are reported and left out. `spread` does the work elsewhere (`train.spread`), by default
+    it is done here. The index names the shards in the same order, whoever wrote them.
     """
     here = TrackEncoder(codec, codec_hash, tracks, place, varied_levels)
     index = ShardWriter(place, codec.grid, codec.config.codebook.size, codec_hash)
+    varied = range(codec.grid.num_levels) if varied_levels is None else varied_levels
     work = [Item(number, 0) for number in range(len(tracks.tracks))]
     work += [Item(number, variation) for variation in range(1, variations + 1) for number in tracks.indices("train")]
     problems: dict[Item, str | None] = {}
@@ -98,7 +99,7 @@ def encode_tracks(
     for item in work:
         track = tracks.tracks[item.place].track
         problems[item] = None if item.variation else _keep_lyrics(index, track)
-        if index.is_written(track, item.variation):
+        if index.is_written(track, item.variation, varied if item.variation else ()):
             yield Encoded(track, len(problems) - len(left), len(work), problems[item])
         else:
             left.append(item)

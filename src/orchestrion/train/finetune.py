@@ -296,6 +296,26 @@ def _result(run: Path) -> tuple[dict[str, Tensor], Any]:
         raise UserError(f"{run / 'prior.safetensors'} is damaged", "delete that run and train again") from error
 
 
+def finished_before(runs: dict[int, Path], config: FinetuneConfig, learned_from: dict[str, Any]) -> dict[int, Path]:
+    """Those of other levels' runs that are finished, to be put together with what is learned now.
+
+    `learned_from` is what a run's data says beside its level. UserError for one that learned from something else, or
+    in another way.
+    """
+    found = {level: run for level, run in runs.items() if (run / _EXPORT).exists()}
+    for level, run in found.items():
+        before = read_json(run / "run.json", "run description")
+        if (
+            before["data"] != {**learned_from, "level": level}
+            or before["config"]["adapter"] != plain(config)["adapter"]
+        ):
+            raise UserError(
+                f"level {level} in {run} learned from other music or in another way, and could not be used with this",
+                "give another folder with --run",
+            )
+    return found
+
+
 def write_finetuned(
     base: Base,
     config: FinetuneConfig,
@@ -340,11 +360,13 @@ def write_finetuned(
     for level, (tensors, _) in found.items():
         priors[level] = base.prior(level, store, config, torch.device("cpu"))
         priors[level].load_state_dict(tensors)
+    finetuned = {**about, "from": base.info.name, "settings": plain(config)}
+    learned_from = sorted(store.learned_from.union(base.info.learned_from))
     whole = base.info.model_copy(
         update={
             "name": name,
             "vocabulary": store.vocabulary,
-            "about": {**base.info.about, "finetuned": {**about, "from": base.info.name, "settings": plain(config)}},
+            "about": {**base.info.about, "learned_from": learned_from, "finetuned": finetuned},
         }
     )
     lines = ["", f"## Fine-tuned from {base.info.name}", "", f"Licence: {licence}.", "", *about["tracks"]]

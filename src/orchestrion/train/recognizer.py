@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from orchestrion.align.recognizer import BLANK, Recognizer, collapsed, edits
 from orchestrion.codec import Codec
 from orchestrion.config.recognizer import RecognizerConfig, RecognizerTrainingConfig
-from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
+from orchestrion.data.chunks import Chunk, Draw, chance, evenly, spread, track_weights
 from orchestrion.data.manifest import split
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
@@ -146,7 +146,8 @@ class RecognizerRecipe:
         assert self.codec is not None
         if not len(audio):
             return audio
-        made = self.codec.decode(self.codec.encode(audio[:, None], levels=(0,)), 0)[:, 0]
+        with torch.autocast(audio.device.type, enabled=False):  # rounded, other codes would be nearest
+            made = self.codec.decode(self.codec.encode(audio[:, None], levels=(0,)), 0)[:, 0]
         return F.pad(made, (0, audio.shape[1] - made.shape[1]))
 
     def validate(self) -> dict[str, float]:
@@ -197,8 +198,7 @@ class RecognizerRecipe:
         found = spread(lengths, self.chunk_samples, sum(lengths))
         chunks = [Chunk(indices[chunk.track], chunk.start) for chunk in found]
         sung = [chunk for chunk in chunks if self.sung.begun(chunk, self.chunk_samples)]
-        step = max(1, len(sung) // self.config.validation_chunks)
-        return sung[::step][: self.config.validation_chunks]
+        return [sung[place] for place in evenly(len(sung), self.config.validation_chunks)]
 
     def _cut(self, chunks: list[Chunk]) -> Clip:
         hop, length = self.recognizer.config.hop_length, self.chunk_samples

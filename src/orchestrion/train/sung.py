@@ -60,8 +60,8 @@ def _timed(phoneme: TimedPhoneme) -> tuple[float, float] | None:
 
 
 def _bounds(sounds: Sequence[tuple[float, float]], count: int) -> list[float]:
-    """Where `count` parts with as many of the sounds each begin and end; nothing where there are no sounds."""
-    if not sounds:
+    """Where `count` parts with as many of the sounds each begin and end; nothing where there are no sounds or parts."""
+    if not sounds or not count:
         return []
     edges = [start for start, _ in sounds] + [sounds[-1][1]]
     found = []

@@ -133,7 +133,7 @@ class Worker:
             asked["lyrics"] = ""  # kept with the song, for a model that sings
         if work.source is not None:
             source = work.source
-            song = jukebox.load(self.places.take(source.song, source.take))
+            song = jukebox.load(self.places.take(source.song, source.take), jukebox.info.grid.top)
             changes = {name: getattr(read_settings(Request, {"seconds": 1.0, **asked}), name) for name in asked}
             if source.act == "continue":
                 return jukebox.continued(song, work.seconds, source.start, **changes)
