@@ -320,5 +320,7 @@ def test_a_model_and_its_songs_are_drawn_as_maps(capsys):
 
 
 def test_a_studio_for_others_needs_a_secret(capsys):
-    status, _, err = run(capsys, "studio", "--host", "0.0.0.0", "--no-browser", "--library", "songs")
-    assert status == 2 and "--token" in err
+    command = ("studio", "--host", "0.0.0.0", "--no-browser", "--library", "songs")
+    for given in ((), ("--token", ""), ("--token", " ")):
+        status, _, err = run(capsys, *command, *given)
+        assert status == 2 and "--token" in err

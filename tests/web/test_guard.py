@@ -1,9 +1,13 @@
 """What must not get through: other origins, other names, large bodies, wrong tokens, paths in names."""
 
+import socket
+
 import pytest
 from studio_world import BASE, quick_world, world
 
 from orchestrion.web import app as service
+from orchestrion.web import server
+from orchestrion.web.guard import COOKIE
 
 
 @pytest.fixture
@@ -154,3 +158,23 @@ def test_numbers_that_are_none_are_refused(page):
     for text in (b'{"seconds": NaN}', b'{"seconds": Infinity}', b"{", b"\xff"):
         response = page.client.post("/api/songs", content=text, headers={"content-type": "application/json"})
         assert response.status_code in (400, 422) and response.json()["error"], text
+
+
+def test_an_empty_token_lets_nobody_in(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library", hosts=("studio.lan",), token="") as page:
+        for headers in ({}, {"authorization": "Bearer "}, {"cookie": f"{COOKIE}="}):
+            told = page.client.get("/api/songs", headers={"host": "studio.lan", **headers})
+            assert told.status_code == 401
+            assert page.client.delete("/api/songs/a", headers={"host": "studio.lan", **headers}).status_code == 401
+
+
+def test_a_service_goes_by_the_names_that_a_browser_sends(monkeypatch):
+    assert server._names_of("MyBox.local")[0] == "mybox.local"
+    assert server._names_of("fd00::5")[0] == "[fd00::5]"
+
+    def nowhere(*_, **__):
+        raise socket.gaierror("not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    assert socket.gethostname().lower() in server._names_of("0.0.0.0")

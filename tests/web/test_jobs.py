@@ -61,6 +61,15 @@ def test_a_worker_that_is_stopped_has_not_died(jobs):
     assert jobs.get(job.id).state == "queued"
 
 
+@pytest.mark.parametrize("ended", ["put_back", "queue_again"])
+def test_what_was_cancelled_stays_so_though_its_worker_ended_before_it_noticed(jobs, ended):
+    left, other = jobs.add("map", {}), jobs.add("map", {})
+    jobs.take(), jobs.take()
+    jobs.cancel(left.id)
+    getattr(jobs, ended)()
+    assert [jobs.get(job.id).state for job in (left, other)] == ["cancelled", "queued"]
+
+
 def test_sound_that_was_sent_goes_before_what_takes_long(jobs):
     jobs.add("map", {})
     upload = jobs.add("upload", {})

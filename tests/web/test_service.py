@@ -13,12 +13,14 @@ from studio_world import quick_world, world
 
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
+from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
 from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
+from orchestrion.web.work import Decode
 
 
 @pytest.fixture
@@ -259,6 +261,43 @@ def test_old_uploads_are_deleted_but_those_that_a_job_needs(page):
     page.post(f"/jobs/{begun['job']['id']}/resume", status=200)
     page.work()
     assert page.get(f"/jobs/{begun['job']['id']}")["state"] == "done"
+
+
+def test_decoding_that_was_cut_short_is_done_again(page, monkeypatch):
+    def broken(*_, **__):
+        raise UserError("the disk is full", "make room")
+
+    sent = page.client.post("/api/uploads", params={"name": "hum.wav"}, content=wav(1.0)).json()
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrion.web.worker.write_peaks", broken)
+        page.work()
+    assert page.get(f"/uploads/{sent['id']}")["state"] == "failed"
+    page.post(f"/jobs/{sent['job']}/resume", status=200)
+    page.work()
+    assert page.get(f"/uploads/{sent['id']}")["seconds"] == pytest.approx(1.0)
+    page.worker._decode(page.studio.jobs.get(sent["job"]), Decode(upload=sent["id"]))  # its end was not noted
+
+
+def test_a_song_that_came_back_from_a_file_can_be_deleted_too(page):
+    song = page.song()
+    packed = page.get(f"/songs/{song['id']}/export")
+    assert page.client.delete(f"/api/songs/{song['id']}").status_code < 300
+    again = page.client.post("/api/songs/import", content=packed).json()
+    assert again["id"] != song["id"]
+    assert page.client.delete(f"/api/songs/{again['id']}").status_code < 300
+    assert page.post(f"/songs/{song['id']}/restore", status=200)["id"] == song["id"]
+
+
+def test_a_job_whose_song_is_deleted_is_not_gone_on_with(page):
+    begun = page.post("/songs", {"seconds": 0.4, "artist": "Bix", "seed": 3})
+    song, job = begun["song"]["id"], begun["job"]["id"]
+    page.client.post(f"/api/jobs/{job}/cancel")
+    page.client.delete(f"/api/songs/{song}")
+    page.post(f"/jobs/{job}/resume", status=404)
+    page.post(f"/songs/{song}/restore", status=200)
+    page.post(f"/jobs/{job}/resume", status=200)
+    page.work()
+    assert page.get(f"/jobs/{job}")["state"] == "done"
 
 
 def test_an_empty_upload_is_refused(page):

@@ -372,7 +372,7 @@ def _work(studio: Studio) -> APIRouter:
     def resume_job(job: Identifier) -> schemas.JobOut:
         """Go on with a job that was cancelled or failed."""
         job_of(job)
-        return _settled(lambda: shown_job(studio.jobs.resume(job)))
+        return _settled(lambda: shown_job(studio.resume(job)))
 
     @router.post(
         "/uploads",
@@ -431,5 +431,7 @@ def _work(studio: Studio) -> APIRouter:
 def _settled(change: Callable[[], schemas.JobOut]) -> schemas.JobOut:
     try:
         return change()
+    except NotFound:
+        raise
     except UserError as error:
         raise Conflict(error.problem, error.hint) from error

@@ -90,7 +90,7 @@ class Guard:
         )
 
     def _is_token(self, given: str) -> bool:
-        return self.token is not None and secrets.compare_digest(given.encode(), self.token.encode())
+        return bool(given) and self.token is not None and secrets.compare_digest(given.encode(), self.token.encode())
 
 
 def _name(host: str) -> str:

@@ -195,6 +195,7 @@ class Jobs:
     def queue_again(self) -> None:
         """What runs without a worker, because that was killed, waits again; what killed it too often has failed."""
         with self._change() as (database, changed):
+            _leave_cancelled(database, changed)
             database.execute(
                 "UPDATE jobs SET state = 'failed', problem = ?, hint = ?, changed = ? "
                 "WHERE state = 'running' AND attempts >= ?",
@@ -210,6 +211,7 @@ class Jobs:
     def put_back(self) -> None:
         """What runs waits again, and this time does not count: its worker was stopped, and did not die."""
         with self._change() as (database, changed):
+            _leave_cancelled(database, changed)
             database.execute(
                 "UPDATE jobs SET state = 'queued', attempts = attempts - 1, changed = ? WHERE state = 'running'",
                 (changed,),
@@ -238,3 +240,8 @@ class Jobs:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
+
+
+def _leave_cancelled(database: sqlite3.Connection, changed: int) -> None:
+    """What was cancelled while it ran, and whose worker ended before it noticed, is not begun again."""
+    database.execute("UPDATE jobs SET state = 'cancelled', changed = ? WHERE state = 'running' AND stop", (changed,))

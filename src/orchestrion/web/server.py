@@ -31,6 +31,8 @@ def serve(
     """Run the Studio of a library until it is stopped. UserError where the port or the library is in use."""
     places = Places(library)
     places.make()
+    if token is not None and not token.strip():
+        raise UserError("the token is empty, which would keep nobody out", "choose a secret with --token")
     if host is not None and token is None:
         raise UserError(
             "with --host others on the network can reach the Studio", "choose a secret for them with --token"
@@ -43,14 +45,14 @@ def serve(
         studio.jobs.make_known("model", {"state": "loading", "problem": ""})
         studio.jobs.make_known("models", [])
         threading.Thread(target=studio.index.rebuild, daemon=True).start()
-        hosts = LOOPBACK if host is None else (*LOOPBACK, host, socket.gethostname().lower(), *_own_addresses(host))
+        hosts = LOOPBACK if host is None else (*LOOPBACK, *_names_of(host))
         app = create_app(
             studio,
             hosts=hosts,
             token=token,
             background=lambda: worker_beside(places, model, threads=threads, stopped=studio.jobs.put_back),
         )
-        shown = "127.0.0.1" if host is None or host in _ANY else host
+        shown = "127.0.0.1" if host is None or host in _ANY else _in_address(host)
         address = f"http://{shown}:{bound.getsockname()[1]}/" + (f"?token={token}" if token else "")
         print(f"The Studio is at {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
         if browser:
@@ -76,7 +78,7 @@ def worker_beside(
 
     def keep() -> None:
         while not ending.is_set():
-            running[:] = [subprocess.Popen(command)]
+            running[:] = [subprocess.Popen(command, start_new_session=True)]  # Ctrl-C is not for it
             code = running[0].wait()
             if not ending.is_set():
                 logger.warning("the worker ended (%s) and is begun again", code)
@@ -109,9 +111,20 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _own_addresses(host: str) -> tuple[str, ...]:
-    """The names that a service for all addresses of this machine goes by."""
+def _names_of(host: str) -> tuple[str, ...]:
+    """What others call a service for this address by; for all addresses of this machine, its names and theirs."""
     if host not in _ANY:
-        return ()
-    found = socket.getaddrinfo(socket.gethostname(), None)
-    return tuple({f"[{one[4][0]}]" if ":" in str(one[4][0]) else str(one[4][0]) for one in found})
+        return (_in_address(host), socket.gethostname().lower())
+    found: set[str] = set()
+    with contextlib.suppress(OSError):  # the machine's name may be known nowhere
+        found = {str(one[4][0]) for one in socket.getaddrinfo(socket.gethostname(), None)}
+    for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as far_away:
+            far_away.connect((far, 9))  # sends nothing: it says from which address that would be
+            found.add(far_away.getsockname()[0])
+    return (socket.gethostname().lower(), *sorted(_in_address(one) for one in found))
+
+
+def _in_address(host: str) -> str:
+    """A host as it stands in an address."""
+    return f"[{host}]".lower() if ":" in host else host.lower()

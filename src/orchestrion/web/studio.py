@@ -235,6 +235,14 @@ class Studio:
                 self.places.song(song).rename(place)
             self._removed(song)
 
+    def resume(self, job: str) -> Job:
+        """Go on with a job that was cancelled or failed; NotFound where its song is not there any more."""
+        with self._lock:
+            song = self.jobs.get(job).song
+            if song is not None:
+                self.song(song)
+            return self.jobs.resume(job)
+
     def restore(self, song: str) -> LibrarySong:
         """Out of the bin."""
         with self._lock:
@@ -268,7 +276,7 @@ class Studio:
         return packed.getvalue()
 
     def unpack(self, packed: bytes) -> LibrarySong:
-        """A song from a zip file that `pack` made, under an id of its own if its own is taken."""
+        """A song from a zip file that `pack` made, under an id of its own if its own is taken, or in the bin."""
         try:
             with zipfile.ZipFile(io.BytesIO(packed)) as file:
                 return self._unpack(file)
@@ -292,7 +300,7 @@ class Studio:
                     shutil.copyfileobj(source, written)
             with self._lock:
                 song = read_song(place)
-                if self.places.song(song.id).exists():
+                if self.places.song(song.id).exists() or self.places.deleted(song.id).exists():
                     song = song.model_copy(update={"id": new_id(song.title)})
                     write_song(place, song)
                 place.rename(self.places.song(song.id))

@@ -161,9 +161,14 @@ class Worker:
         _outline(folder)
 
     def _decode(self, job: Job, work: Decode) -> None:
-        """What a file is says its content, not its name."""
+        """What a file is says its content, not its name. One that was begun with may be decoded again."""
         folder = self.places.upload(work.upload)
-        raw = sniff.named(folder / "raw")
+        sent = next(folder.glob("raw*"), None)
+        if sent is None:
+            if peaks_path(folder / "audio.flac").is_file():
+                return
+            raise UserError("the sound that was sent is not there any more", "send it again")
+        raw = sent if sent.suffix else sniff.named(sent)
         about = io.probe(raw)
         if about.seconds > LONGEST_UPLOAD_SECONDS:
             raise UserError(
