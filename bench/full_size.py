@@ -174,6 +174,9 @@ def main() -> None:
     if given.step:
         step(given.step, given, hyperparameters)
         return
+    for name in (VQVAE_FILE, PRIOR_FILE, "model"):
+        if (given.folder / name).exists():  # this writes them, and deletes them at its end
+            parser.error(f"there is {given.folder / name} already: give an empty folder")
     given.folder.mkdir(parents=True, exist_ok=True)
     figures = {}
     for name in STEPS:

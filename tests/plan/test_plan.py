@@ -1,6 +1,7 @@
 """A plan adds up, says what to change where it does not fit, and can be had from the command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from orchestrion.cli.main import main
 from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.training import OptimizerConfig, TrainingConfig
 from orchestrion.errors import UserError
-from orchestrion.plan import DEVICES, plan, prior_cost
+from orchestrion.plan import DEVICES, codec_cost, plan, prior_cost
 from orchestrion.prior.model import Prior
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.train.ema import AveragedWeights
@@ -60,6 +61,16 @@ def test_what_does_not_fit_is_told_what_makes_it_fit():
     assert not plan(TOP, changed, DEVICES["h100"], 8).advice
     alone = plan(TOP, training(batch_size=1), DEVICES["t4"], 1)
     assert "smaller model" in alone.advice[-1]
+
+
+def test_what_a_training_refuses_is_not_advised():
+    config = presets.mini_song().codec
+    assert config.refused == {"accumulate", "parallel"}
+    cost = codec_cost(config.codec, 2**15)
+    small = DEVICES["t4"]._replace(memory_bytes=8 * 2**20)
+    for refused in (frozenset(), config.refused):
+        advice = " ".join(plan(replace(cost, refused=refused), config.training, small, 2).advice)
+        assert ("accumulate" not in advice and "fsdp" not in advice) == bool(refused), advice
 
 
 def test_recomputing_trades_memory_for_arithmetic():
@@ -112,3 +123,15 @@ def test_a_model_that_sings_is_planned_with_what_reads_its_lyrics(capsys):
         )
     )
     assert planned == sum(parameter.numel() for parameter in prior.parameters())
+
+
+def test_a_prior_whose_parts_do_not_fit_is_refused_in_a_sentence(capsys, tmp_path):
+    path = tmp_path / "prior.toml"
+    path.write_text(
+        "context_frames = 100\n[transformer]\nwidth = 64\nnum_heads = 2\npatterns = ['lyrics']\n"
+        "[training]\nsteps = 10\nbatch_size = 2\n"
+    )
+    assert main(["train", "plan", str(path), "--device", "cpu"]) == 2
+    assert "the prior cannot be used" in capsys.readouterr().err
+    assert main(["train", "plan", str(path), "--device", "cpu", "--codebook-size", "1"]) == 2
+    assert "codebook-size" in capsys.readouterr().err

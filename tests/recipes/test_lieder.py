@@ -3,6 +3,7 @@
 import hashlib
 import io as bytes_io
 import json
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -205,6 +206,26 @@ def test_what_holds_no_songs_is_refused(tmp_path, place, said):
     (tmp_path / "only.xml").write_bytes(b"<note/>")
     with pytest.raises(UserError, match=said):
         list(render(tmp_path / "sung", tmp_path / place, SOUNDFONT))
+
+
+@pytest.mark.parametrize("kind", ["zip", "gz", "xz"])
+def test_an_archive_with_wrong_bytes_inside_is_told_of(tmp_path, kind):
+    content = bytes(range(256)) * 400 + random.Random(0).randbytes(5000)
+    place = tmp_path / ("scores.zip" if kind == "zip" else f"scores.tar.{kind}")
+    if kind == "zip":
+        with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.mxl", content)
+    else:
+        with tarfile.open(place, f"w:{kind}") as archive:
+            info = tarfile.TarInfo("a.mxl")
+            info.size = len(content)
+            archive.addfile(info, bytes_io.BytesIO(content))
+    packed = bytearray(place.read_bytes())
+    for at in range(60, 160):
+        packed[at] ^= 0xFF
+    place.write_bytes(bytes(packed))
+    with pytest.raises(UserError, match="damaged"):
+        list(lieder._zipped(place) if kind == "zip" else lieder._tarred(place))
 
 
 def test_a_damaged_archive_is_told_of(scores, tmp_path):

@@ -192,7 +192,13 @@ def prior(
     "--artists", default=1000, show_default=True, type=click.IntRange(min=1), help="Names a prior is to know."
 )
 @click.option("--genres", default=100, show_default=True, type=click.IntRange(min=1), help="Likewise.")
-@click.option("--codebook-size", default=2048, show_default=True, help="Codes of a level, for the file of a prior.")
+@click.option(
+    "--codebook-size",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Codes of a level, for the file of a prior.",
+)
 @click.option(
     "--utilisation",
     default=0.35,

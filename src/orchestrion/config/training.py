@@ -120,6 +120,13 @@ class CodecTrainingConfig(Settings):
         """The levels that learn, from the finest on."""
         return tuple(sorted(set(self.levels))) or tuple(range(len(self.codec.levels)))
 
+    @property
+    def refused(self) -> frozenset[str]:
+        """Which of `HOW_SHARED` must stay as they are by default."""
+        whole = bool(self.adversarial or self.speech)
+        unsharded = bool(self.principal_batches) or self.codec.codebook.kind != "nearest"
+        return frozenset(["accumulate"] * whole + ["parallel"] * unsharded)
+
     @model_validator(mode="after")
     def _parts_fit(self) -> "CodecTrainingConfig":
         if (self.adversarial or self.speech) and self.training.accumulate > 1:

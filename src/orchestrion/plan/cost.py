@@ -40,7 +40,8 @@ class Cost:
     `matrices` are (rows, columns) of the weights that Muon may train, `cast` weights that are copied to the working
     precision. `block` is the largest part of the model that is used at once where it is sharded, in weights. FLOPs
     count a multiplication and an addition as two. `shared` is kept once a batch, `recomputed` is what is left of
-    `saved` when blocks are computed again in the backward pass, `block_saved` what one block then takes.
+    `saved` when blocks are computed again in the backward pass, `block_saved` what one block then takes. `refused` are
+    the settings of `TrainingConfig` that this training cannot have another value of.
     """
 
     parameters: int
@@ -56,6 +57,7 @@ class Cost:
     block_saved: Saved
     block_flops: int
     tokens: int
+    refused: frozenset[str] = frozenset()
 
 
 class _Part(NamedTuple):

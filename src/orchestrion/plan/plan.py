@@ -160,18 +160,21 @@ def _advice(cost: Cost, training: TrainingConfig, made: Plan, utilisation: float
             continue
         if "recompute" in update and not cost.block_flops:
             continue
+        if not cost.refused.isdisjoint(update):
+            continue
         changed = changed.model_copy(update=update)
         said.append(sentence)
         if _plan(cost, changed, made.device, made.num_devices, utilisation).fits:
             yield from said
             return
     yield from said
-    sharded = changed.model_copy(update={"parallel": "fsdp"})
+    sharded = changed if "parallel" in cost.refused else changed.model_copy(update={"parallel": "fsdp"})
     for factor in (2, 4, 8, 16, 32, 64):
         more = made.num_devices * factor
         if sharded.batch_size % more:
             break
-        enough = sharded.model_copy(update={"accumulate": sharded.batch_size // more})
+        each = 1 if "accumulate" in cost.refused else sharded.batch_size // more
+        enough = sharded.model_copy(update={"accumulate": each})
         if _plan(cost, enough, made.device, more, utilisation).fits:
             yield f"and then {more} devices"
             return

@@ -6,6 +6,7 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -205,7 +206,7 @@ def _unzip(place: Path, packed: str, wanted: Sequence[str]) -> None:
                 if inner in names:
                     with archive.open(inner) as stream, _created(place / path) as file:
                         shutil.copyfileobj(stream, file, _COPY_BYTES)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, RuntimeError, zlib.error) as error:
         raise UserError(f"{packed} inside its package is damaged", "delete the package and run this again") from error
 
 

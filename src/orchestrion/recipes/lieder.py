@@ -1,8 +1,11 @@
 """Sung music with the time of every syllable: songs in MusicXML, rendered with a voice and a piano."""
 
+import gzip
 import hashlib
+import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -215,8 +218,8 @@ def _zipped(place: Path) -> Iterator[tuple[str, bytes]]:
             for info in sorted(archive.infolist(), key=lambda info: info.filename):
                 if _is_score(info.filename) and info.file_size <= _MAX_SCORE_BYTES:
                     yield info.filename, archive.read(info)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"the archive {place} is damaged", "get it again") from error
+    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:  # encrypted ones too
+        raise UserError(f"the archive {place} is damaged, or packed in a way not known here", "get it again") from error
 
 
 def _tarred(place: Path) -> Iterator[tuple[str, bytes]]:
@@ -227,7 +230,7 @@ def _tarred(place: Path) -> Iterator[tuple[str, bytes]]:
                     stream = archive.extractfile(member)
                     assert stream is not None, "a file has content"
                     yield member.name, stream.read()
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"the archive {place} is damaged", "get it again") from error
 
 
