@@ -290,9 +290,8 @@ def check_names_and_shapes(path: Path, found: dict[str, Tensor], wanted: dict[st
 def check_fits(info: ModelInfo, folder: Path) -> None:
     """Raise UserError unless the parts of a description fit one another."""
     grid, problems = info.grid, []
-    wordless = info.wordless or info.sampling
-    for what, entries in (("priors", info.priors), ("sampling", info.sampling), ("wordless", wordless)):
-        if len(entries) != grid.num_levels:
+    for what, entries in (("priors", info.priors), ("sampling", info.sampling), ("wordless", info.wordless)):
+        if len(entries) != grid.num_levels and (entries or what != "wordless"):
             problems.append(f"{what} has {len(entries)} entries for {grid.num_levels} levels")
     for level, prior in enumerate(info.priors[: grid.num_levels]):
         if prior is None:

@@ -14,7 +14,7 @@ import click
 
 from orchestrion.cli.compose import WORDS_SUFFIX, display, put
 from orchestrion.cli.main import STOPPED
-from orchestrion.cli.options import check_output, open_jukebox, sampling, show_result
+from orchestrion.cli.options import check_output, drawn, open_jukebox, show_result
 from orchestrion.cluster import everywhere, worker_device
 from orchestrion.errors import UserError
 from orchestrion.files import refuse_overwrite
@@ -115,11 +115,9 @@ def _opened(model: str, engine: Engine, device: str) -> Jukebox:
 
 def _drawn(order: Order, jukebox: Jukebox, drawing: dict[str, Any]) -> Order:
     """The order with nothing left open of how its codes are drawn, unless its line says that itself."""
-    asked = order.request
-    if asked.sampling:
+    if order.request.sampling:
         return order
-    drawn = sampling(jukebox.info.drawing(asked.lyrics), **drawing)
-    return order.model_copy(update={"request": asked.changed(sampling=drawn)})
+    return order.model_copy(update={"request": drawn(order.request, jukebox.info, drawing)})
 
 
 def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bool:

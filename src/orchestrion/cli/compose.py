@@ -12,13 +12,13 @@ from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import (
     PATH,
     check_output,
+    drawn,
     engine_options,
     force_option,
     json_option,
     open_jukebox,
     quiet_option,
     ray_option,
-    sampling,
     sampling_options,
     show_result,
 )
@@ -196,8 +196,7 @@ def compose(
     for path in outputs:
         check_output(path, force=force)
     jukebox = open_jukebox(model, **engine)
-    drawn = sampling(jukebox.info.drawing(asked.lyrics), **drawing)
-    requests = asked.changed(sampling=drawn).takes(takes)
+    requests = drawn(asked, jukebox.info, drawing).takes(takes)
     if play:
         if takes > 1:
             raise UserError("several takes cannot be played at once", "leave --play or --takes out")

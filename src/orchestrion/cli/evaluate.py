@@ -247,10 +247,11 @@ def _asked(
     artists, genres = ({folded(name): name for name in names} for names in (jukebox.info.artists, jukebox.info.genres))
     for number in range(count):
         piece = like[number % len(like)]
+        genre = genres.get(folded(piece.genre or ""))
         request = Request(
             seconds=seconds,
             artist=artists.get(folded(piece.artist or "")),
-            genres=(genres[folded(piece.genre)],) if piece.genre and folded(piece.genre) in genres else (),
+            genres=(genre,) if genre else (),
             lyrics=words[number % len(words)] if piece.sung and words else "",
             seed=number + 1,
         )

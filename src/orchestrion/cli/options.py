@@ -15,6 +15,7 @@ from orchestrion.errors import UserError
 if TYPE_CHECKING:
     from orchestrion.checkpoints.folder import ModelInfo
     from orchestrion.data.encoded import CodeStore
+    from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
     from orchestrion.nn.fast import Weights
 
@@ -178,6 +179,11 @@ def sampling(
     from orchestrion.config import read_settings
 
     return tuple(read_settings(LevelSampling, settings, "this sampling") for settings in levels)
+
+
+def drawn(asked: "Request", info: "ModelInfo", drawing: dict[str, Any]) -> "Request":
+    """The request with the sampling that was given, in place of the model's own for such a song."""
+    return asked.changed(sampling=sampling(info.drawing(asked.lyrics), **drawing))
 
 
 def open_jukebox(

@@ -123,14 +123,24 @@ class CodecTrainingConfig(Settings):
     @property
     def refused(self) -> frozenset[str]:
         """Which of `HOW_SHARED` must stay as they are by default."""
-        whole = bool(self.adversarial or self.speech)
-        unsharded = bool(self.principal_batches) or self.codec.codebook.kind != "nearest"
-        return frozenset(["accumulate"] * whole + ["parallel"] * unsharded)
+        return frozenset(self._reasons)
+
+    @property
+    def _reasons(self) -> dict[str, str]:
+        found = {}
+        if self.adversarial or self.speech:
+            found["accumulate"] = "adversarial and speech see whole batches: set training.accumulate to 1"
+        if self.principal_batches:
+            found["parallel"] = "principal_batches sets weights that are not sharded: set training.parallel to 'ddp'"
+        elif self.codec.codebook.kind != "nearest":
+            found["parallel"] = "codebooks that are learned by gradient are not sharded: set training.parallel to 'ddp'"
+        return found
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "CodecTrainingConfig":
-        if (self.adversarial or self.speech) and self.training.accumulate > 1:
-            raise ValueError("adversarial and speech see whole batches: set training.accumulate to 1")
+        for name, why in self._reasons.items():
+            if getattr(self.training, name) != TrainingConfig.model_fields[name].default:
+                raise ValueError(why)
         if max(self.levels, default=0) >= len(self.codec.levels):
             raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
         if self.adversarial and any(self.codec.levels[level].spectrum for level in self.learning):
@@ -139,16 +149,12 @@ class CodecTrainingConfig(Settings):
         projects = any(stage.project for at in self.learning for stage in self.codec.levels[at].stages)
         if self.principal_batches and (not fit or projects or self.decoders_only or self.codec.final_convolution):
             raise ValueError("principal_batches is for levels with bands and a spectrum, all of which learns")
-        if self.principal_batches and self.training.parallel == "fsdp":
-            raise ValueError("principal_batches sets weights that are not sharded: set training.parallel to 'ddp'")
         if self.speech and len(self.codec.levels) - 1 not in self.learning:
             raise ValueError("speech is for the top level, which does not learn")
         if self.speech and self.decoders_only:
             raise ValueError("speech is for an encoder, and none learns where decoders_only is set")
         if self.speech and self.speech.kernel % 2 == 0:
             raise ValueError("speech.kernel must be odd")
-        if self.codec.codebook.kind != "nearest" and self.training.parallel == "fsdp":
-            raise ValueError("codebooks that are learned by gradient are not sharded: set training.parallel to 'ddp'")
         return self
 
 

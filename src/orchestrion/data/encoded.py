@@ -115,6 +115,8 @@ class ShardWriter:
 
     def is_written(self, track: Track, variation: int = 0, levels: Collection[int] = ()) -> bool:
         """Whether the codes of this recording are there, those of all these levels among them."""
+        if not levels:
+            return self._files.has(f"{_stem(track, variation)}.json")
         shard = self._written(track, variation)
         return shard is not None and all(shard.num_frames[level] for level in levels)
 

@@ -520,8 +520,10 @@ class Jukebox:
         for level in plan.missing(codes or Codes.empty(plan.grid)):
             self.info.prior(level)
         self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
-        beginnings = _beginnings(requests, codes) if begins_with is None else [begins_with] * len(requests)
-        claims = None if folders is None else self._claimed(requests, beginnings, plan, folders, replace)
+        claims = None
+        if folders is not None:
+            beginnings = _beginnings(requests, codes) if begins_with is None else [begins_with] * len(requests)
+            claims = self._claimed(requests, beginnings, plan, folders, replace)
         alike: dict[Any, list[int]] = {}
         for row in range(len(requests)):
             there = claims[row].song if claims else None

@@ -66,10 +66,14 @@ class Song:
     def seconds(self) -> float:
         return self.audio.shape[-1] / self.sample_rate
 
+    @property
+    def _heard_level(self) -> int:
+        return self.codes.finest if self.level is None else self.level
+
     def save(self, path: Path | str) -> None:
         """Write the audio in the format that the suffix names; what made it goes into its tags and a file beside it."""
-        path, level = Path(path), self.codes.finest if self.level is None else self.level
-        made = self.info.made(level) if self.info else None
+        path = Path(path)
+        made = self.info.made(self._heard_level) if self.info else None
         io.write(path, self.audio, self.sample_rate, comment=made.tag if made else "")
         if self.info and made:
             write_record(path, made, self.info.engine, codes_sha256(self.codes), self.nearest)
@@ -82,7 +86,7 @@ class Song:
             self.audio,
             self.sample_rate,
             title=captions(asked.artist, asked.genres, asked.seed),
-            caption=f"{self.seconds:.1f} s, level {self.codes.finest if self.level is None else self.level}",
+            caption=f"{self.seconds:.1f} s, level {self._heard_level}",
         )
 
 

@@ -113,8 +113,9 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _names_of(host: str) -> tuple[str, ...]:
     """What others call a service for this address by; for all addresses of this machine, its names and theirs."""
+    own = (_in_address(host), socket.gethostname().lower())
     if host not in _ANY:
-        return (_in_address(host), socket.gethostname().lower())
+        return own
     found: set[str] = set()
     with contextlib.suppress(OSError):  # the machine's name may be known nowhere
         found = {str(one[4][0]) for one in socket.getaddrinfo(socket.gethostname(), None)}
@@ -122,7 +123,7 @@ def _names_of(host: str) -> tuple[str, ...]:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as far_away:
             far_away.connect((far, 9))  # sends nothing: it says from which address that would be
             found.add(far_away.getsockname()[0])
-    return (socket.gethostname().lower(), *sorted(_in_address(one) for one in found))
+    return (*own, *sorted(_in_address(one) for one in found))
 
 
 def _in_address(host: str) -> str:
