@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrion import presets
-from orchestrion.config import plain, read_settings, read_toml
+from orchestrion.config import read_toml
 from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, PriorTrainingConfig, TrainingConfig
 from orchestrion.errors import UserError
@@ -92,16 +92,15 @@ def _of_codec(config: CodecTrainingConfig) -> tuple[Cost, TrainingConfig]:
 
 def _prior(config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int, depth: int = 1) -> PriorConfig:
     """The settings of the prior, at a rate that changes nothing in the plan; UserError where they do not fit."""
-    parts = {
-        "transformer": config.transformer,
-        "labels": labels if config.use_labels else None,
-        "timing": config.timing,
-        "conditioner": config.conditioner,
-        "lyrics": config.lyrics.spelled(Alphabet().size) if config.lyrics else None,
-    }
-    numbers = {"codebook_size": codebook_size, "context_frames": config.context_frames, "depth": depth}
-    given = {name: part and plain(part) for name, part in parts.items()}
-    return read_settings(PriorConfig, {"sample_rate": 44_100, "hop_length": 1, **numbers, **given}, "the prior")
+    return config.prior(
+        labels,
+        Alphabet().size,
+        "the prior",
+        sample_rate=44_100,
+        hop_length=1,
+        codebook_size=codebook_size,
+        depth=depth,
+    )
 
 
 def shown(config: str, device: str, plans: dict[str, Plan]) -> dict[str, Any]:

@@ -4,9 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrion.config.base import Settings
+from orchestrion.config.base import Settings, plain, read_settings
 from orchestrion.config.codec import CodecConfig, Window
-from orchestrion.config.prior import ConditionerConfig, LyricsConfig, TimingConfig, TransformerConfig
+from orchestrion.config.prior import (
+    ConditionerConfig,
+    LabelConfig,
+    LyricsConfig,
+    PriorConfig,
+    TimingConfig,
+    TransformerConfig,
+)
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -218,6 +225,21 @@ class PriorTrainingConfig(Settings):
     validation_windows: int = Field(default=64, ge=1)
     teacher_share: float = Field(default=0.5, ge=0, le=1)
     """How much of what a masked prior is to predict is what its teacher expects, where it has one."""
+
+    def prior(self, labels: LabelConfig, alphabet_size: int, source: str, **of_codes: int) -> PriorConfig:
+        """The prior that learns; `of_codes` are the other settings of `PriorConfig`: rate, hop, codebook and depth.
+
+        UserError, which calls these settings `source`, where its parts do not fit.
+        """
+        parts: dict[str, Settings | None] = {
+            "transformer": self.transformer,
+            "labels": labels if self.use_labels else None,
+            "timing": self.timing,
+            "conditioner": self.conditioner,
+            "lyrics": self.lyrics.spelled(alphabet_size) if self.lyrics else None,
+        }
+        given = {name: plain(part) for name, part in parts.items() if part is not None}
+        return read_settings(PriorConfig, {**of_codes, "context_frames": self.context_frames, **given}, source)
 
 
 class ModelTrainingConfig(Settings):

@@ -101,6 +101,7 @@ class ShardWriter:
         self._grid = grid
         self._dtype = torch.int16 if codebook_size - 1 <= _LARGEST_INT16 else torch.int32
         self._shards: dict[str, Shard] = {}
+        self._whole: dict[str, Shard] = {}  # read already, and not written again
         self._lyrics: dict[str, str] = {}
         if self._files.has("codec.json"):
             if read_json(self._files.fetch("codec.json", anew=True), "set of codes") != self._head:
@@ -118,7 +119,10 @@ class ShardWriter:
         if not levels:
             return self._files.has(f"{_stem(track, variation)}.json")
         shard = self._written(track, variation)
-        return shard is not None and all(shard.num_frames[level] for level in levels)
+        if shard is None or not all(shard.num_frames[level] for level in levels):
+            return False
+        self._whole[_stem(track, variation)] = shard
+        return True
 
     def has(self, track: Track, variation: int = 0) -> bool:
         """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
@@ -131,7 +135,10 @@ class ShardWriter:
         return True
 
     def _written(self, track: Track, variation: int) -> Shard | None:
-        name = f"{_stem(track, variation)}.json"
+        stem = _stem(track, variation)
+        if stem in self._whole:
+            return self._whole[stem]
+        name = f"{stem}.json"
         if not self._files.has(name):
             return None
         path = self._files.fetch(name, anew=True)

@@ -13,7 +13,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints.folder import write_weights
 from orchestrion.codec import Codec
 from orchestrion.codes import Codes
-from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config import plain
 from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.config.training import PriorTrainingConfig
@@ -69,22 +69,15 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int, dept
     labels = LabelConfig(
         num_artists=names.num_artists, num_genres=names.num_genres, every_frame=config.labels_every_frame
     )
-    parts: dict[str, Settings | None] = {
-        "transformer": config.transformer,
-        "labels": labels if config.use_labels else None,
-        "timing": config.timing,
-        "conditioner": config.conditioner,
-        "lyrics": config.lyrics.spelled(store.alphabet.size) if config.lyrics else None,
-    }
-    given = {
-        "sample_rate": grid.sample_rate,
-        "hop_length": grid.hop_lengths[level],
-        "codebook_size": store.codebook_size,
-        "context_frames": config.context_frames,
-        "depth": depth,
-        **{name: plain(part) for name, part in parts.items() if part is not None},
-    }
-    return read_settings(PriorConfig, given, "this configuration")
+    return config.prior(
+        labels,
+        store.alphabet.size,
+        "this configuration",
+        sample_rate=grid.sample_rate,
+        hop_length=grid.hop_lengths[level],
+        codebook_size=store.codebook_size,
+        depth=depth,
+    )
 
 
 class Head(NamedTuple):
