@@ -68,7 +68,7 @@ def main() -> None:
     store = CodeStore(given.codes, info.vocabulary)
     batches = list(store.validation_batches(1, given.level, frames, max_windows=given.windows))
     chances = {"": [prior(batch.codes, told_of(batch)).softmax(-1) for batch in batches]}
-    follows = pair_chances(store, given.level).float()
+    follows = pair_chances(store, given.level)[0].float()
     chances["pairs of codes"] = [
         torch.cat([follows.mean(0)[None], follows[batch.codes[0, :-1]]])[None] for batch in batches
     ]

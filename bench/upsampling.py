@@ -25,7 +25,7 @@ from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.distance import frechet
-from orchestrion.evaluate.interval import Estimate, bootstrap, mean
+from orchestrion.evaluate.interval import Estimate, bootstrap_two, mean
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.fast import quantized
@@ -35,7 +35,7 @@ from orchestrion.train.assemble import trained_prior
 from peers.figures import Figure, timed
 from report import add_output_options, machine, publish, table
 
-DRAWS = 2000
+DRAWS, FRECHET_DRAWS = 2000, 200
 USUAL = (LevelSampling().order, LevelSampling().order_temperature)
 BANDS = 24
 
@@ -126,7 +126,15 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
                 "" if seconds is None else f"{slow / seconds:.1f}",
                 shown(mean(bits, draws=DRAWS)),
                 shown(mean(apart, draws=DRAWS)),
-                shown(bootstrap(count, lambda drawn: frechet(ours[drawn], features[drawn]), draws=200)),
+                shown(
+                    bootstrap_two(
+                        count,
+                        count,
+                        lambda drawn, same: frechet(ours[drawn], features[same]),
+                        paired=True,
+                        draws=FRECHET_DRAWS,
+                    )
+                ),
             ]
         )
         print(*rows[-1], sep=" | ", flush=True)

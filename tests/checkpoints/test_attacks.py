@@ -287,6 +287,7 @@ SETTINGS = [
     ("vqvae", {"hvqvae_multipliers": None, "levels": 10**12}),
     ("vqvae", {"dilation_growth_rate": 10**300}),
     ("vqvae", {"dilation_growth_rate": 1000, "depth": 100}),
+    ("vqvae", {"downs_t": (1, 1000), "depth": 1000, "dilation_growth_rate": 1}),
     ("vqvae", {"width": 2**62}),
     ("vqvae", {"m_conv": "wide"}),
     ("vqvae", {"sr": None}),

@@ -4,7 +4,7 @@ import pytest
 
 import tiny
 from orchestrion import presets
-from orchestrion.config import CodecConfig, plain, read_settings, read_toml
+from orchestrion.config import CodecConfig, PriorConfig, plain, read_settings, read_toml
 from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, TrainingConfig
 from orchestrion.errors import UserError
 
@@ -57,6 +57,14 @@ def test_several_codes_a_vector_are_for_the_finest_level():
         read_settings(CodecConfig, given)
 
 
+def test_several_codes_a_vector_need_a_level_above():
+    given = plain(tiny.prior_config(0)) | {"depth": 2, "conditioner": None, "timing": None, "context_frames": 64}
+    given["transformer"] |= {"patterns": ["all"], "num_rows": 1}
+    with pytest.raises(UserError, match="a level below another"):
+        read_settings(PriorConfig, given)
+    read_settings(PriorConfig, given | {"depth": 1})
+
+
 @pytest.mark.parametrize(
     "changes, problem",
     [
@@ -98,3 +106,11 @@ def test_the_singing_preset_sees_twenty_seconds():
     grid = config.codec.codec.grid
     assert config.priors[-1].context_frames / grid.frame_rate(grid.top) >= 20
     assert config.priors[-1].lyrics
+
+
+def test_layers_of_published_attention_orders_go_on_beyond_the_models_that_were_published():
+    ten, eleven, twelve = (presets.published.attention_patterns(order, 96) for order in (10, 11, 12))
+    assert ten[78:83] == ("lyrics", "row", "column", "previous_row", "row")
+    assert [place for place, name in enumerate(ten) if name == "lyrics"] == [18, 28, 38, 48, 58, 68, 78]
+    assert [eleven[place] for place in range(15, 96, 16)] == ["lyrics", "lyrics", "full"] * 2
+    assert [twelve[place] for place in range(15, 96, 16)] == ["prefix", "prefix", "full"] * 2

@@ -78,12 +78,22 @@ def test_held_chords_and_silence_resemble_nothing(rng):
 
 def test_what_all_but_one_in_a_hundred_held_out_pieces_stay_within_is_the_limit(rng):
     held_out = torch.arange(1.0, 201.0)[torch.randperm(200, generator=rng)]
-    found = remembered(held_out, torch.tensor([3.0, 400.0, 198.0, 199.0]))
+    found = remembered(held_out, torch.arange(200), torch.tensor([3.0, 400.0, 198.0, 199.0]))
     assert 198 < limit(held_out) < 199
     assert found.limit.value == limit(held_out) and found.most == 200
     assert found.which == (1, 3)
     assert found.over.value == 0.5
     assert found.held_out.value == 100.5
+
+
+def test_pieces_of_one_track_are_drawn_together(rng):
+    of_tracks = 10 * torch.randn(12, generator=rng)
+    alike = (of_tracks[:, None] + 0.01 * torch.randn(12, 8, generator=rng)).flatten()
+    tracks = torch.arange(12).repeat_interleave(8)
+    of_pieces, of_eight = (remembered(alike, which, alike).held_out for which in (torch.arange(96), tracks))
+    assert of_pieces.value == pytest.approx(of_eight.value)
+    # Eight pieces that are nearly the same tell no more than one of them.
+    assert of_eight.high - of_eight.low == pytest.approx(8**0.5 * (of_pieces.high - of_pieces.low), rel=0.2)
 
 
 def test_the_memory_of_a_model_has_its_training_tracks_and_the_limits_of_a_report(tmp_path, rng):
@@ -95,7 +105,7 @@ def test_the_memory_of_a_model_has_its_training_tracks_and_the_limits_of_a_repor
     assert told == [(done, 315) for done in range(1, 316)]
     pieces = [piece.codes[0] for piece in codes.validation_batches(1, 1, 100)]
     shared = torch.tensor([float(index.longest_run(piece).length) for piece in pieces])
-    assert memory.info.limits[1].codes == remembered(shared, shared).limit.value
+    assert memory.info.limits[1].codes == remembered(shared, torch.arange(len(shared)), shared).limit.value
     assert all(torch.equal(track, codes.codes(shard, 1)) for track, shard in zip(memory.tracks, shards, strict=True))
     assert {name.partition(" by ")[2] for name in memory.info.tracks} <= {"Ada", ""}
     assert memory.info.codec_sha256 == "f" * 64

@@ -52,7 +52,9 @@ def embed(audio: Tensor) -> Tensor:
 def distances(training: list[Piece], held_out: list[Piece], songs: list[Piece], rng: torch.Generator) -> Section:
     heard = [replace(piece, audio=0.5 * piece.audio) for piece in held_out]
     parts = (training, noisy(training, rng), held_out, noisy(held_out, rng), heard, songs)
-    return distance_section(*(vectors(part, embed) for part in parts))
+    learned, noisy_learned, real, noise, coded, made = (vectors(part, embed) for part in parts)
+    versions = {"with noise": noise, "through the codec": coded}
+    return distance_section(learned, noisy_learned, real, versions, made)
 
 
 def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator) -> None:
@@ -64,7 +66,7 @@ def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator)
             "the songs",
             "real: training tracks",
             "training tracks, with noise at 20 dB",
-            "held out, with noise at 20 dB",
+            "held out, with noise",
             "held out, through the codec",
         ]
         found[name] = section.tables[0].rows[0][2:]
@@ -170,7 +172,9 @@ def test_a_song_that_plays_what_a_track_plays_is_named_by_chroma(tmp_path: Path,
 def test_a_copied_song_is_named(rng: torch.Generator) -> None:
     tracks = [torch.randint(500, (400,), generator=rng) for _ in range(3)]
     new = [torch.randint(500, (100,), generator=rng) for _ in range(6)]
-    section, found = memory_section(CodeIndex(tracks, 500), new[:4], [new[4], tracks[1][50:150]], ["mine", "theirs"])
+    section, found = memory_section(
+        CodeIndex(tracks, 500), new[:4], range(4), [new[4], tracks[1][50:150]], ["mine", "theirs"]
+    )
     assert found.which == (1,)
     assert section.text.endswith("above the limit: theirs.")
 

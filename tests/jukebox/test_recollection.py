@@ -47,6 +47,15 @@ def own(length: int) -> torch.Tensor:
     return torch.tensor([3, 5]).repeat(length // 2)
 
 
+@pytest.mark.parametrize("changes", [{"num_frames": (50, -10)}, {"codebook_size": 4}])
+def test_a_memory_that_cannot_be_is_refused(model, changes):
+    kept = memory(model, own(30), own(10))
+    info = MemoryInfo.model_construct(**{**dict(kept.info), **changes})
+    write_memory(model, Memory(info, kept.codes))
+    with pytest.raises(UserError, match=r"damaged|num_frames"):
+        read_memory(model, kept.info.codec_sha256)
+
+
 def test_a_memory_comes_back_as_it_was_written_and_changes_nothing_of_the_model(model):
     before, kept = model_sha256(model), memory(model, own(40), own(6))
     assert write_memory(model, kept) == model / MEMORY

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.errors import UserError
-from orchestrion.nn.compiled import CompiledSteps, check_compiler
-from orchestrion.nn.fast import Weights
+from orchestrion.nn.compiled import CompiledSteps, Product, _multiply, check_compiler
+from orchestrion.nn.fast import Weights, whole_numbers
 from orchestrion.nn.transformer import Transformer
 
 ROW, ROWS, WIDTH = 6, 5, 12
@@ -174,3 +174,13 @@ def test_replayed_graphs_give_the_same_numbers(rng: torch.Generator) -> None:
     compiled(made)
     for _ in range(3):  # each cache lies elsewhere
         assert_close(drawn(made, x, pieces), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_sums_of_whole_numbers_do_not_overflow_in_half_precision(rng: torch.Generator) -> None:
+    layer, x = torch.randn(8, 4096, generator=rng) / 64, 20 * torch.randn(2, 4096, generator=rng).half()
+    whole, scale = whole_numbers(layer)
+    assert ((x.float() @ whole.float().T).abs() > torch.finfo(torch.float16).max).any()
+    found = _multiply(x, Product(whole, scale, None))
+    assert found.dtype == torch.float16
+    assert_close(found.float(), x.float() @ (whole * scale[:, None]).T, rtol=2e-3, atol=0.02)

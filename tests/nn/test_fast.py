@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from orchestrion.config.prior import TransformerConfig
 from orchestrion.nn import fast
-from orchestrion.nn.fast import HalfLinear, Int8Linear, Weights, quantized
+from orchestrion.nn.fast import HalfLinear, Int8Linear, Weights, quantized, whole_numbers
 from orchestrion.nn.linear import Linear, Tied
 from orchestrion.nn.transformer import Transformer
 
@@ -157,3 +157,11 @@ def test_products_that_are_missing_are_found_out(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Int8Linear, "__init__", missing)
     assert fast._failure.__wrapped__("int8") == "no engine"
+
+
+@torch.no_grad()
+def test_whole_numbers_of_weights_in_few_bits_keep_their_signs(rng: torch.Generator) -> None:
+    weight = torch.randn(2000, 16, generator=rng).bfloat16()
+    whole, scale = whole_numbers(weight)
+    assert scale.dtype == torch.float32
+    assert ((whole * scale[:, None] - weight.float()).abs() <= 0.501 * scale[:, None]).all()

@@ -111,12 +111,41 @@ def test_names_of_composers_are_plain():
         (score([measure(note(("Q4", 1, "a")))]), "cannot be read"),
         (score([measure(note(("A99", 1, "a")))]), "cannot be read"),
         (score([measure(note(("A4", 99_999, "a")))]), "quarters long"),
+        *(
+            (score([measure(note(("A4", 1, "a")).replace("<duration>1", f"<duration>{duration}"))]), "cannot be read")
+            for duration in ("1e400", "1e3000000", "9" * 40, "-1", "1/3")
+        ),
     ],
 )
 def test_scores_that_cannot_be_sung_are_refused_in_a_sentence(data, said):
     with pytest.raises(UserError, match=re.escape(said)) as caught:
         read_score(data, "song.mxl")
     assert "song.mxl" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_to_a_packed_score_is_told_of(method):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("META-INF/container.xml", '<container><rootfile full-path="a.xml"/></container>')
+        archive.writestr("a.xml", rose())
+    data = bytearray(packed.getvalue())
+    for at in range(data.index(b"a.xml") + 5, data.index(b"a.xml") + 60):
+        data[at] ^= 0xFF
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        read_score(bytes(data), "song.mxl")
+
+
+def test_nothing_in_a_packed_score_may_be_enormous(monkeypatch):
+    monkeypatch.setattr("orchestrion.recipes.musicxml._MAX_BYTES", 10_000)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "META-INF/container.xml", '<container><rootfile full-path="a.xml"/></container>' + 10_000 * " "
+        )
+        archive.writestr("a.xml", rose())
+    with pytest.raises(UserError, match="unpacks to more than"):
+        read_score(packed.getvalue(), "song.mxl")
 
 
 @settings(max_examples=60)

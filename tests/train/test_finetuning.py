@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny_training as small
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import tiny
 from orchestrion.audio import io
@@ -14,10 +14,12 @@ from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.checkpoints.folder import CODEC, load_prior, model_sha256, read_card, read_model
 from orchestrion.cli.main import main
 from orchestrion.codes import Codes
+from orchestrion.config import plain
 from orchestrion.config.training import AdapterConfig, FinetuneConfig
 from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
+from orchestrion.files import file_sha256, write_json
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.prior.adapt import adapt, grow, learned, settle
@@ -244,6 +246,22 @@ def test_an_adapter_is_refused_beside_another_model_or_when_it_is_damaged(base, 
     copy.mkdir()
     for file in adapter.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
+    info, tensors = Adapter(copy).info, load_file(copy / "adapter.safetensors")
+    artists = info.vocabulary.artists
+    for names in (artists[::-1], artists[1:]):
+        vocabulary = info.vocabulary.model_copy(update={"artists": names})
+        write_json(copy / "adapter.json", plain(info.model_copy(update={"vocabulary": vocabulary})))
+        with pytest.raises(UserError, match="do not begin with those of the model"):
+            Jukebox(base.folder, device="cpu", adapter=copy)
+    for changed in (tensors["level_1.labels.artist.added"][:, :3], None):
+        kept = {name: tensor for name, tensor in tensors.items() if name != "level_1.labels.artist.added"}
+        added = {} if changed is None else {"level_1.labels.artist.added": changed.contiguous()}
+        save_file(kept | added, copy / "adapter.safetensors")
+        changes = {"sha256": file_sha256(copy / "adapter.safetensors")}
+        write_json(copy / "adapter.json", plain(info.model_copy(update=changes)))
+        with pytest.raises(UserError, match=r"added is (missing|\()"):
+            Jukebox(base.folder, device="cpu", adapter=copy).compose(ASKED).finish()
+    save_file(tensors, copy / "adapter.safetensors")
     weights = bytearray((copy / "adapter.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "adapter.safetensors").write_bytes(weights)

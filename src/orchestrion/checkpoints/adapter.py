@@ -74,7 +74,12 @@ class Adapter:
                 f"{self.folder} belongs to the model {self.info.model!r}, and {folder} is another",
                 "take the model that it was trained beside",
             )
-        names = self.info.vocabulary
+        names, known = self.info.vocabulary, info.vocabulary
+        if (names.artists[: len(known.artists)], names.genres[: len(known.genres)]) != (known.artists, known.genres):
+            raise UserError(
+                f"the names in {self.folder / DESCRIPTION} do not begin with those of the model",
+                "get the adapter again",
+            )
         priors = tuple(
             prior
             and prior.model_copy(
@@ -98,10 +103,12 @@ class Adapter:
         found = read_tensors(path)
         tensors = {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
         if prior.labels is not None:
-            width = prior.config.transformer.width
-            new = [tensors.get(f"labels.{kind}.added") for kind in ("artist", "genre")]
-            none = next(prior.parameters()).new_zeros(0, width)
-            grow(prior, *(none if rows is None else rows for rows in new))
+            names, labels = self.info.vocabulary, prior.labels
+            tables = (labels.artist, names.num_artists), (labels.genre, names.num_genres)
+            more = [table.weight.new_empty(count - len(table.weight), table.weight.shape[1]) for table, count in tables]
+            wanted = dict(zip(("labels.artist.added", "labels.genre.added"), more, strict=True))
+            check_names_and_shapes(path, {name: tensors[name] for name in wanted.keys() & tensors.keys()}, wanted)
+            grow(prior, *(tensors[name] for name in wanted))
         if level in self.info.levels:
             adapt(prior, self.info.update)
         wanted = learned(prior)

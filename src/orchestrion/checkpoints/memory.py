@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Int
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -38,7 +38,7 @@ class MemoryInfo(Settings):
     codec_sha256: str
     codebook_size: int = Field(ge=2)
     tracks: tuple[str, ...]
-    num_frames: tuple[int, ...]
+    num_frames: tuple[NonNegativeInt, ...]
     limits: tuple[Limit, ...] = Field(min_length=1)
 
 
@@ -84,6 +84,8 @@ def read_memory(folder: Path, codec_sha256: str) -> Memory | None:
     check_version(MemoryInfo, data, f"{path} is a memory")
     info = read_settings(MemoryInfo, data, str(path))
     if codes.ndim != 1 or sum(info.num_frames) != len(codes) or len(info.tracks) != len(info.num_frames):
+        raise broken
+    if not torch.all((codes >= 0) & (codes < info.codebook_size)):
         raise broken
     if info.codec_sha256 != codec_sha256:
         raise UserError(f"{path} has the codes of another codec", "make it anew, or delete it")

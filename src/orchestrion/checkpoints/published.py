@@ -167,12 +167,14 @@ def _few(count: Any) -> int:
 
 def codec_config(given: Hyperparameters, like: CodecConfig) -> CodecConfig:
     """Settings of a VQ-VAE from the hyperparameters in its checkpoint; losses as in `like`."""
-    cycle, levels = given["dilation_cycle"], []
+    cycle, levels, blocks = given["dilation_cycle"], [], 0
     for level, factor in enumerate(given["hvqvae_multipliers"] or [1] * _few(given["levels"])):
         depth, width = _few(given["depth"] * factor), given["width"] * factor
+        halvings = tuple(_few(count) for count in given["downs_t"][: level + 1])
+        blocks = _few(blocks + depth * sum(halvings))
         levels.append(
             published.codec_level(
-                tuple(_few(down) for down in given["downs_t"][: level + 1]),
+                halvings,
                 width=width,
                 dilations=published.dilations(depth, _few(given["dilation_growth_rate"]), cycle or depth),
                 residual_width=int(width * given["m_conv"]),

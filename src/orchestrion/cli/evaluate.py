@@ -1,6 +1,6 @@
 """`orchestrion evaluate`: a report of how good a model is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -275,13 +275,14 @@ def _songs(
     network = open_musicnn()
     rate, top = jukebox.info.codec.sample_rate, jukebox.info.grid.top
     training, held_out, requests = asked
-    made, codes, sounds = [], [], []
+    like, made, codes, sounds = songs.in_turn(held_out), [], [], []
     for number, (request, path) in enumerate(requests):
         say(f"song {number + 1} of {len(requests)}")
         song = jukebox.compose(request, path.with_suffix(".song"), replace=replace).finish()
         song.save(path)
-        genre = request.genres[0] if request.genres else None
-        made.append(songs.Piece(song.audio, number, request.artist, genre))
+        piece = like[number % len(like)]  # names as the music spells them, which the model may spell otherwise
+        artist, genre = piece.artist if request.artist else None, piece.genre if request.genres else None
+        made.append(songs.Piece(song.audio, number, artist, genre))
         codes.append(song.codes[top][0])
         name = f"Song {len(made)}: {request.artist or 'nobody in particular'}, {genre or 'no genre'}"
         sounds.append(Sound(name, str(path.relative_to(output))))
@@ -293,16 +294,21 @@ def _songs(
     say("the songs")
     index, _ = learned(store, top)
     held_codes = [window.codes[0] for window in store.validation_batches(1, top, len(codes[0]))]
+    held_tracks = store.validation_tracks(top, len(codes[0]))
     names = [sound.title for sound in sounds]
-    memory, _ = songs.memory_section(index, held_codes, codes, names)
+    memory, _ = songs.memory_section(index, held_codes, held_tracks, codes, names)
     spoilt, noisy = (songs.noisy(pieces, torch.Generator().manual_seed(0)) for pieces in (held_out, training))
     through = songs.coded(held_out, load_codec(jukebox.folder, jukebox.info).to(jukebox.device))
     lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
     learned_from, noisy_learned, real, noise, heard_as, ours, taught = (
         songs.vectors(pieces, embedded) for pieces in (training, noisy, held_out, spoilt, through, made, lessons)
     )
+    versions = {f"with noise at {songs.NOISE_DECIBELS:g} dB": noise, "through the codec": heard_as}
+    if top:
+        below = _composed_below(jukebox, like, [request for request, _ in requests], say)
+        versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
     return [
-        songs.distance_section(learned_from, noisy_learned, real, noise, heard_as, ours),
+        songs.distance_section(learned_from, noisy_learned, real, versions, ours),
         songs.control_section(
             taught, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}, asked=ours
         ),
@@ -311,3 +317,24 @@ def _songs(
         songs.likeness_section(heard, held_out, made, names, rate),
         Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),
     ]
+
+
+def _composed_below(
+    jukebox: "Jukebox", held_out: "Sequence[Piece]", requests: "Sequence[Request]", say: Say
+) -> "list[Piece]":
+    """Real pieces with their codes of the top level, all others composed as each request has them drawn."""
+    from dataclasses import replace
+
+    import torch.nn.functional as F
+
+    from orchestrion.codes import Codes
+
+    grid, rate, made = jukebox.info.grid, jukebox.info.codec.sample_rate, []
+    for number, (piece, request) in enumerate(zip(held_out, requests, strict=False)):
+        say(f"held-out piece {number + 1} of {len(held_out)}, below its top level")
+        length = piece.audio.shape[1]
+        whole = F.pad(piece.audio, (0, -length % grid.hop_lengths[grid.top]))
+        codes = Codes.empty(grid).replace(grid.top, jukebox.encode(whole, rate)[grid.top])
+        drawn = request.changed(lyrics="", sampling=jukebox.info.drawing(request.lyrics))
+        made.append(replace(piece, audio=jukebox.compose(drawn, codes=codes).finish().audio[:, :length]))
+    return made

@@ -491,11 +491,14 @@ def _place(device: str, threads: int | None) -> "torch.device":
     import torch
 
     from orchestrion.nn.device import chosen_device
+    from orchestrion.nn.memory import keep_dropped_memory
     from orchestrion.train.parallel import join, launched
 
     if threads:
         torch.set_num_threads(threads)
     place = chosen_device(None if device == "auto" else device)
+    if place.type == "cpu":
+        keep_dropped_memory()
     if launched() and place.type == "cuda" and place.index is None:
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)

@@ -10,6 +10,7 @@ from orchestrion.codec.decoder import Decoder
 from orchestrion.codec.encoder import Encoder
 from orchestrion.codec.phases import logs_of
 from orchestrion.nn.conv import ResidualBlock
+from orchestrion.nn.precision import doubled
 
 _RIDGE = 1e-4  # of the mean variance, added to each in the regression
 
@@ -57,22 +58,22 @@ def _components(
     rows: Float[Tensor, "vector width"], most: int
 ) -> tuple[Float[Tensor, " width"], Float[Tensor, "component width"]]:
     """The mean, and the orthonormal directions in which the rows vary most; zeros where there are more than width."""
-    exact = rows.double()
+    exact = doubled(rows)
     mean = exact.mean(0)
     _, directions = torch.linalg.eigh((exact - mean).T @ (exact - mean))
-    kept = directions.flip(1).T[:most].to(rows.dtype)
-    return mean.to(rows.dtype), F.pad(kept, (0, 0, 0, most - len(kept)))
+    kept = directions.flip(1).T[:most].to(rows)
+    return mean.to(rows), F.pad(kept, (0, 0, 0, most - len(kept)))
 
 
 def _regression(
     rows: Float[Tensor, "clip width frame"], target: Float[Tensor, "clip bin frame"]
 ) -> tuple[Float[Tensor, "bin width"], Float[Tensor, " bin"]]:
-    given, wanted = (some.transpose(1, 2).flatten(0, 1).double() for some in (rows, target))
+    given, wanted = (doubled(some.transpose(1, 2).flatten(0, 1)) for some in (rows, target))
     mean, goal = given.mean(0), wanted.mean(0)
     covariance = (given - mean).T @ (given - mean)
     some = _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=given.dtype, device=given.device)
     weight = torch.linalg.solve(covariance + some, (given - mean).T @ (wanted - goal)).T
-    return weight.to(rows.dtype), (goal - weight @ mean).to(rows.dtype)
+    return weight.to(rows), (goal - weight @ mean).to(rows)
 
 
 def _middle(layer: nn.Conv1d | nn.ConvTranspose1d, stride: int) -> slice:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.config import CodebookConfig
+from orchestrion.nn.precision import doubled
 from orchestrion.nn.ranks import num_ranks, summed
 
 
@@ -94,7 +95,7 @@ def spread_of(
     rows: Float[Tensor, "vector width"],
 ) -> tuple[Float64[Tensor, " width"], Float64[Tensor, "width width"]]:
     """The mean of the vectors of all ranks, and the lower triangle that makes their covariance from white noise."""
-    exact = rows.double()
+    exact = doubled(rows)
     total = len(exact) * num_ranks()
     mean = summed(exact.sum(0)) / total
     covariance = summed((exact - mean).T @ (exact - mean)) / total

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from orchestrion.codec.quantizer import Quantized, Quantizer, rows_of, spread_of
 from orchestrion.config import CodebookConfig
+from orchestrion.nn.precision import doubled
 
 
 class ScalarGrid(Quantizer):
@@ -58,7 +59,7 @@ class ScalarGrid(Quantizer):
         """Make the data white in front of the grid, so that it spreads over all of it; only the first time."""
         if not self.filled:
             mean, triangle = spread_of(self._projected(rows_of(vectors)))
-            weight, bias = self.inward.weight.double(), self.inward.bias.double() - mean
+            weight, bias = doubled(self.inward.weight), doubled(self.inward.bias) - mean
             white = torch.linalg.solve_triangular(triangle, torch.cat((weight, bias[:, None]), 1), upper=False)
             self.inward.weight.copy_(white[:, :-1])
             self.inward.bias.copy_(white[:, -1])

@@ -184,6 +184,8 @@ class PriorConfig(Settings):
             raise ValueError("with the pattern 'all' labels are added to every frame anyway: leave out every_frame")
         if self.depth > 1 and (not stack.sees_ahead or self.timing or self.tied_output or self.condition_output):
             raise ValueError("a depth above 1 needs the pattern 'all', no timing and an output of its own")
+        if self.depth > 1 and self.conditioner is None:
+            raise ValueError("a depth above 1 is for a level below another, whose frames its vectors lie under")
         encoder = self.lyrics.encoder if self.lyrics else None
         if self.lyrics and (stack.sees_ahead or (encoder and encoder.sees_ahead)):
             raise ValueError("lyrics cannot be combined with the pattern 'all'")

@@ -56,7 +56,7 @@ def si_sdr(
 
     (Le Roux et al. 2019, arXiv 1811.02508, equation 5, without removing means.)
     """
-    true, made = target.flatten(1).double(), estimate.flatten(1).double()
+    true, made = target.flatten(1).cpu().double(), estimate.flatten(1).cpu().double()
     scale = (true * made).sum(1, keepdim=True) / true.square().sum(1, keepdim=True).clamp_min(_SMALLEST)
     part = scale * true
     rest = (made - part).norm(dim=1).clamp_min(_SMALLEST)

@@ -72,5 +72,5 @@ def around(value: float, found: Float[Tensor, " draw"]) -> Estimate:
 
 def mean(values: Float[Tensor, " item"], *, draws: int = DRAWS, seed: int = 0) -> Estimate:
     """The mean of `values` with its interval."""
-    exact = values.double()
+    exact = values.cpu().double()
     return bootstrap(len(exact), lambda drawn: float(exact[drawn].mean()), draws=draws, seed=seed)

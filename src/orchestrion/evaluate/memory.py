@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.checkpoints.memory import Limit, Memory, MemoryInfo
@@ -17,6 +17,7 @@ from orchestrion.data.manifest import Track
 from orchestrion.data.runs import CodeIndex
 from orchestrion.errors import UserError
 from orchestrion.evaluate.chroma import FRAMES_PER_SECOND
+from orchestrion.evaluate.distance import Described
 from orchestrion.evaluate.interval import Estimate, bootstrap, mean
 
 WINDOW_SECONDS = 4
@@ -167,16 +168,21 @@ class Remembered:
     which: tuple[int, ...]
 
 
-def remembered(held_out: Float[Tensor, " piece"], songs: Float[Tensor, " song"], *, seed: int = 0) -> Remembered:
+def remembered(
+    held_out: Float[Tensor, " piece"], tracks: Int[Tensor, " piece"], songs: Float[Tensor, " song"], *, seed: int = 0
+) -> Remembered:
     """Judge the figures of songs (lengths of runs, or likenesses) by those of held-out pieces of the same length.
 
-    Longer pieces share longer runs by chance alone: cut the held-out music as long as the songs.
+    `tracks` says which track each piece was cut from. Longer pieces share longer runs by chance alone: cut the held-out
+    music as long as the songs.
     """
     above = songs > limit(held_out)
+    pieces = Described(held_out[:, None], tracks)
+    count = len(pieces.of_tracks)
     return Remembered(
-        held_out=mean(held_out, seed=seed),
+        held_out=bootstrap(count, lambda drawn: float(held_out[pieces.items(drawn)].double().mean()), seed=seed),
         songs=mean(songs, seed=seed),
-        limit=bootstrap(len(held_out), lambda drawn: limit(held_out[drawn]), seed=seed),
+        limit=bootstrap(count, lambda drawn: limit(held_out[pieces.items(drawn)]), seed=seed),
         most=float(held_out.max()),
         over=mean(above.double(), seed=seed),
         which=tuple(above.nonzero()[:, 0].tolist()),

@@ -41,9 +41,11 @@ LESSONS = 4
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
-    "few. What the codec's finest level gives back of held-out music is as near as songs of this model can come. There "
-    "and where noise is added to held-out music, each piece stands beside itself, and no other music is as near to it: "
-    "noisy training music has no such advantage over songs. "
+    "few. What the codec's finest level gives back of held-out music is as near as songs of this model can come. Where "
+    "held-out music keeps its codes of the top level and the others are composed to them, it is further by what is "
+    "lost below the top, and songs are further still by what is lost there. These, and held-out music with noise, are "
+    "beside the very pieces, and no other music is as near to them: noisy training music has no such advantage over "
+    "songs. "
     "Intervals are of tracks and songs drawn again, of the halves those of 50 draws; the lower end may be "
     "below 0."
 )
@@ -201,21 +203,20 @@ def _through(audio: Float[Tensor, "channel sample"], codec: Codec) -> Float[Tens
 
 
 def distance_section(
-    learned: Vectors, noisy_learned: Vectors, real: Vectors, spoilt: Vectors, heard: Vectors, made: Vectors
+    learned: Vectors, noisy_learned: Vectors, real: Vectors, versions: Mapping[str, Vectors], made: Vectors
 ) -> Section:
     """How far songs (`made`), training music, as it is and noisy, and versions of held-out music are from the latter.
 
-    `real` is the held-out music, `spoilt` and `heard` are the same pieces with noise and through the codec. Needs five
-    tracks of each.
+    `real` is the held-out music, each of the `versions` the same pieces, by what was done to them. Needs five tracks
+    of each.
     """
-    everything = (learned, noisy_learned, real, spoilt, heard, made)
-    learned, noisy_learned, real, spoilt, heard, made = (each.beside(learned) for each in everything)
+    versions = {name: each.beside(learned) for name, each in versions.items()}
+    learned, noisy_learned, real, made = (each.beside(learned) for each in (learned, noisy_learned, real, made))
     rows: list[tuple[Cell, ...]] = [
         _distances("the songs", made, real),
         _distances("real: training tracks", learned, real),
         _distances(f"training tracks, with noise at {NOISE_DECIBELS:g} dB", noisy_learned, real),
-        _distances(f"held out, with noise at {NOISE_DECIBELS:g} dB", spoilt, real, paired=True),
-        _distances("held out, through the codec", heard, real, paired=True),
+        *(_distances(f"held out, {name}", each, real, paired=True) for name, each in versions.items()),
         (
             "real: random halves of the training tracks",
             learned.num_tracks // 2,
@@ -263,7 +264,7 @@ def control_section(learned: Vectors, judged: Mapping[str, Vectors], asked: Vect
             found = accuracy(classifier, part.described, labels)
             shares = (found.found, found.chance, found.balanced, found.balanced_chance)
             rows.append((f"{what}, {name}", len(enough), part.num_tracks, *shares))
-    header = ("", "labels", "pieces", "accuracy", "chance", "balanced accuracy", "its chance")
+    header = ("", "labels", "tracks", "accuracy", "chance", "balanced accuracy", "its chance")
     return Section("Artist and genre", _CONTROL, (Table(header, tuple(rows)),))
 
 
@@ -296,12 +297,16 @@ def musical_section(
 def memory_section(
     index: CodeIndex,
     held_out: Sequence[Int[Tensor, " frame"]],
+    tracks: Sequence[int],
     songs: Sequence[Int[Tensor, " frame"]],
     names: Sequence[str],
 ) -> tuple[Section, Remembered]:
-    """Longest runs of top-level codes shared with the training music; `names` are those of the songs."""
+    """Longest runs of top-level codes shared with the training music.
+
+    `tracks` says which track each held-out piece was cut from; `names` are those of the songs.
+    """
     runs = [torch.tensor([float(index.longest_run(codes).length) for codes in part]) for part in (held_out, songs)]
-    found = remembered(*runs)
+    found = remembered(runs[0], torch.tensor(tracks), runs[1])
     rows: tuple[tuple[Cell, ...], ...] = (
         ("held-out music", len(held_out), found.held_out, found.limit, found.most, None),
         ("the songs", len(songs), found.songs, None, float(runs[1].max()), found.over),
@@ -323,7 +328,8 @@ def likeness_section(
         (pitches_of(store.audio(shard), sample_rate) for shard in shards),
     )
     likeness = torch.tensor([passage.likeness for passage in passages])
-    found = remembered(likeness[: len(held_out)], likeness[len(held_out) :])
+    tracks = torch.tensor([piece.track for piece in held_out])
+    found = remembered(likeness[: len(held_out)], tracks, likeness[len(held_out) :])
     above = []
     for place in found.which:
         passage = passages[len(held_out) + place]

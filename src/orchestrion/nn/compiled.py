@@ -33,6 +33,7 @@ MOST_VARIANTS = 256
 """Of compiled code in one process: one for each form of layers, kind of weights and batch size."""
 MADE_ONCE = {"realize_reads_threshold": 2, "realize_opcount_threshold": 8}
 """The compiler keeps the result of more reads or operations than these instead of repeating them where it is used."""
+_MOST_WEIGHT = 128  # a power of two, by which a division is exact, above all whole numbers that weights are
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -221,11 +222,13 @@ def unit(vectors: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width"
 def _multiply(x: Float[Tensor, "batch width"], layer: Product) -> Float[Tensor, "batch out"]:
     if x.device.type == "cpu":
         # Written out, the compiler reads each weight once, widens it in a register and shares rows among threads.
-        out = (x.unsqueeze(-2).float() * layer.weight.float()).sum(-1).to(x.dtype)
-    else:
+        out = (x.unsqueeze(-2).float() * layer.weight.float()).sum(-1)
+        out = out if layer.scale is None else out * layer.scale
+    elif layer.scale is None:
         out = F.linear(x, layer.weight.to(x.dtype))
-    if layer.scale is not None:
-        out = out * layer.scale
+    else:  # sums of whole numbers would pass what float16 can hold
+        out = F.linear(x / _MOST_WEIGHT, layer.weight.to(x.dtype)).float() * (_MOST_WEIGHT * layer.scale)
+    out = out.to(x.dtype)
     return out if layer.bias is None else out + layer.bias
 
 

@@ -97,7 +97,8 @@ class HalfLinear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer in int8, a scale for each output; what comes in is rounded row by row, to 7 bits.
 
-    A row's scale is its own, so that a song is the same whatever others it is made with, and in whatever pieces.
+    A row's scale is its own: what else it meets a product with, and in whatever pieces, changes nothing but where a
+    number lies so near the middle of two steps that its last bits decide.
     """
 
     def __init__(self, weight: Float[Tensor, "out width"], bias: Float[Tensor, " out"] | None = None) -> None:
@@ -128,6 +129,7 @@ def whole_numbers(
     weight: Float[Tensor, "out width"],
 ) -> tuple[Int[Tensor, "out width"], Float[Tensor, " out"]]:
     """The nearest of 255 whole numbers for each weight, and what they are to be multiplied by for each output."""
+    weight = weight.float()  # a scale in fewer bits may be too small, and a weight beyond the largest number
     scale = _scales(weight)
     return (weight / scale[:, None]).round().to(torch.int8), scale
 

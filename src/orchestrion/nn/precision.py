@@ -1,9 +1,10 @@
-"""Which floating-point types the machine at hand multiplies well."""
+"""Which floating-point types the machine at hand has and multiplies well."""
 
 import functools
 import time
 
 import torch
+from torch import Tensor
 
 
 @functools.cache
@@ -19,6 +20,11 @@ def multiplies_well(dtype: torch.dtype, device_type: str) -> bool:
         return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported()
     device = torch.device(device_type)
     return _seconds(dtype, device) < _seconds(torch.float32, device)
+
+
+def doubled(values: Tensor) -> Tensor:
+    """`values` in double precision; on the processor where their device has none, as Apple's."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def _seconds(dtype: torch.dtype, device: torch.device) -> float:

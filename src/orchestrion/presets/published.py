@@ -192,17 +192,11 @@ def attention_patterns(order: int, num_layers: int) -> tuple[Pattern, ...]:
         7: (*thirds * 5, "lyrics"),
         8: (*thirds * 3, "lyrics"),
         9: (*thirds, "full"),
+        10: (*thirds * 3, *(*thirds * 3, "lyrics") * 7),
     }
-    match order:
-        case 10:
-            opening, rest = thirds * 6, ("lyrics", *thirds * 3)
-            return (*opening, *rest * num_layers)[:num_layers]
-        case 11 | 12:
-            last: Pattern = "lyrics" if order == 11 else "prefix"
-            layers = [thirds[layer % 3] if layer % 16 != 15 else last for layer in range(num_layers)]
-            if order == 12 and num_layers > 47:
-                layers[47] = "full"
-            return tuple(layers)
+    if order in (11, 12):
+        last: tuple[Pattern, ...] = (("lyrics",) * 2 if order == 11 else ("prefix",) * 2) + ("full",)
+        return tuple((last if layer % 16 == 15 else thirds)[layer % 3] for layer in range(num_layers))
     cycle = cycles[order]
     return (cycle * num_layers)[:num_layers]
 

@@ -218,7 +218,7 @@ def _zipped(place: Path) -> Iterator[tuple[str, bytes]]:
             for info in sorted(archive.infolist(), key=lambda info: info.filename):
                 if _is_score(info.filename) and info.file_size <= _MAX_SCORE_BYTES:
                     yield info.filename, archive.read(info)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:  # encrypted ones too
+    except (zipfile.BadZipFile, EOFError, RuntimeError, lzma.LZMAError, zlib.error) as error:  # encrypted ones too
         raise UserError(f"the archive {place} is damaged, or packed in a way not known here", "get it again") from error
 
 

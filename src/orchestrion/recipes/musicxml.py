@@ -1,6 +1,7 @@
 """MusicXML (W3C, partwise) as it is written: the measures of each part, before anything is repeated."""
 
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -14,6 +15,7 @@ from orchestrion.errors import UserError
 _MAX_BYTES = 64_000_000  # of a score unpacked; the longest songs have a twentieth of that
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _VERSE_MARK = re.compile(r"^\s*(\[\s*\d+\s*[.)]?\s*\]|\d+\s*[.):])[\s\u203f]*")  # "1. When", "[2.] Er"
+_DURATION = re.compile(r"\d{1,9}(\.\d{0,9})?")  # more digits, or an exponent, would take hours to compute with
 _FORTE = 90  # the MIDI velocity that MusicXML's dynamics are percentages of
 _USUAL_VELOCITY = 72
 
@@ -41,21 +43,27 @@ def read_root(data: bytes, name: str) -> Element:
 def _unpacked(data: bytes, name: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            container = ElementTree.fromstring(archive.read("META-INF/container.xml"))
+            container = ElementTree.fromstring(_read_small(archive, "META-INF/container.xml", name))
             path = next(each.get("full-path", "") for each in container.iter() if each.tag.endswith("rootfile"))
-            if archive.getinfo(path).file_size > _MAX_BYTES:
-                raise UserError(f"{name} unpacks to more than {_MAX_BYTES // 1_000_000} MB", "check what the file is")
-            return archive.read(path)
+            return _read_small(archive, path, name)
     except (
         zipfile.BadZipFile,
+        EOFError,
         KeyError,
         StopIteration,
         OSError,
         NotImplementedError,
         RuntimeError,
+        lzma.LZMAError,
         zlib.error,
     ) as error:
         raise UserError(f"{name} is damaged: it cannot be unpacked", "get the file again") from error
+
+
+def _read_small(archive: zipfile.ZipFile, path: str, name: str) -> bytes:
+    if archive.getinfo(path).file_size > _MAX_BYTES:
+        raise UserError(f"{name} unpacks to more than {_MAX_BYTES // 1_000_000} MB", "check what the file is")
+    return archive.read(path)
 
 
 def programs(root: Element) -> list[int]:
@@ -135,7 +143,10 @@ class _PartReader:
         return measure
 
     def _length(self, element: Element) -> Fraction:
-        return Fraction(element.findtext("duration") or "0") / self._divisions
+        duration = (element.findtext("duration") or "0").strip()
+        if not _DURATION.fullmatch(duration):
+            raise ValueError(f"there is no duration {duration[:20]!r}")
+        return Fraction(duration) / self._divisions
 
     def _note(self, measure: Measure, element: Element, start: Fraction) -> None:
         lyrics = {} if element.find("chord") is not None else _lyrics(element)

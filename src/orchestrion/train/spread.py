@@ -14,6 +14,7 @@ from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
 from orchestrion.cluster import connected, explained
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
+from orchestrion.nn.memory import keep_dropped_memory
 from orchestrion.train.encode import Item, TrackEncoder
 
 
@@ -32,6 +33,8 @@ class Job:
 
     def begin(self, device: str) -> TrackEncoder:
         torch.set_num_threads(self.threads)
+        if torch.device(device).type == "cpu":
+            keep_dropped_memory()
         info = read_model(self.model)
         codec = load_codec(self.model, info).to(device)
         return TrackEncoder(codec, info.sha256[CODEC], TrackStore(self.audio), self.place, self.varied_levels)
