@@ -61,7 +61,9 @@ class LevelTask:
     """What is to be done at one level, for one song in each row.
 
     There is one seed for each row, and a row comes out the same whatever the others are. `above` gives coarser codes,
-    where there are any. `most_rows` bounds the memory: so many songs, or all, are drawn together in each window.
+    where there are any. `most_rows` bounds the memory: so many songs, or all, are drawn together in each window. Songs
+    whose windows are filled in passes are made one by one: a product of more rows may round another way, and where what
+    is surest is kept first, a last bit changes all that follows.
     """
 
     prior: Predictor | Filler
@@ -106,7 +108,8 @@ def _filled(task: LevelTask, codes: Tensor) -> Filled:
 def _invent(task: LevelTask, codes: Tensor, window: Window) -> Generator[Filled, None, Tensor]:
     """The frames of `window` from the first unknown one on, of all songs."""
     songs, new = len(task.seeds), window.stop - window.known
-    at_once, before = task.most_rows or songs, _num_made(codes)
+    at_once = 1 if isinstance(task.prior, Filler) else task.most_rows or songs
+    before = _num_made(codes)
     found: list[Tensor] = []
     for first in range(0, songs, at_once):
         rows = slice(first, min(first + at_once, songs))
