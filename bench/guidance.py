@@ -2,9 +2,10 @@
 
     python bench/guidance.py MANIFEST --run FOLDER [--model mini] [--strengths 1 1.5 2 3 5] [--songs 64] [--seconds 20]
 
-For each strength songs are composed with the seeds 1, 2, 3 … for the artists of the training music in turn, as
-`orchestrion evaluate` does, and judged likewise: how often a classifier that learned from the training music names the
-artist and the genre that were asked for, and how far the songs are from held-out music. MANIFEST is the music that the
+For each strength songs are composed with the seeds 1, 2, 3 … for the artists of the training music in turn, and judged:
+how often a classifier that learned from as many pieces of the training music names the artist and the genre that were
+asked for, and how far the songs are from held-out music. (`orchestrion evaluate` asks by the labels of held-out pieces,
+and its classifier learns from more: its figures are others.) MANIFEST is the music that the
 model learned from, as it was scanned. Songs are kept in FOLDER: the same command goes on where it was stopped. Needs
 the weights of musicnn.
 """
