@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
-    help="Name or folder of a model that sings: its attention tells.  [default: the one that made the song, if that "
-    "one sings]",
+    help="Name or folder of a model that sings: its attention tells.  [default: the one that made the song, if its "
+    "attention follows words and it sings by no plan; else the recogniser listens]",
 )
 @click.option(
     "--recognizer",

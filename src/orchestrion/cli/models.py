@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Look at the models that are installed."""
+    """List, show, build and import models, and let one remember its music."""
 
 
 @models.command("list")

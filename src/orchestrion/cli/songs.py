@@ -56,7 +56,7 @@ def continue_(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Make SONG longer: a new song that starts with all of it."""
+    """Make SONG longer: a new song that starts with all of it, or with what is before --from."""
     kept, output = _source(song), output or _beside(song, "-continued")
     check_output(output, force=force)
     if not seconds > 0:
@@ -187,7 +187,7 @@ def decode(
 
 @click.group()
 def songs() -> None:
-    """Look at songs that were made."""
+    """Show, verify, replay and sign songs that were made."""
 
 
 @songs.command()

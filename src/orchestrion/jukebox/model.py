@@ -194,7 +194,7 @@ class Jukebox:
         replace: bool = False,
         until_level: int = 0,
     ) -> Composition[Progress, tuple[Song, ...]]:
-        """Make several songs together, which takes little longer than one: each comes out as if made alone.
+        """Make several songs together, in less time than one after another; each comes out as if made alone.
 
         As `compose`, with a folder and a row of `codes` for each request. They have the same length, sampling and
         finest level, and prompts of the same length; `Request.takes` gives requests that differ by their seeds. Songs
