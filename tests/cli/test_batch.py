@@ -1,4 +1,6 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,28 +61,61 @@ def test_songs_that_are_there_are_not_made_again(capsys, monkeypatch):
     assert contents("songs") == whole and Path("songs/bix.wav").stat().st_mtime_ns == before
 
 
-def test_a_batch_that_was_stopped_goes_on(capsys, monkeypatch):
+@contextmanager
+def stopped_after(events: int) -> Iterator[None]:
+    """Songs are stopped, as by Ctrl-C, when this many codes were drawn."""
     from orchestrion.jukebox import making
 
-    ask(*LINES)
-    assert run(capsys, "-o", "whole")[0] == 0
     real, done = making.fill_song, []
 
     def interrupted(*args, **kwargs):
         for event in real(*args, **kwargs):
             done.append(event)
-            if len(done) == 120:
+            if len(done) == events:
                 raise KeyboardInterrupt
             yield event
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(making, "fill_song", interrupted)
         patched.setattr(making, "stream_song", interrupted)
+        yield
+
+
+def test_a_batch_that_was_stopped_goes_on(capsys):
+    ask(*LINES)
+    assert run(capsys, "-o", "whole")[0] == 0
+    with stopped_after(120):
         status, _, err = run(capsys, "--together", "1")
     assert status == 130 and "same command" in err
     assert contents("songs") != contents("whole")
     assert run(capsys, "--together", "1")[0] == 0
     assert contents("songs") == contents("whole")
+
+
+@pytest.mark.parametrize("events", [1, 40])
+def test_a_batch_that_was_stopped_while_it_replaced_a_song_makes_the_new_one(capsys, events):
+    ask({"seed": 2})
+    assert run(capsys, "-o", "whole")[0] == 0
+    ask({"seed": 1})
+    assert run(capsys)[0] == 0
+    old = contents("songs")
+    ask({"seed": 2})
+    with stopped_after(events):
+        assert run(capsys, "--force")[0] == 130
+    status, _, err = run(capsys)
+    assert status == 2 and "exists already" in err and contents("songs") == old != contents("whole")
+    assert json.loads(run(capsys, "--force", "--json")[1])["made_before"] == 0
+    assert contents("songs") == contents("whole")
+    assert json.loads(run(capsys, "--json")[1])["made_before"] == 1
+
+
+def test_audio_of_an_unfinished_song_is_not_the_song(capsys):
+    ask({})
+    with stopped_after(40):
+        assert run(capsys)[0] == 130
+    assert main(("decode", "songs/song-0001.song", "--device", "cpu", "-o", "songs/song-0001.flac")) == 0
+    Path("songs/song-0001.png").write_bytes(b"picture")
+    assert json.loads(run(capsys, "--json")[1].split("\n", 1)[1])["made_before"] == 0
 
 
 @pytest.mark.slow

@@ -237,6 +237,7 @@ def test_a_song_is_played_while_it_is_made(capsys, monkeypatch):
     "arguments, problem",
     [
         (("repaint", "song.flac", "--from", "3", "--to", "4"), "the song ends at"),
+        (("repaint", "song.flac", "--from", "0", "--to", "inf"), "no part from 0.0 s to inf s"),
         (("continue", "none.flac", "--seconds", "1"), "there is no song"),
         (("continue", "song.flac", "--seconds", "0"), "above 0"),
         (("continue", "song.flac", "--seconds", "1", "-o", "song.flac"), "exists already"),
@@ -262,6 +263,21 @@ def test_a_song_is_described(capsys):
     assert "folk" in text and "complete" in text and "ditty" in text
     described = json.loads(run(capsys, "songs", "show", "song.song", "--json")[1])
     assert described["complete"] and described["levels"][1]["codes"] == 15
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"finest_level": "x"}, {"genres": 5}, {"prime": "x"}, {"origin": "x"}, {"seconds": None}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_song_that_was_edited_by_hand_is_explained(capsys, changes):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    path = Path("song.song/request.json")
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "request": {**about["request"], **changes}}))
+    for command in (("songs", "show", "song.flac"), ("align", "song.flac", "-o", "words.lrc")):
+        status, out, err = run(capsys, *command)
+        assert (status, out) == (2, "") and f"song.song cannot be used: {next(iter(changes))}" in err
 
 
 def test_models_are_listed_and_described(capsys):

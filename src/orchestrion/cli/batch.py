@@ -21,8 +21,8 @@ from orchestrion.files import refuse_overwrite
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox, Progress
 from orchestrion.jukebox.batch import Order, read_orders, together
-from orchestrion.library.folder import beside
-from orchestrion.library.provenance import sidecar
+from orchestrion.library.folder import SongFolder, beside
+from orchestrion.library.provenance import read_record
 
 Results = list[dict[str, Any]]
 Engine = tuple[tuple[str, Any], ...]
@@ -129,7 +129,13 @@ def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bo
         raise UserError(f"{order.file}: {error.problem}", error.hint) from error
     picture = output.with_suffix(".png")
     if kept:
-        return all(file.exists() for file in (output, sidecar(output), picture))
+        song, record = SongFolder.open(beside(output)), read_record(output)
+        if record is None:
+            return False
+        if song.is_of(record):
+            finished = all(made >= wanted for made, wanted in song.frames()[order.request.finest_level :])
+            return finished and output.exists() and picture.exists()
+        # What is there was written of the song that this one was begun in place of.
     check_output(output, force=force)
     for written in (picture, *([output.with_suffix(WORDS_SUFFIX)] if order.request.lyrics else [])):
         refuse_overwrite(written, force)
