@@ -91,7 +91,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, kind: str) -> Any:
     """The JSON value in `path`; `kind` names the file in the UserError for one that is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"there is no {kind} at {path}", "check the path") from error
     except OSError as error:

@@ -208,14 +208,12 @@ def compose(
 
 def words_of(path: Path) -> str:
     """The lyrics in a file, as they are or of timed ones the words; UserError for a file without a word."""
-    from orchestrion.files import read_text
-    from orchestrion.text.lyric_files import SUFFIXES, read_lyrics
-    from orchestrion.text.lyrics import written
+    from orchestrion.text.lyric_files import read_lyrics_as_written
 
-    lyrics = read_lyrics(path)
+    lyrics, text = read_lyrics_as_written(path)
     if not lyrics.words:
         raise UserError(f"there are no words in {path}", "leave --lyrics out for music without")
-    return written(lyrics) if path.suffix.lower() in SUFFIXES else read_text(path, "lyrics")
+    return text
 
 
 def played(
