@@ -145,6 +145,11 @@ def _request(made: "Made", file: Path, source: Path | None) -> "Request":
     from orchestrion.generate.request import Request
 
     request = read_settings(Request, made.request, f"the record of {file}")
+    if made.begins_with is not None:
+        raise UserError(
+            f"{file} begins with a sound or codes that its record does not hold, so it cannot be made again from it",
+            "compose it again as it was: in the Studio, or in Python from the same ones",
+        )
     if request.prime is None:
         return request
     places = [source] if source else [Path(request.prime.path), file.parent / request.prime.path]

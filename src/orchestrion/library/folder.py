@@ -66,7 +66,14 @@ class SongInfo(Settings):
         if adapter:
             adapter = adapter.model_copy(update={"name": Path(adapter.name).name})
         model = self.model.model_copy(update={"name": Path(self.model.name).name, "adapter": adapter})
-        return Made(orchestrion=self.orchestrion, model=model, request=request, level=level)
+        told = request.get("prime") or request.get("origin")
+        return Made(
+            orchestrion=self.orchestrion,
+            model=model,
+            request=request,
+            level=level,
+            begins_with=None if told else self.begins_with or None,
+        )
 
 
 @dataclass(frozen=True)
