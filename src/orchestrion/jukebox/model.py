@@ -138,8 +138,9 @@ class Jukebox:
 
     def encode(self, audio: Float[Tensor, "channel sample"], sample_rate: int) -> Codes:
         """The codes of every level for audio at any rate, mixed and resampled to what the model hears."""
+        heard = self._heard(audio, sample_rate)
         with self._codec() as codec:
-            return codec.encode(self._heard(audio, sample_rate))
+            return codec.encode(heard)
 
     def decode(self, codes: Codes, level: int | None = None) -> Float[Tensor, "channel sample"]:
         """The audio of one song's codes at `level`, by default the finest there is, clipped to [-1, 1]."""
@@ -591,7 +592,8 @@ class Jukebox:
     def _heard(
         self, audio: Float[Tensor, "channel sample"], sample_rate: int
     ) -> Float[Tensor, "batch heard_channel heard_sample"]:
-        """Audio as the codec takes it."""
+        """Audio as the codec takes it; UserError for what is no audio."""
+        asked.check_sound(audio, sample_rate)
         mixed = waveform.mix(audio.float(), self.info.codec.channels)
         heard = waveform.resample(mixed, sample_rate, self.info.codec.sample_rate)
         return heard[None].to(self.device, self.dtype)
