@@ -101,7 +101,9 @@ def read_json(path: Path, kind: str) -> Any:
 
 
 def refuse_overwrite(path: Path, force: bool) -> None:
-    """Raise UserError if `path` exists, unless `force`."""
+    """Raise UserError if the file `path` exists, unless `force`; and if it is a folder, which no file replaces."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", "choose another name")
     if path.exists() and not force:
         raise UserError(f"{path} exists already", "choose another name, or add --force to replace it")
 

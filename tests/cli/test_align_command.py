@@ -81,6 +81,15 @@ def test_no_picture_is_left_of_what_could_not_be_written(capsys):
     assert "is not known" in capsys.readouterr().err and not Path("long.png").exists()
 
 
+def test_the_words_of_align_are_not_written_over(capsys):
+    Path("song.lrc").write_text("[00:00.00]la\n")
+    Path("link.lrc").symlink_to("song.lrc")
+    for words, output in (("song.lrc", ()), ("song.lrc", ("-o", "link.lrc")), ("link.lrc", ("--force",))):
+        assert main(("align", "song.wav", "--lyrics", words, *output, "--linear")) == USER_ERROR
+        assert "lrc is the file of --lyrics" in capsys.readouterr().err
+    assert Path("song.lrc").read_text() == "[00:00.00]la\n" and Path("link.lrc").is_symlink()
+
+
 def test_a_guess_needs_no_model(capsys):
     assert main(("align", "song.wav", "--lyrics", "words.txt", "--linear")) == 0
     assert capsys.readouterr().out.strip() == "song.lrc"

@@ -4,8 +4,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiny
+from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.cli.main import main
 
@@ -152,6 +154,8 @@ REFUSED = [
     ),
     ([{"file": "../a.flac"}], "without folders"),
     ([{"file": "a.xyz"}], "a.xyz"),
+    ([{"file": "a\0.flac"}], "its name is not text"),
+    ([{"file": "\udcff.flac"}], "its name is not text"),
     ([{"file": "a.flac"}, {"file": "a.flac"}], "a.flac and a.flac would share a song folder"),
     ([{"file": "a.flac"}, {"file": "A.mp3", "seconds": 1}], "a.flac and A.mp3 would share a song folder"),
     ([{"artist": "Biks"}], "song-0001.flac: "),
@@ -178,6 +182,20 @@ def test_another_song_is_not_replaced_without_force(capsys):
     assert status == 2 and "another seed" in err and contents("songs") == first
     assert run(capsys, "--force")[0] == 0
     assert contents("songs") != first
+
+
+def test_a_batch_does_not_write_over_what_it_is_made_from(capsys):
+    Path("songs").mkdir()
+    io.write(Path("songs/a.flac"), torch.zeros(1, 1600), 1600)
+    Path("songs/b.lrc").write_text("[00:01.00]la\n")
+    before = Path("songs/a.flac").read_bytes()
+    ask({"file": "a.flac", "prime": {"path": "songs/a.flac", "seconds": 0.1}})
+    status, _, err = run(capsys, "--force")
+    assert status == 2 and "songs/a.flac is the file of its prompt" in err
+    ask({"file": "b.flac", "lyrics": ""})
+    status, _, err = run(capsys, "--force", "--lyrics", "songs/b.lrc")
+    assert status == 2 and "songs/b.lrc is the file of --lyrics" in err
+    assert Path("songs/a.flac").read_bytes() == before and Path("songs/b.lrc").read_text() == "[00:01.00]la\n"
 
 
 def test_a_batch_has_no_takes(capsys):

@@ -122,6 +122,14 @@ def test_other_circumstances_are_named_where_the_bytes_differ(capsys):
     assert "orchestrion 0.0.1 made the file" in text
 
 
+def test_a_record_of_impossibly_many_threads_is_refused(capsys):
+    compose(capsys)
+    engine = json.loads(Path("song.flac.json").read_text())["engine"]
+    edit(Path("song.flac.json"), engine={**engine, "threads": 1_000_000_000})
+    status, _, err = run(capsys, "songs", "replay", "song.flac", "-q")
+    assert status == 2 and "1024 at the most" in err
+
+
 def test_the_tags_alone_are_enough_to_make_a_song_again(capsys):
     compose(capsys)
     Path("song.flac.json").unlink()

@@ -11,6 +11,7 @@ from orchestrion.cli.options import (
     force_option,
     json_option,
     open_jukebox,
+    refuse_inputs,
     request_of,
     show_result,
 )
@@ -76,7 +77,9 @@ def align(
     if picture is not None and (picture.suffix.lower() != ".png" or linear):
         problem = "a guess has no picture" if linear else f"{picture.name!r} is no name for a picture"
         raise UserError(problem, "leave --picture or --linear out" if linear else "end it with .png")
-    for path in (output, *([picture] if picture else [])):
+    outputs = (output, *([picture] if picture else []))
+    refuse_inputs(outputs, {"--lyrics": words})
+    for path in outputs:
         refuse_overwrite(path, force)
         check_writable(path.parent)
     kept = _kept(song, beside(song))

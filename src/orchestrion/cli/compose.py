@@ -19,6 +19,7 @@ from orchestrion.cli.options import (
     open_jukebox,
     quiet_option,
     ray_option,
+    refuse_inputs,
     sampling_options,
     show_result,
 )
@@ -182,6 +183,7 @@ def compose(
             model=model,
             engine=engine,
             drawing=drawing,
+            lyrics=lyrics,
             most=together,
             on_ray=on_ray,
             force=force,
@@ -194,6 +196,7 @@ def compose(
     output = output or Path("song.flac")
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
+        refuse_inputs(files_of(path), {"--lyrics": lyrics, "--prime": prime})
         check_output(path, force=force)
     jukebox = open_jukebox(model, **engine)
     requests = drawn(asked, jukebox.info, drawing).takes(takes)
@@ -204,6 +207,13 @@ def compose(
     else:
         begin = partial(jukebox.compose_all, requests, replace=force)
     make(begin, outputs, force=force, as_json=as_json, quiet=quiet, sung=bool(asked.lyrics))
+
+
+def files_of(output: Path) -> tuple[Path, ...]:
+    """What a song is written into beside its folder: audio, its record, its picture, and when its words are sung."""
+    from orchestrion.library.provenance import sidecar
+
+    return output, sidecar(output), output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
 
 
 def words_of(path: Path) -> str:
