@@ -55,6 +55,9 @@ def test_nothing_is_overwritten_unasked(tmp_path):
     refuse_overwrite(path, force=True)
     with pytest.raises(UserError, match="--force"):
         refuse_overwrite(path, force=False)
+    for force in (False, True):
+        with pytest.raises(UserError, match="is a folder"):
+            refuse_overwrite(tmp_path, force)
 
 
 def test_more_than_the_disk_has_is_refused_before_it_is_written(tmp_path):

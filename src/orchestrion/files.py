@@ -91,7 +91,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, kind: str) -> Any:
     """The JSON value in `path`; `kind` names the file in the UserError for one that is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"there is no {kind} at {path}", "check the path") from error
     except OSError as error:
@@ -101,7 +101,9 @@ def read_json(path: Path, kind: str) -> Any:
 
 
 def refuse_overwrite(path: Path, force: bool) -> None:
-    """Raise UserError if `path` exists, unless `force`."""
+    """Raise UserError if the file `path` exists, unless `force`; and if it is a folder, which no file replaces."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", "choose another name")
     if path.exists() and not force:
         raise UserError(f"{path} exists already", "choose another name, or add --force to replace it")
 

@@ -80,3 +80,8 @@ def test_the_same_alignment_is_the_same_picture(tmp_path):
     for name in ("a", "b"):
         draw_alignment(tmp_path / f"{name}.png", aligned(LYRICS, [(1.0, 2.0), None, None, (4.0, 5.0)]), title="$la$")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_words_that_the_font_of_a_picture_lacks_are_drawn_without_a_warning(tmp_path):
+    draw_alignment(tmp_path / "a.png", aligned(untimed("愛 を"), [(1.0, 2.0), (2.0, 3.0)]))
+    assert (tmp_path / "a.png").exists()

@@ -2,6 +2,7 @@
 
 import struct
 
+import pytest
 import torch
 
 from orchestrion.audio import containers, io
@@ -18,13 +19,26 @@ def test_a_whole_file_is_not_cut_short_and_its_parts_are(tmp_path):
             assert containers.is_cut_short(path)
 
 
-def test_a_wav_written_into_a_pipe_does_not_know_its_length(tmp_path):
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000, 0x7FFF0000])
+def test_a_wav_written_into_a_pipe_does_not_know_its_length(tmp_path, length):
     path = tmp_path / "piped.wav"
-    io.write(path, torch.zeros(1, 100), 22_050)
+    io.write(path, torch.full((1, 100), 0.5), 22_050)
     data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, data.index(b"data") + 4, 0xFFFFFFFF)
+    struct.pack_into("<I", data, data.index(b"data") + 4, length)
     path.write_bytes(data)
     assert not containers.is_cut_short(path)
+    assert io.read(path, 22_050, 1).shape == (1, 100)
+
+
+def test_a_great_wav_that_lacks_its_end_is_cut_short(tmp_path):
+    path = tmp_path / "great.wav"
+    io.write(path, torch.zeros(1, 100), 22_050)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"data") + 4, 0x7FFFF000)
+    path.write_bytes(data)
+    with path.open("rb+") as file:
+        file.truncate(0x7FFF0000)  # sparse: it takes no room
+    assert containers.is_cut_short(path)
 
 
 def test_a_new_serial_keeps_the_checksums_right(tmp_path):

@@ -218,6 +218,9 @@ def test_unknown_suffixes_and_empty_audio_are_not_written(tmp_path):
         io.write(tmp_path / "song.xyz", tone(), RATE)
     with pytest.raises(UserError, match="no audio"):
         io.write(tmp_path / "song.wav", torch.zeros(1, 0), RATE)
+    for name in ("a\0.wav", os.fsdecode(b"\xff.wav")):
+        with pytest.raises(UserError, match="its name is not text"):
+            io.write(tmp_path / name, tone(), RATE)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,6 @@
 """`orchestrion align` refuses before anything is loaded, and guesses without a model."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import tiny
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
+from orchestrion.cli.compose import words_of
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.text.lyric_files import read_timed_lyrics
 
@@ -57,6 +59,37 @@ def test_a_recording_is_listened_to_without_a_model(capsys):
     assert all(0 <= word.start < word.end <= 3 and 0 <= word.confidence <= 1 for word in words)
 
 
+@pytest.mark.parametrize(
+    ("words", "output", "said"),
+    [
+        ("la <1:00> lu\n", "song.lrc", "for one of its marks"),
+        ("[Verse --> 2]\nla\n", "song.vtt", "cannot be named in WebVTT"),
+    ],
+)
+def test_words_that_cannot_be_written_are_refused_before_anything_listens(capsys, monkeypatch, words, output, said):
+    monkeypatch.setattr("orchestrion.align.recognizer.load_recognizer", None)
+    Path("odd.txt").write_text(words)
+    assert main(("align", "song.wav", "--lyrics", "odd.txt", "-o", output)) == USER_ERROR
+    assert said in capsys.readouterr().err
+
+
+def test_no_picture_is_left_of_what_could_not_be_written(capsys):
+    io.write(Path("long.wav"), torch.randn(1, 3 * tiny.SAMPLE_RATE) / 10, tiny.SAMPLE_RATE)
+    Path("unheard.txt").write_text("& &\nla li\n")
+    asked = ("align", "long.wav", "--lyrics", "unheard.txt", "-o", "long.vtt", "--picture", "long.png")
+    assert main(asked) == USER_ERROR
+    assert "is not known" in capsys.readouterr().err and not Path("long.png").exists()
+
+
+def test_the_words_of_align_are_not_written_over(capsys):
+    Path("song.lrc").write_text("[00:00.00]la\n")
+    Path("link.lrc").symlink_to("song.lrc")
+    for words, output in (("song.lrc", ()), ("song.lrc", ("-o", "link.lrc")), ("link.lrc", ("--force",))):
+        assert main(("align", "song.wav", "--lyrics", words, *output, "--linear")) == USER_ERROR
+        assert "lrc is the file of --lyrics" in capsys.readouterr().err
+    assert Path("song.lrc").read_text() == "[00:00.00]la\n" and Path("link.lrc").is_symlink()
+
+
 def test_a_guess_needs_no_model(capsys):
     assert main(("align", "song.wav", "--lyrics", "words.txt", "--linear")) == 0
     assert capsys.readouterr().out.strip() == "song.lrc"
@@ -68,3 +101,13 @@ def test_empty_lyrics_are_no_lyrics_to_compose_with(capsys):
     Path("empty.txt").write_text("")
     assert main(("compose", "--model", "ditty", "--lyrics", "empty.txt")) == USER_ERROR
     assert "no words in empty.txt" in capsys.readouterr().err
+
+
+def test_words_are_read_from_a_pipe_too():
+    read, write = os.pipe()
+    os.write(write, b"[Verse]\nla  li\n")
+    os.close(write)
+    try:
+        assert words_of(Path(f"/dev/fd/{read}")) == "[Verse]\nla  li\n"
+    finally:
+        os.close(read)

@@ -1,9 +1,13 @@
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiny
+from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.cli.main import main
 
@@ -59,28 +63,61 @@ def test_songs_that_are_there_are_not_made_again(capsys, monkeypatch):
     assert contents("songs") == whole and Path("songs/bix.wav").stat().st_mtime_ns == before
 
 
-def test_a_batch_that_was_stopped_goes_on(capsys, monkeypatch):
+@contextmanager
+def stopped_after(events: int) -> Iterator[None]:
+    """Songs are stopped, as by Ctrl-C, when this many codes were drawn."""
     from orchestrion.jukebox import making
 
-    ask(*LINES)
-    assert run(capsys, "-o", "whole")[0] == 0
     real, done = making.fill_song, []
 
     def interrupted(*args, **kwargs):
         for event in real(*args, **kwargs):
             done.append(event)
-            if len(done) == 120:
+            if len(done) == events:
                 raise KeyboardInterrupt
             yield event
 
-    with monkeypatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(making, "fill_song", interrupted)
         patched.setattr(making, "stream_song", interrupted)
+        yield
+
+
+def test_a_batch_that_was_stopped_goes_on(capsys):
+    ask(*LINES)
+    assert run(capsys, "-o", "whole")[0] == 0
+    with stopped_after(120):
         status, _, err = run(capsys, "--together", "1")
     assert status == 130 and "same command" in err
     assert contents("songs") != contents("whole")
     assert run(capsys, "--together", "1")[0] == 0
     assert contents("songs") == contents("whole")
+
+
+@pytest.mark.parametrize("events", [1, 40])
+def test_a_batch_that_was_stopped_while_it_replaced_a_song_makes_the_new_one(capsys, events):
+    ask({"seed": 2})
+    assert run(capsys, "-o", "whole")[0] == 0
+    ask({"seed": 1})
+    assert run(capsys)[0] == 0
+    old = contents("songs")
+    ask({"seed": 2})
+    with stopped_after(events):
+        assert run(capsys, "--force")[0] == 130
+    status, _, err = run(capsys)
+    assert status == 2 and "exists already" in err and contents("songs") == old != contents("whole")
+    assert json.loads(run(capsys, "--force", "--json")[1])["made_before"] == 0
+    assert contents("songs") == contents("whole")
+    assert json.loads(run(capsys, "--json")[1])["made_before"] == 1
+
+
+def test_audio_of_an_unfinished_song_is_not_the_song(capsys):
+    ask({})
+    with stopped_after(40):
+        assert run(capsys)[0] == 130
+    assert main(("decode", "songs/song-0001.song", "--device", "cpu", "-o", "songs/song-0001.flac")) == 0
+    Path("songs/song-0001.png").write_bytes(b"picture")
+    assert json.loads(run(capsys, "--json")[1].split("\n", 1)[1])["made_before"] == 0
 
 
 @pytest.mark.slow
@@ -117,6 +154,8 @@ REFUSED = [
     ),
     ([{"file": "../a.flac"}], "without folders"),
     ([{"file": "a.xyz"}], "a.xyz"),
+    ([{"file": "a\0.flac"}], "its name is not text"),
+    ([{"file": "\udcff.flac"}], "its name is not text"),
     ([{"file": "a.flac"}, {"file": "a.flac"}], "a.flac and a.flac would share a song folder"),
     ([{"file": "a.flac"}, {"file": "A.mp3", "seconds": 1}], "a.flac and A.mp3 would share a song folder"),
     ([{"artist": "Biks"}], "song-0001.flac: "),
@@ -143,6 +182,20 @@ def test_another_song_is_not_replaced_without_force(capsys):
     assert status == 2 and "another seed" in err and contents("songs") == first
     assert run(capsys, "--force")[0] == 0
     assert contents("songs") != first
+
+
+def test_a_batch_does_not_write_over_what_it_is_made_from(capsys):
+    Path("songs").mkdir()
+    io.write(Path("songs/a.flac"), torch.zeros(1, 1600), 1600)
+    Path("songs/b.lrc").write_text("[00:01.00]la\n")
+    before = Path("songs/a.flac").read_bytes()
+    ask({"file": "a.flac", "prime": {"path": "songs/a.flac", "seconds": 0.1}})
+    status, _, err = run(capsys, "--force")
+    assert status == 2 and "songs/a.flac is the file of its prompt" in err
+    ask({"file": "b.flac", "lyrics": ""})
+    status, _, err = run(capsys, "--force", "--lyrics", "songs/b.lrc")
+    assert status == 2 and "songs/b.lrc is the file of --lyrics" in err
+    assert Path("songs/a.flac").read_bytes() == before and Path("songs/b.lrc").read_text() == "[00:01.00]la\n"
 
 
 def test_a_batch_has_no_takes(capsys):

@@ -65,6 +65,26 @@ def test_help_does_not_import_torch():
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def alone(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = (sys.executable, "-m", "orchestrion", *arguments)
+    return subprocess.run(command, stderr=subprocess.PIPE, check=False, timeout=100, **options)
+
+
+def test_what_an_encoding_does_not_have_is_written_as_its_number():
+    done = alone(
+        "compose", "--help", stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "latin1", "PYTHONUTF8": "0"}
+    )
+    assert (done.returncode, done.stderr) == (0, b"") and b"song-2.flac, \\u2026" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_an_output_that_takes_nothing_is_one_message_and_status_2():
+    with Path("/dev/full").open("wb") as full:
+        done = alone("--version", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == b"orchestrion: the result cannot be written to standard output: No space left on device\n"
+
+
 def test_a_song_its_picture_and_its_folder_are_made(capsys):
     status, out, err = run(capsys, *COMPOSE, "--artist", "bix", "--genre", "jazz", "-o", "s.flac")
     assert (status, out) == (0, "s.flac\n")
@@ -146,6 +166,12 @@ REFUSED = [
     (("--prime", "text.wav"), "text.wav"),
     (("--sceonds", "3"), "--seconds"),
     (("-o", "there.flac/song.flac"), "there.flac"),
+    (("-o", os.fsdecode(b"\xff.flac")), "its name is not text"),
+    (("-o", "folder.flac", "--force"), "folder.flac is a folder"),
+    (("-o", "text.flac", "--force", "--lyrics", "text.lrc"), "text.lrc is the file of --lyrics"),
+    (("-o", "there.flac", "--force", "--prime", "there.flac"), "there.flac is the file of --prime"),
+    (("--threads", "1000000"), "1024"),
+    (("--temperature", "1e-40"), "temperature: 1e-40 is too near to 0"),
 ]
 
 
@@ -153,13 +179,16 @@ REFUSED = [
 def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, arguments, problem):
     Path("there.flac").write_bytes(b"dear")
     Path("text.wav").write_text("words")
+    Path("text.lrc").write_text("[00:01.00]words")
+    Path("folder.flac").mkdir()
     for weights in ("load_prior", "load_codec"):
         monkeypatch.setattr(f"orchestrion.jukebox.model.{weights}", None)
     status, out, err = run(capsys, *COMPOSE, *arguments)
     assert (status, out) == (2, "")
     assert problem in err and "Traceback" not in err
     assert Path("there.flac").read_bytes() == b"dear"
-    assert sorted(p.name for p in Path().iterdir()) == ["text.wav", "there.flac"], "nothing is left behind"
+    there = ["folder.flac", "text.lrc", "text.wav", "there.flac"]
+    assert sorted(p.name for p in Path().iterdir()) == there, "nothing is left behind"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -237,6 +266,7 @@ def test_a_song_is_played_while_it_is_made(capsys, monkeypatch):
     "arguments, problem",
     [
         (("repaint", "song.flac", "--from", "3", "--to", "4"), "the song ends at"),
+        (("repaint", "song.flac", "--from", "0", "--to", "inf"), "no part from 0.0 s to inf s"),
         (("continue", "none.flac", "--seconds", "1"), "there is no song"),
         (("continue", "song.flac", "--seconds", "0"), "above 0"),
         (("continue", "song.flac", "--seconds", "1", "-o", "song.flac"), "exists already"),
@@ -262,6 +292,21 @@ def test_a_song_is_described(capsys):
     assert "folk" in text and "complete" in text and "ditty" in text
     described = json.loads(run(capsys, "songs", "show", "song.song", "--json")[1])
     assert described["complete"] and described["levels"][1]["codes"] == 15
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"finest_level": "x"}, {"genres": 5}, {"prime": "x"}, {"origin": "x"}, {"seconds": None}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_song_that_was_edited_by_hand_is_explained(capsys, changes):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    path = Path("song.song/request.json")
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "request": {**about["request"], **changes}}))
+    for command in (("songs", "show", "song.flac"), ("align", "song.flac", "-o", "words.lrc")):
+        status, out, err = run(capsys, *command)
+        assert (status, out) == (2, "") and f"song.song cannot be used: {next(iter(changes))}" in err
 
 
 def test_models_are_listed_and_described(capsys):

@@ -7,6 +7,7 @@ import soundfile
 import torch
 
 import tiny
+from orchestrion import Jukebox, Request
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.cli.main import main
@@ -121,6 +122,14 @@ def test_other_circumstances_are_named_where_the_bytes_differ(capsys):
     assert "orchestrion 0.0.1 made the file" in text
 
 
+def test_a_record_of_impossibly_many_threads_is_refused(capsys):
+    compose(capsys)
+    engine = json.loads(Path("song.flac.json").read_text())["engine"]
+    edit(Path("song.flac.json"), engine={**engine, "threads": 1_000_000_000})
+    status, _, err = run(capsys, "songs", "replay", "song.flac", "-q")
+    assert status == 2 and "1024 at the most" in err
+
+
 def test_the_tags_alone_are_enough_to_make_a_song_again(capsys):
     compose(capsys)
     Path("song.flac.json").unlink()
@@ -158,6 +167,25 @@ def test_a_primed_song_is_made_again_where_its_prompt_is_at_hand(capsys):
     status, _, err = run(capsys, "songs", "replay", "song.flac", "-q")
     assert status == 2 and "mine.wav, which is not here" in err
     assert run(capsys, "songs", "replay", "song.flac", "-q", "--source", "deep/mine.wav")[0] == 0
+
+
+@pytest.mark.parametrize("folder", ["song.song", None])
+def test_a_song_that_begins_with_a_sound_that_its_record_does_not_hold_is_not_made_again(capsys, folder):
+    jukebox = Jukebox.from_pretrained("ditty", device="cpu")
+    sound = 0.2 * torch.randn(1, 320, generator=torch.Generator().manual_seed(0))
+    jukebox.prime(Request(seconds=0.3, seed=7), sound, 1600, folder).finish().save("song.flac")
+    status, text, _ = run(capsys, "songs", "verify", "song.flac")
+    assert status == 0 and "DIFFERS" not in text
+    Path("song.flac.json").unlink()  # the tags say so too
+    status, out, err = run(capsys, "songs", "replay", "song.flac", "-q")
+    assert (status, out) == (2, "") and "begins with a sound or codes that its record does not hold" in err
+
+
+def test_the_record_of_a_song_that_begins_with_nothing_else_does_not_speak_of_it(capsys):
+    compose(capsys, "-o", "song.wav")
+    assert run(capsys, "continue", "song.wav", "--seconds", "0.2", "-q")[0] == 0
+    for name in ("song.wav", "song-continued.wav"):
+        assert b"begins_with" not in Path(name).read_bytes() + Path(f"{name}.json").read_bytes()
 
 
 def test_nothing_is_overwritten(capsys):

@@ -14,7 +14,7 @@ from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
-from orchestrion.jukebox.asked import plan
+from orchestrion.jukebox.asked import check_sound, plan
 from orchestrion.library.folder import SongFolder, read_codes
 from orchestrion.nn.compiled import CompiledSteps
 
@@ -268,6 +268,20 @@ def test_audio_is_encoded_at_any_rate_and_number_of_channels(jukebox):
     assert jukebox.decode(codes, 1).shape == jukebox.decode(codes, 0).shape == (1, 1600)
 
 
+@pytest.mark.parametrize("sound", [noise(0.1).to(torch.int16), noise(0.1)[0], noise(0.1).numpy(), torch.zeros(1, 0)])
+def test_what_is_no_sound_is_refused(sound):
+    with pytest.raises(UserError, match="floating tensor with the axes channel and sample"):
+        check_sound(sound, 1600)
+
+
+def test_sounds_of_no_rate_or_of_no_numbers_are_not_heard(jukebox):
+    for rate in (0, -1):
+        with pytest.raises(UserError, match=f"{rate} samples a second"):
+            jukebox.encode(noise(0.1), rate)
+    with pytest.raises(UserError, match="samples that are not numbers"):
+        jukebox.prime(SOME, torch.full((1, 800), float("nan")), 1600)
+
+
 @pytest.mark.parametrize(
     "changes, problem",
     [
@@ -346,6 +360,8 @@ def test_a_device_that_is_not_there_is_refused(model):
     for device in ("cuda:63", "gramophone"):
         with pytest.raises(UserError, match="cannot be used here"):
             Jukebox.from_pretrained(model, device=device)
+    with pytest.raises(UserError, match="computes nothing"):
+        Jukebox.from_pretrained(model, device="meta")
 
 
 def test_bfloat16_composes_too(model):

@@ -76,3 +76,18 @@ def test_a_song_that_cannot_be_read_is_told_and_left_out(index, tmp_path):
     (tmp_path / "broken" / "song.json").write_text("{")
     (problem,) = index.rebuild()
     assert "broken" in problem and found(index) == ["whole"]
+
+
+def test_letters_are_found_however_they_are_composed(index, tmp_path):
+    for name, notes in (("one", "cafe\u0301 nai\u0308f"), ("two", "caf\u00e9"), ("three", "x\u0302y")):
+        index.put(song(name, notes=notes))
+    for words in ("cafe\u0301", "caf\u00e9", "cafe"):
+        assert found(index, words) == ["one", "two"]
+    assert found(index, "na\u00eff") == ["one"] and found(index, "x\u0302y") == ["three"]
+
+
+@pytest.mark.parametrize("words", ["_", "?!", "\u0301", '"'])
+def test_words_without_a_letter_find_nothing_and_no_words_everything(index, tmp_path, words):
+    index.put(song("one", notes="la_la ?!"))
+    assert found(index, words) == []
+    assert found(index, " ") == ["one"] == found(index, f"la {words}")

@@ -120,6 +120,9 @@ def test_files_of_each_kind_are_written_and_read(tmp_path, suffix):
     )
     write_timed_lyrics(tmp_path / f"song{suffix}", lyrics)
     assert read_timed_lyrics(tmp_path / f"song{suffix}") == lyrics
+    marked = tmp_path / f"marked{suffix}"
+    marked.write_bytes(b"\xef\xbb\xbf" + (tmp_path / f"song{suffix}").read_bytes())
+    assert read_timed_lyrics(marked) == lyrics
 
 
 def test_what_players_show_is_as_they_expect_it():
@@ -158,6 +161,7 @@ def test_webvtt_as_others_write_it_is_understood():
     ("text", "said"),
     [
         ("no time at all\n", "holds no times"),
+        ("[00:01.00]\n[00:02.00]\n", "holds no words"),
         ("[00:01.00]ok\n[00:75.00]late\n", "line 2"),
         ("[00:01.00]ok\n\n[1:2:3:4]odd\n", "line 3"),
         ("[00:01.00 cut\n", "line 1"),

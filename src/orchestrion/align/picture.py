@@ -1,5 +1,6 @@
 """A picture of an alignment: how much of each moment belongs to each word, and the times that were found."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -50,7 +51,8 @@ def draw_alignment(path: Path, aligned: Aligned, *, title: str = "") -> None:
     if title:
         axes.set_title(_printable(title), color=_INK, fontsize=12, loc="left")
     figure.colorbar(image, ax=axes, label=aligned.measure, pad=0.01, aspect=40)
-    with replacing(path) as part:
+    with replacing(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of scripts that the font does not have
         figure.savefig(part, format="png", metadata={"Software": "orchestrion"})
 
 

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 _UNKNOWN_LENGTH = (0, 0xFFFFFFFF)  # what programs writing into a pipe leave as the length
+_MAYBE_UNKNOWN = 0x7FFF0000  # from here on it is the most that some of them dare to say, in whole blocks
 _OGG_PAGE = struct.Struct("<4sBBQIIIB")  # magic, version, flags, position, serial, number, checksum, segments
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LARGEST_PAGE = _OGG_PAGE.size + 255 + 255 * 255
@@ -21,7 +22,8 @@ def is_cut_short(path: Path) -> bool:
                 file.seek(position)
                 name, length = struct.unpack("<4sI", file.read(8))
                 if name == b"data":
-                    return length not in _UNKNOWN_LENGTH and position + 8 + length > size
+                    known = length not in _UNKNOWN_LENGTH and (length < _MAYBE_UNKNOWN or size > length // 2)
+                    return known and position + 8 + length > size
                 position += 8 + length + length % 2
             return True
         if magic == b"OggS":

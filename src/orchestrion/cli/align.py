@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrion.cli.options import PATH, engine_options, force_option, json_option, open_jukebox, show_result
+from orchestrion.cli.options import (
+    PATH,
+    engine_options,
+    force_option,
+    json_option,
+    open_jukebox,
+    refuse_inputs,
+    request_of,
+    show_result,
+)
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +67,7 @@ def align(
     """Find out when each word of SONG is sung, a song of this program or a recording of your own."""
     from orchestrion.files import check_writable, refuse_overwrite
     from orchestrion.library.folder import beside
-    from orchestrion.text.lyric_files import kind_of, read_lyrics, write_timed_lyrics
+    from orchestrion.text.lyric_files import check_timed_lyrics, kind_of, read_lyrics, write_timed_lyrics
     from orchestrion.text.lyrics import untimed
     from orchestrion.text.timed import TimedLyrics
 
@@ -68,17 +77,23 @@ def align(
     if picture is not None and (picture.suffix.lower() != ".png" or linear):
         problem = "a guess has no picture" if linear else f"{picture.name!r} is no name for a picture"
         raise UserError(problem, "leave --picture or --linear out" if linear else "end it with .png")
-    for path in (output, *([picture] if picture else [])):
+    outputs = (output, *([picture] if picture else []))
+    refuse_inputs(outputs, {"--lyrics": words})
+    for path in outputs:
         refuse_overwrite(path, force)
         check_writable(path.parent)
     kept = _kept(song, beside(song))
-    lyrics = untimed(kept.info.request["lyrics"]) if words is None and kept else TimedLyrics()
-    lyrics = lyrics if words is None else read_lyrics(words)
+    if words is not None:
+        lyrics = read_lyrics(words)
+    else:
+        lyrics = untimed(request_of(kept).lyrics) if kept else TimedLyrics()
     if not lyrics.words:
         raise UserError(
             f"there are no words in {words}" if words else f"nothing says what is sung in {song}",
             "name a file with the words by --lyrics",
         )
+    check_timed_lyrics(output, lyrics)
+    aligned = None
     if linear:
         found = _guessed(song, kept, lyrics)
     else:
@@ -90,11 +105,11 @@ def align(
         else:
             aligned = _attended(song, kept, lyrics, teller, engine, own=words is None)
         found = aligned.lyrics
-        if picture is not None:
-            from orchestrion.align.picture import draw_alignment
-
-            draw_alignment(picture, aligned, title=song.stem)
     write_timed_lyrics(output, found, words=not lines)
+    if picture is not None and aligned is not None:
+        from orchestrion.align.picture import draw_alignment
+
+        draw_alignment(picture, aligned, title=song.stem)
     heard = [word for word in found.words if word.confidence]
     result = {
         "lyrics": str(output),

@@ -12,17 +12,17 @@ from typing import Any
 
 import click
 
-from orchestrion.cli.compose import WORDS_SUFFIX, display, put
+from orchestrion.cli.compose import WORDS_SUFFIX, display, files_of, put
 from orchestrion.cli.main import STOPPED
-from orchestrion.cli.options import check_output, drawn, open_jukebox, show_result
+from orchestrion.cli.options import check_output, drawn, open_jukebox, refuse_inputs, show_result
 from orchestrion.cluster import everywhere, worker_device
 from orchestrion.errors import UserError
 from orchestrion.files import refuse_overwrite
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox, Progress
 from orchestrion.jukebox.batch import Order, read_orders, together
-from orchestrion.library.folder import beside
-from orchestrion.library.provenance import sidecar
+from orchestrion.library.folder import SongFolder, beside
+from orchestrion.library.provenance import read_record
 
 Results = list[dict[str, Any]]
 Engine = tuple[tuple[str, Any], ...]
@@ -39,6 +39,7 @@ def compose_batch(
     model: str,
     engine: dict[str, Any],
     drawing: dict[str, Any],
+    lyrics: Path | None,
     most: int,
     on_ray: bool,
     force: bool,
@@ -49,11 +50,14 @@ def compose_batch(
 
     All lines are looked at before the first song is begun. `engine` may name several devices with commas between; each
     has a process of its own, and takes the next group of songs when it is done with one. `on_ray` the cluster's
-    processes do, which all see `folder`.
+    processes do, which all see `folder`. The words of `default` are from the file `lyrics`.
     """
     devices = str(engine["device"]).split(",")
     jukebox = open_jukebox(model, **{**engine, "device": "cpu" if on_ray else devices[0]})
     orders = [_drawn(order, jukebox, drawing) for order in read_orders(path, default)]
+    for order in orders:
+        prompt = Path(order.request.prime.path) if order.request.prime else None
+        refuse_inputs(files_of(folder / order.file), {"--lyrics": lyrics, "its prompt": prompt})
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
     if on_ray:  # its workers may have another working directory
         folder, model = folder.absolute(), str(Path(model).absolute()) if Path(model).is_dir() else model
@@ -129,7 +133,13 @@ def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bo
         raise UserError(f"{order.file}: {error.problem}", error.hint) from error
     picture = output.with_suffix(".png")
     if kept:
-        return all(file.exists() for file in (output, sidecar(output), picture))
+        song, record = SongFolder.open(beside(output)), read_record(output)
+        if record is None:
+            return False
+        if song.is_of(record):
+            finished = all(made >= wanted for made, wanted in song.frames()[order.request.finest_level :])
+            return finished and output.exists() and picture.exists()
+        # What is there was written of the song that this one was begun in place of.
     check_output(output, force=force)
     for written in (picture, *([output.with_suffix(WORDS_SUFFIX)] if order.request.lyrics else [])):
         refuse_overwrite(written, force)

@@ -19,6 +19,7 @@ from orchestrion.cli.options import (
     open_jukebox,
     quiet_option,
     ray_option,
+    refuse_inputs,
     sampling_options,
     show_result,
 )
@@ -182,6 +183,7 @@ def compose(
             model=model,
             engine=engine,
             drawing=drawing,
+            lyrics=lyrics,
             most=together,
             on_ray=on_ray,
             force=force,
@@ -194,6 +196,7 @@ def compose(
     output = output or Path("song.flac")
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
+        refuse_inputs(files_of(path), {"--lyrics": lyrics, "--prime": prime})
         check_output(path, force=force)
     jukebox = open_jukebox(model, **engine)
     requests = drawn(asked, jukebox.info, drawing).takes(takes)
@@ -206,16 +209,21 @@ def compose(
     make(begin, outputs, force=force, as_json=as_json, quiet=quiet, sung=bool(asked.lyrics))
 
 
+def files_of(output: Path) -> tuple[Path, ...]:
+    """What a song is written into beside its folder: audio, its record, its picture, and when its words are sung."""
+    from orchestrion.library.provenance import sidecar
+
+    return output, sidecar(output), output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
+
+
 def words_of(path: Path) -> str:
     """The lyrics in a file, as they are or of timed ones the words; UserError for a file without a word."""
-    from orchestrion.files import read_text
-    from orchestrion.text.lyric_files import SUFFIXES, read_lyrics
-    from orchestrion.text.lyrics import written
+    from orchestrion.text.lyric_files import read_lyrics_as_written
 
-    lyrics = read_lyrics(path)
+    lyrics, text = read_lyrics_as_written(path)
     if not lyrics.words:
         raise UserError(f"there are no words in {path}", "leave --lyrics out for music without")
-    return written(lyrics) if path.suffix.lower() in SUFFIXES else read_text(path, "lyrics")
+    return text
 
 
 def played(

@@ -1,5 +1,7 @@
 """`orchestrion`: the command that all others are part of."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -57,6 +59,9 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # for what its encoding does not have
     try:
         status = cli.main(list(sys.argv[1:] if arguments is None else arguments), "orchestrion", standalone_mode=False)
     except UserError as error:
@@ -70,4 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         return STOPPED
+    except OSError:
+        reason = _why_output_is_lost()
+        if reason is None:
+            raise
+        click.echo(f"orchestrion: the result cannot be written to standard output: {reason}", err=True)
+        return USER_ERROR
     return status if isinstance(status, int) else 0
+
+
+def _why_output_is_lost() -> str | None:
+    """Why standard output takes nothing, None where it does; what is left of what it was given is given up."""
+    try:
+        sys.stdout.write("\n")  # where nothing is buffered, to flush alone would not tell
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try once more when it ends
+        return error.strerror
+    return None

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrion.data.encoded import CodeStore
     from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
+    from orchestrion.library.folder import SongFolder
     from orchestrion.nn.fast import Weights
 
     WeightsOption = Weights | Literal["auto", "as-is"]
@@ -25,6 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DTYPES = ("float32", "bfloat16", "float16")
 WEIGHTS = ("bfloat16", "float16", "int8")
+MOST_THREADS = 1024
+"""Far more end the process."""
 PATH = click.Path(path_type=Path)
 
 
@@ -45,7 +48,9 @@ cache_option = click.option("--cache", type=PATH, help="Folder for decoded audio
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, mps, …; auto takes an accelerator if there is one."
 )
-threads_option = click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1, max=MOST_THREADS), help="Processor threads.  [default: all]"
+)
 ray_option = click.option("--ray", "on_ray", is_flag=True, help="Work on the Ray cluster that RAY_ADDRESS names.")
 force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
 
@@ -186,6 +191,14 @@ def drawn(asked: "Request", info: "ModelInfo", drawing: dict[str, Any]) -> "Requ
     return asked.changed(sampling=sampling(info.drawing(asked.lyrics), **drawing))
 
 
+def request_of(kept: "SongFolder") -> "Request":
+    """What a song's folder says was asked for; UserError where that makes no sense."""
+    from orchestrion.config import read_settings
+    from orchestrion.generate.request import Request
+
+    return read_settings(Request, kept.info.request, str(kept.path))
+
+
 def open_jukebox(
     model: str | Path,
     *,
@@ -237,6 +250,14 @@ def check_output(output: Path, *, force: bool) -> None:
     for path in (output, sidecar(output)):
         refuse_overwrite(path, force)
     check_writable(output.parent)
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Mapping[str, Path | None]) -> None:
+    """Raise UserError where something would be written over a file that an option names to be read, force or not."""
+    for output in outputs:
+        for option, file in inputs.items():
+            if file is not None and file.exists() and output.exists() and output.samefile(file):
+                raise UserError(f"{output} is the file of {option}: it would be lost", "choose another name with -o")
 
 
 def show_result(result: dict[str, Any], main: str, *, as_json: bool) -> None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrion.cli.compose import watch
-from orchestrion.cli.options import DTYPES, PATH, check_output, force_option, json_option, quiet_option, show_result
+from orchestrion.cli.options import (
+    DTYPES,
+    MOST_THREADS,
+    PATH,
+    check_output,
+    force_option,
+    json_option,
+    quiet_option,
+    show_result,
+)
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,6 +154,11 @@ def _request(made: "Made", file: Path, source: Path | None) -> "Request":
     from orchestrion.generate.request import Request
 
     request = read_settings(Request, made.request, f"the record of {file}")
+    if made.begins_with is not None:
+        raise UserError(
+            f"{file} begins with a sound or codes that its record does not hold, so it cannot be made again from it",
+            "compose it again as it was: in the Studio, or in Python from the same ones",
+        )
     if request.prime is None:
         return request
     places = [source] if source else [Path(request.prime.path), file.parent / request.prime.path]
@@ -186,6 +200,8 @@ def _open(
         return Jukebox(folder, name=made.model.name, adapter=adapter, device=device)
     if then.dtype not in DTYPES:
         raise UserError(f"weights cannot be held as {then.dtype!r}", f"known are {', '.join(DTYPES)}: mend the record")
+    if then.threads > MOST_THREADS:
+        raise UserError(f"nothing works with {then.threads} threads", f"mend the record: {MOST_THREADS} at the most")
     torch.set_num_threads(then.threads)
     return Jukebox(
         folder,

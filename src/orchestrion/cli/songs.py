@@ -15,6 +15,7 @@ from orchestrion.cli.options import (
     json_option,
     open_jukebox,
     quiet_option,
+    request_of,
     sampling,
     sampling_options,
     show_result,
@@ -22,6 +23,7 @@ from orchestrion.cli.options import (
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
     from orchestrion.library.folder import SongFolder
 
@@ -195,14 +197,15 @@ def songs() -> None:
 @json_option
 def show(song: Path, as_json: bool) -> None:
     """What was asked for in SONG, with which model, and how far it is."""
+    from orchestrion.config import plain
+
     kept = _source(song)
-    codes, asked = kept.codes(), kept.info.request
-    levels = []
-    for level, part in enumerate(codes.levels):
-        frames = 0 if part is None else part.shape[1] - codes.hidden(level)
-        wanted = codes.grid.whole(kept.info.num_samples) // codes.grid.hop_lengths[level]
-        levels.append({"level": level, "codes": frames, "of": wanted, "rate": codes.grid.frame_rate(level)})
-    complete = all(one["codes"] >= one["of"] for one in levels[asked.get("finest_level", 0) :])
+    asked, grid, frames = request_of(kept), kept.info.grid, kept.frames()
+    levels = [
+        {"level": level, "codes": made, "of": wanted, "rate": grid.frame_rate(level)}
+        for level, (made, wanted) in enumerate(frames)
+    ]
+    complete = all(made >= wanted for made, wanted in frames[asked.finest_level :])
     result = {
         "folder": str(kept.path),
         "complete": complete,
@@ -210,10 +213,10 @@ def show(song: Path, as_json: bool) -> None:
         "sample_rate": kept.info.sample_rate,
         "model": kept.info.model.name,
         "orchestrion": kept.info.orchestrion,
-        "request": asked,
+        "request": plain(asked),
         "levels": levels,
     }
-    result["text"] = _as_text(result)
+    result["text"] = _as_text(result, asked)
     show_result({k: v for k, v in result.items() if k != "text" or not as_json}, "text", as_json=as_json)
 
 
@@ -222,20 +225,19 @@ songs.add_command(provenance.replay)
 songs.add_command(provenance.sign)
 
 
-def _as_text(result: dict[str, Any]) -> str:
-    asked = result["request"]
+def _as_text(result: dict[str, Any], asked: "Request") -> str:
     lines = [
         f"{result['folder']}  ({'complete' if result['complete'] else 'not finished'})",
-        f"  artist   {asked.get('artist') or 'not named'}",
-        f"  genres   {', '.join(asked.get('genres') or ()) or 'not named'}",
+        f"  artist   {asked.artist or 'not named'}",
+        f"  genres   {', '.join(asked.genres) or 'not named'}",
         f"  length   {result['seconds']:.2f} s at {result['sample_rate']} Hz",
-        f"  seed     {asked.get('seed')}",
+        f"  seed     {asked.seed}",
         f"  model    {result['model']} (orchestrion {result['orchestrion']})",
     ]
-    if asked.get("prime"):
-        lines.append(f"  prompt   {asked['prime']['path']}")
-    if asked.get("origin"):
-        lines.append(f"  made by  {asked['origin']['act']} of {asked['origin']['song']}")
+    if asked.prime:
+        lines.append(f"  prompt   {asked.prime.path}")
+    if asked.origin:
+        lines.append(f"  made by  {asked.origin.act} of {asked.origin.song}")
     lines += [
         f"  level {one['level']}  {one['codes']} of {one['of']} codes, {one['rate']:.1f} a second"
         for one in result["levels"]
@@ -257,14 +259,10 @@ def _beside(song: Path, ending: str) -> Path:
 
 def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) -> tuple["Jukebox", Any]:
     """The model that made the song with its adapter, or another; the sampling given, or None to keep the song's."""
-    from orchestrion.config import read_settings
-    from orchestrion.generate.request import Request
-
     engine = {name: settings.pop(name) for name in ("adapter", "device", "dtype", "weights", "compiled", "threads")}
     if model is None and engine["adapter"] is None and kept.info.model.adapter:
         engine["adapter"] = Path(kept.info.model.adapter.name)
     jukebox = open_jukebox(model or kept.info.model.name, **engine)
     if all(value is None for value in settings.values()):
         return jukebox, None
-    before = read_settings(Request, kept.info.request, str(kept.path))
-    return jukebox, sampling(before.sampling, **settings)
+    return jukebox, sampling(request_of(kept).sampling, **settings)

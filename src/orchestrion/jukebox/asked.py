@@ -252,6 +252,19 @@ def check_codes(
             )
 
 
+def check_sound(audio: object, sample_rate: int) -> None:
+    """Raise UserError for what is no waveform `channel sample` of finite amplitudes, full scale 1, at some rate."""
+    if not isinstance(audio, torch.Tensor) or not audio.is_floating_point() or audio.ndim != 2 or not audio.numel():
+        raise UserError(
+            "a sound is a floating tensor with the axes channel and sample, full scale 1, and not empty",
+            "make one of your samples, or read a file with orchestrion.audio.io.read",
+        )
+    if not audio.isfinite().all():
+        raise UserError("this sound has samples that are not numbers", "mend it first")
+    if not 0 < sample_rate < math.inf:
+        raise UserError(f"a sound cannot have {sample_rate} samples a second", "give its sample rate in Hz")
+
+
 def check_prompt(request: Request, info: ModelInfo) -> None:
     """Raise UserError for a prompt that is not there, too short to hear, or as long as the song."""
     assert request.prime is not None

@@ -138,8 +138,9 @@ class Jukebox:
 
     def encode(self, audio: Float[Tensor, "channel sample"], sample_rate: int) -> Codes:
         """The codes of every level for audio at any rate, mixed and resampled to what the model hears."""
+        heard = self._heard(audio, sample_rate)
         with self._codec() as codec:
-            return codec.encode(self._heard(audio, sample_rate))
+            return codec.encode(heard)
 
     def decode(self, codes: Codes, level: int | None = None) -> Float[Tensor, "channel sample"]:
         """The audio of one song's codes at `level`, by default the finest there is, clipped to [-1, 1]."""
@@ -357,8 +358,9 @@ class Jukebox:
         As `compose`, UserError for what cannot be made, and for another song there unless `replace` gives it up.
         """
         request = self.resolved(request)
-        plan, beginnings = asked.plan(request, self.info), _beginnings([request], None)
-        (found,) = self._claimed([request], beginnings, plan, [folder], replace)
+        plan = asked.plan(request, self.info)
+        (beginning,) = _beginnings([request], None)
+        (found,) = self._claimed([self._about(request, beginning, plan)], [folder], plan, replace)
         return found.song is not None
 
     @torch.no_grad()
@@ -520,10 +522,9 @@ class Jukebox:
         for level in plan.missing(codes or Codes.empty(plan.grid)):
             self.info.prior(level)
         self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
-        claims = None
-        if folders is not None:
-            beginnings = _beginnings(requests, codes) if begins_with is None else [begins_with] * len(requests)
-            claims = self._claimed(requests, beginnings, plan, folders, replace)
+        beginnings = _beginnings(requests, codes) if begins_with is None else [begins_with] * len(requests)
+        infos = [self._about(*song, plan) for song in zip(requests, beginnings, strict=True)]
+        claims = None if folders is None else self._claimed(infos, folders, plan, replace)
         alike: dict[Any, list[int]] = {}
         for row in range(len(requests)):
             there = claims[row].song if claims else None
@@ -532,12 +533,18 @@ class Jukebox:
         for rows in alike.values():
             own = None if codes is None else codes.rows(rows)
             some = [claims[row] for row in rows] if claims else None
-            begin = partial(self._begun, [requests[row] for row in rows], plan, own, some)
+            about = [infos[row] for row in rows]
+            begin = partial(self._begun, [requests[row] for row in rows], about, plan, own, some)
             groups.append(making.Group(tuple(rows), begin))
         return groups
 
     def _begun(
-        self, requests: Sequence[Request], plan: Plan, codes: Codes | None, claims: Sequence[Claim] | None
+        self,
+        requests: Sequence[Request],
+        infos: Sequence[SongInfo],
+        plan: Plan,
+        codes: Codes | None,
+        claims: Sequence[Claim] | None,
     ) -> making.Work:
         """Songs all of which go on from where they are kept, or none."""
         started = [one.song.codes() for one in claims or () if one.song]
@@ -549,7 +556,7 @@ class Jukebox:
         kept = [one.begin(codes.row(row)) for row, one in enumerate(claims)] if claims else None
         return making.Work(
             requests=requests,
-            infos=[one.info for one in kept] if kept else [self._about(request, None, plan) for request in requests],
+            infos=[one.info for one in kept] if kept else infos,
             plan=plan,
             codes=codes,
             folders=kept,
@@ -571,18 +578,12 @@ class Jukebox:
         return all(file.exists() for file in files) and sum(file.stat().st_size for file in files) <= SIDE_BY_SIDE_BYTES
 
     def _claimed(
-        self,
-        requests: Sequence[Request],
-        beginnings: Sequence[str | None],
-        plan: Plan,
-        folders: Sequence[Path | str],
-        replace: bool,
+        self, infos: Sequence[SongInfo], folders: Sequence[Path | str], plan: Plan, replace: bool
     ) -> list[Claim]:
         """The folders, seen to be free or to hold these very songs, with room for them."""
-        if len({Path(folder).absolute() for folder in folders}) != len(requests):
+        if len({Path(folder).absolute() for folder in folders}) != len(infos):
             raise UserError("every song needs a folder of its own", "give as many as there are requests")
-        about = [self._about(*song, plan) for song in zip(requests, beginnings, strict=True)]
-        claims = [claim(Path(folder), info, replace=replace) for folder, info in zip(folders, about, strict=True)]
+        claims = [claim(Path(folder), info, replace=replace) for folder, info in zip(folders, infos, strict=True)]
         for one in claims:
             check_writable(one.path.parent)
         check_space(claims[0].path.parent, len(claims) * _space_bytes(plan, self.info.codec.channels))
@@ -591,7 +592,8 @@ class Jukebox:
     def _heard(
         self, audio: Float[Tensor, "channel sample"], sample_rate: int
     ) -> Float[Tensor, "batch heard_channel heard_sample"]:
-        """Audio as the codec takes it."""
+        """Audio as the codec takes it; UserError for what is no audio."""
+        asked.check_sound(audio, sample_rate)
         mixed = waveform.mix(audio.float(), self.info.codec.channels)
         heard = waveform.resample(mixed, sample_rate, self.info.codec.sample_rate)
         return heard[None].to(self.device, self.dtype)

@@ -38,7 +38,7 @@ def is_of(origin: Origin, source: Codes) -> bool:
 def _top_frames(grid: Grid, start_seconds: float, stop_seconds: float, frames: int) -> tuple[int, int]:
     """The frames of the top level that a part of a song covers; UserError where it is not inside the song."""
     seconds = grid.seconds(frames * grid.hop_lengths[grid.top])
-    if not 0 <= start_seconds < stop_seconds:
+    if not 0 <= start_seconds < stop_seconds < math.inf:
         raise UserError(f"there is no part from {start_seconds} s to {stop_seconds} s", "give a start and a later end")
     if start_seconds >= seconds:
         raise UserError(f"the song ends at {seconds:.2f} s", "choose a part inside it")

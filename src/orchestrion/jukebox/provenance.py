@@ -101,7 +101,7 @@ def _tags(there: Known) -> Finding:
 
 def _differing(one: Made, other: Made) -> list[str]:
     first, second = plain(one), plain(other)
-    names = [name for name in first if name != "request" and first[name] != second[name]]
+    names = [name for name in {**first, **second} if name != "request" and first.get(name) != second.get(name)]
     asked, told = first["request"], second["request"]
     return names + [f"request.{name}" for name in sorted({*asked, *told}) if asked.get(name) != told.get(name)]
 

@@ -22,7 +22,7 @@ from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
 from orchestrion.files import explained, replacing, write_json
 from orchestrion.grid import Grid
-from orchestrion.library.provenance import Engine, Made, SongModel
+from orchestrion.library.provenance import Engine, Made, Record, SongModel
 from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
 from orchestrion.text.timed import TimedLyrics
@@ -66,7 +66,14 @@ class SongInfo(Settings):
         if adapter:
             adapter = adapter.model_copy(update={"name": Path(adapter.name).name})
         model = self.model.model_copy(update={"name": Path(self.model.name).name, "adapter": adapter})
-        return Made(orchestrion=self.orchestrion, model=model, request=request, level=level)
+        told = request.get("prime") or request.get("origin")
+        return Made(
+            orchestrion=self.orchestrion,
+            model=model,
+            request=request,
+            level=level,
+            begins_with=None if told else self.begins_with or None,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,19 @@ class SongFolder:
         if codes.grid != self.info.grid:
             raise UserError(f"{path} holds codes on {codes.grid}, not on the song's own grid", "restore the right file")
         return codes
+
+    def frames(self) -> list[tuple[int, int]]:
+        """Of each level how many codes there are, and how many a whole song of this length has."""
+        codes, found = self.codes(), []
+        for level, part in enumerate(codes.levels):
+            made = 0 if part is None else part.shape[1] - codes.hidden(level)
+            found.append((made, codes.grid.whole(self.info.num_samples) // codes.grid.hop_lengths[level]))
+        return found
+
+    def is_of(self, record: Record) -> bool:
+        """Whether the audio that this record stands beside was written from this song and the codes it has now."""
+        same_codes = record.codes_sha256 == codes_sha256(self.codes())
+        return same_codes and record.made == self.info.made(record.made.level)
 
     def save_codes(self, codes: Codes) -> None:
         write_codes(self.path / _CODES, codes)

@@ -5,6 +5,7 @@ import logging
 import re
 import sqlite3
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from orchestrion.library.tree import SONG, LibrarySong, levels_of, read_song
 logger = logging.getLogger(__name__)
 
 Sort = Literal["newest", "title", "longest"]
-_VERSION = 2
+_VERSION = 3
 _AT_ONCE = 50
 """Songs that are indexed before somebody else has a turn."""
 _ORDERS: dict[Sort, str] = {
@@ -38,7 +39,7 @@ CREATE VIRTUAL TABLE words USING fts5 (
     title, artist, genres, lyrics, notes, tags, tokenize = "unicode61 remove_diacritics 2", prefix = "1 2 3"
 );  -- its rowid is the number of the song: looking an id up there reads all of it
 """
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[\w\u0300-\u036f]+")  # with accents that no letter is composed with
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,12 @@ class Index:
             self._delete(database, song)
 
     def search(self, wanted: Wanted) -> Found:
-        """The songs that are wanted, in the order that is wanted."""
+        """The songs that are wanted, in the order that is wanted; none for words without a letter or digit."""
         where, values = ["1"], []
-        if terms := _WORD.findall(wanted.words):
+        if wanted.words.strip():
+            terms = [term for term in _WORD.findall(_composed(wanted.words)) if any(map(str.isalnum, term))]
+            if not terms:
+                return Found([], 0)
             where.append("number IN (SELECT rowid FROM words WHERE words MATCH ?)")
             values.append(" ".join(f'"{term}"*' for term in terms))
         for kind, name in (("artist", wanted.artist), ("genre", wanted.genre), ("tag", wanted.tag)):
@@ -202,14 +206,19 @@ class Index:
             "INSERT INTO words (rowid, title, artist, genres, lyrics, notes, tags) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 inserted.lastrowid,
-                song.title,
-                " ".join(sorted(artists)),
-                " ".join(sorted(genres)),
-                "\n".join(sorted(lyrics)),
-                song.notes,
-                " ".join(song.tags),
+                _composed(song.title),
+                _composed(" ".join(sorted(artists))),
+                _composed(" ".join(sorted(genres))),
+                _composed("\n".join(sorted(lyrics))),
+                _composed(song.notes),
+                _composed(" ".join(song.tags)),
             ),
         )
+
+
+def _composed(text: str) -> str:
+    """The same letters, those with accents as one character each: programs write them either way."""
+    return unicodedata.normalize("NFC", text)
 
 
 def card_of(song: LibrarySong, folder: Path) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What made a file of audio: the record in its tags, and the one beside it (docs/formats.md)."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_serializer
 
 from orchestrion.audio import io
 from orchestrion.config import Settings, check_version, plain, read_described, read_settings
@@ -62,7 +63,11 @@ class Engine(Settings):
 
 
 class Made(Settings):
-    """What a file of audio carries in its tags. The same song has the same: no date, no folders of anyone's disk."""
+    """What a file of audio carries in its tags. The same song has the same: no date, no folders of anyone's disk.
+
+    `begins_with` is as in `SongInfo` where neither a prompt nor another song in the request tells of it, and is left
+    out of what is written where there is no such thing.
+    """
 
     notice: str = NOTICE
     digitalSourceType: str = TRAINED_MEDIA  # as IPTC and C2PA spell it
@@ -72,6 +77,14 @@ class Made(Settings):
     model: SongModel
     request: dict[str, Any]
     level: int
+    begins_with: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: Callable[["Made"], dict[str, Any]]) -> dict[str, Any]:
+        written = write(self)
+        if self.begins_with is None:
+            del written["begins_with"]
+        return written
 
     @property
     def tag(self) -> str:

@@ -17,4 +17,6 @@ def chosen_device(wanted: torch.device | str | None) -> torch.device:
         raise UserError(
             f"the device {str(wanted)!r} cannot be used here", "leave it out to use what there is"
         ) from error
+    if device.type == "meta":
+        raise UserError("the device 'meta' computes nothing", "leave it out to use what there is")
     return device

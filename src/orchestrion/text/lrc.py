@@ -19,14 +19,24 @@ _TAG = re.compile(r"\[([A-Za-z#][A-Za-z0-9_#]*):([^\]]*)\]\s*")
 _LIKE_A_MARK = re.compile(r"[\[<]\d+:[^\]>]*[\]>]?")  # meant as a time, whether it is one or not
 
 
+def check(lyrics: TimedLyrics) -> None:
+    """Raise UserError for words or a section that LRC would take for its own marks."""
+    for line in lyrics.lines:
+        section, text = line.section or "", line.text
+        if "]" in section or section.splitlines() not in ([], [section]) or section != section.strip():
+            raise UserError(f"the section {section!r} cannot be named in LRC", "write JSON, or rename it")
+        if text.startswith("[") or _LIKE_A_MARK.search(text):
+            raise UserError(f"LRC would take the line {text!r} for one of its marks", "write JSON, or change the words")
+
+
 def to_lrc(lyrics: TimedLyrics, *, enhanced: bool = True) -> str:
     """`lyrics` as LRC, by default enhanced; what is not known of times is left out.
 
     Raises UserError for words that LRC would take for its own marks.
     """
+    check(lyrics)
     rows = [f"[la:{lyrics.language}]"] if lyrics.language else []
     for line in lyrics.lines:
-        _check(line)
         if line.section is not None:
             rows.append(f"[section:{line.section}]")
         start = line.start
@@ -45,15 +55,6 @@ def from_lrc(text: str, source: str) -> TimedLyrics:
     for number, row in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         read.row(number, row.strip())
     return read.lyrics()
-
-
-def _check(line: TimedLine) -> None:
-    section = line.section or ""
-    if "]" in section or section.splitlines() not in ([], [section]) or section != section.strip():
-        raise UserError(f"the section {section!r} cannot be named in LRC", "write JSON, or rename it")
-    text = line.text
-    if text.startswith("[") or _LIKE_A_MARK.search(text):
-        raise UserError(f"LRC would take the line {text!r} for one of its marks", "write JSON, or change the words")
 
 
 def _marked(words: tuple[TimedWord, ...]) -> str:
@@ -119,6 +120,8 @@ class _Reader:
         self._section = None
 
     def lyrics(self) -> TimedLyrics:
+        if not self._rows:
+            raise UserError(f"{self._source} holds no words", "write them after the times of their lines")
         if not any(row.start is not None for row in self._rows):
             raise UserError(f"{self._source} holds no times", "begin its lines with [minutes:seconds]")
         lines = (TimedLine(words=row.words, section=row.section) for row in _in_time(self._rows))

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from orchestrion.errors import UserError
 from orchestrion.files import read_json, read_text, write_json, write_text
-from orchestrion.text.lrc import from_lrc, to_lrc
-from orchestrion.text.lyrics import sectioned, untimed
+from orchestrion.text import lrc, webvtt
+from orchestrion.text.lyrics import sectioned, untimed, written
 from orchestrion.text.timed import TimedLyrics
-from orchestrion.text.webvtt import from_webvtt, to_webvtt
 
 SUFFIXES = (".json", ".lrc", ".vtt")
 
@@ -18,9 +17,9 @@ def read_timed_lyrics(path: Path) -> TimedLyrics:
         case ".json":
             return TimedLyrics.from_json(read_json(path, "file of timed lyrics"), str(path))
         case ".lrc":
-            return from_lrc(read_text(path, "lyrics"), str(path))
+            return lrc.from_lrc(read_text(path, "lyrics"), str(path))
         case _:
-            return from_webvtt(read_text(path, "lyrics"), str(path))
+            return webvtt.from_webvtt(read_text(path, "lyrics"), str(path))
 
 
 def read_lyrics(path: Path) -> TimedLyrics:
@@ -28,12 +27,21 @@ def read_lyrics(path: Path) -> TimedLyrics:
 
     UserError for one that is missing, broken or not text.
     """
+    return read_lyrics_as_written(path)[0]
+
+
+def read_lyrics_as_written(path: Path) -> tuple[TimedLyrics, str]:
+    """As `read_lyrics`, and the text to sing them from: as it stands in the file, or of timed ones the words.
+
+    The file is read once: a pipe is empty after that.
+    """
     if path.suffix.lower() in SUFFIXES:
-        return sectioned(read_timed_lyrics(path))
+        lyrics = sectioned(read_timed_lyrics(path))
+        return lyrics, written(lyrics)
     text = read_text(path, "lyrics")
     if "\0" in text:
         raise UserError(f"the lyrics in {path} are not text", "save them as plain text")
-    return untimed(text)
+    return untimed(text), text
 
 
 def write_timed_lyrics(path: Path, lyrics: TimedLyrics, *, words: bool = True) -> None:
@@ -45,9 +53,18 @@ def write_timed_lyrics(path: Path, lyrics: TimedLyrics, *, words: bool = True) -
         case ".json":
             write_json(path, lyrics.to_json())
         case ".lrc":
-            write_text(path, to_lrc(lyrics, enhanced=words))
+            write_text(path, lrc.to_lrc(lyrics, enhanced=words))
         case _:
-            write_text(path, to_webvtt(lyrics))
+            write_text(path, webvtt.to_webvtt(lyrics))
+
+
+def check_timed_lyrics(path: Path, lyrics: TimedLyrics) -> None:
+    """Raise UserError for words or sections that the kind of file cannot hold, whatever their times will be."""
+    match kind_of(path):
+        case ".lrc":
+            lrc.check(lyrics)
+        case ".vtt":
+            webvtt.check(lyrics)
 
 
 def kind_of(path: Path) -> str:

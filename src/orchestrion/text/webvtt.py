@@ -17,17 +17,23 @@ _OTHER_MARK = re.compile(r"<[^>]*>")
 _NOT_CUES = ("NOTE", "STYLE", "REGION")
 
 
+def check(lyrics: TimedLyrics) -> None:
+    """Raise UserError for a section that cannot be the name of a cue."""
+    for line in lyrics.lines:
+        section = line.section or ""
+        if "-->" in section or section.splitlines() not in ([], [section]) or section != section.strip():
+            raise UserError(f"the section {section!r} cannot be named in WebVTT", "write JSON, or rename it")
+
+
 def to_webvtt(lyrics: TimedLyrics) -> str:
     """`lyrics` as WebVTT; UserError for a line whose times are not known, which cannot be shown."""
+    check(lyrics)
     blocks = ["WEBVTT" + (f"\nLanguage: {lyrics.language}" if lyrics.language else "")]
     for line in lyrics.lines:
         start, end = line.start, line.end
         if start is None or end is None or end < start:
             raise UserError(f"the time of the line {line.text!r} is not known", "write LRC or JSON")
-        section = line.section or ""
-        if "-->" in section or section.splitlines() not in ([], [section]) or section != section.strip():
-            raise UserError(f"the section {section!r} cannot be named in WebVTT", "write JSON, or rename it")
-        name = f"{section}\n" if section else ""
+        name = f"{line.section}\n" if line.section else ""
         blocks.append(f"{name}{_written(start)} --> {_written(end)}\n{_marked(line)}")
     return "\n\n".join(blocks) + "\n"
 
