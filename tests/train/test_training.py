@@ -269,7 +269,7 @@ def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(co
     known = open_prior(prior_runs[1], 1, codes.codec_hash)
     assert known.vocabulary is not None and len(known.vocabulary.artists) > 1
     first, *others = known.vocabulary.artists
-    swapped = Vocabulary(artists=("Somebody else", first.upper(), *others[1:]), genres=())
+    swapped = Vocabulary(artists=("Somebody else", f" {first.upper()}", *others[1:]), genres=())
     recipe.begin_with(Trained(known.prior, swapped, None))
     own, theirs = recipe.prior.state_dict(), known.prior.state_dict()
     for name, tensor in own.items():

@@ -189,6 +189,7 @@ class ShardWriter:
 class CodeStore:
     """The codes of a data set and batches of windows cut out of them.
 
+    Shards are in the order of their content, whatever that of the index is.
     Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
     lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn. `alphabet` spells
     lyrics.
@@ -207,7 +208,9 @@ class CodeStore:
         self.codebook_size: int = index["codebook_size"]
         self.codec_hash: str = index["codec_hash"]
         self._files.keep_for(self.codec_hash)
-        self.shards = tuple(read_settings(Shard, each, str(folder / "index.json")) for each in index["tracks"])
+        found = [read_settings(Shard, each, str(folder / "index.json")) for each in index["tracks"]]
+        # By content, so that batches do not follow from the order in which the music was encoded.
+        self.shards = tuple(sorted(found, key=lambda shard: (shard.track.content_hash, shard.variation)))
         tracks = [shard.track for shard in self.shards]
         self.vocabulary = vocabulary_of(tracks) if vocabulary is None else vocabulary
         self._artists = [self.vocabulary.artist_id(track.artist) for track in tracks]
@@ -476,7 +479,7 @@ class CodeStore:
 
 
 def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:
-    """Every artist and genre of `tracks`, sorted; of spellings of one name, the commonest."""
+    """Every artist and genre of `tracks`, sorted; of spellings of one name the commonest, of such the first by code."""
     return Vocabulary(
         artists=_names(track.artist for track in tracks if track.artist is not None),
         genres=_names(genre for track in tracks for genre in track.genres),
@@ -488,7 +491,9 @@ def _names(found: Iterator[str]) -> tuple[str, ...]:
     for name in found:
         by_meaning.setdefault(folded(name), Counter())[name] += 1
     by_meaning.pop(folded(UNKNOWN), None)
-    return tuple(spellings.most_common(1)[0][0] for _, spellings in sorted(by_meaning.items()))
+    return tuple(
+        min(spellings, key=lambda name: (-spellings[name], name)) for _, spellings in sorted(by_meaning.items())
+    )
 
 
 def _key(level: int) -> str:

@@ -27,7 +27,7 @@ from orchestrion.nn.chance import RowGenerator, rows_of_batch
 from orchestrion.prior.labels import Conditions, LabelEmbedding
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.prior.model import Following, Prior, PriorLoss, followed
-from orchestrion.text.vocab import UNKNOWN_ID, Vocabulary
+from orchestrion.text.vocab import UNKNOWN_ID, Vocabulary, folded
 from orchestrion.train.assemble import Trained
 from orchestrion.train.checks import prior_findings
 from orchestrion.train.loop import StepResult, seed_of
@@ -153,10 +153,10 @@ class PriorRecipe:
             (own.genre, labels.genre, names.genres, known.genres),
         ):
             table.weight[UNKNOWN_ID] = other.weight[UNKNOWN_ID]
-            places = {name.casefold(): place for place, name in enumerate(theirs, 1)}
+            places = {folded(name): place for place, name in enumerate(theirs, 1)}
             for place, name in enumerate(ours, 1):
-                if name.casefold() in places:
-                    table.weight[place] = other.weight[places[name.casefold()]]
+                if folded(name) in places:
+                    table.weight[place] = other.weight[places[folded(name)]]
 
     def _windows(self, most: int) -> list[CodeBatch]:
         """At most so many windows of the held-out tracks, evenly spread, in batches."""
