@@ -14,18 +14,21 @@ import torch
 from safetensors.torch import load_file
 
 import orchestrion
-from orchestrion.checkpoints.folder import load_codec, load_prior, read_card, read_model
+import tiny
+from orchestrion.audio import io
+from orchestrion.checkpoints.folder import CODEC, load_codec, load_prior, read_card, read_model
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.config import plain
 from orchestrion.data.encoded import CodeStore
-from orchestrion.data.manifest import split
-from orchestrion.data.tracks import TrackStore
+from orchestrion.data.manifest import Track, content_hash, split
+from orchestrion.data.tracks import TrackStore, prepare
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.assemble import Trained, build_model, open_codec, open_prior, trained_prior
 from orchestrion.train.codec import CodecRecipe, with_scales
+from orchestrion.train.encode import encode_tracks
 from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import Progress, train
 from orchestrion.train.precision import settled
@@ -143,6 +146,39 @@ def test_a_signal_saves_and_stops(store, tmp_path):
     assert not small.run_codec(store, tmp_path, config, on_progress=stop_at_three)
     assert json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())["step"] == 4
     assert small.run_codec(store, tmp_path, config)
+
+
+def test_a_tiny_file_is_encoded_and_left_out_of_variations(codec_run, tmp_path):
+    """Of a file shorter than a frame nothing would be left where its beginning is cut off."""
+    tracks = []
+    for number, seconds in enumerate((0.01, 2.0, 2.5)):
+        path = tmp_path / f"{number}.wav"
+        io.write(path, torch.full((1, int(seconds * tiny.SAMPLE_RATE)), 0.3), tiny.SAMPLE_RATE)
+        tracks.append(
+            Track(
+                path=path,
+                seconds=seconds,
+                sample_rate=tiny.SAMPLE_RATE,
+                channels=1,
+                content_hash=content_hash(path),
+                held_out=False,
+            )
+        )
+    list(prepare(tracks, tmp_path / "audio", tiny.SAMPLE_RATE, 1))
+    info = read_model(codec_run / "model")
+    told = list(
+        encode_tracks(
+            load_codec(codec_run / "model", info),
+            info.sha256[CODEC],
+            TrackStore(tmp_path / "audio"),
+            tmp_path / "codes",
+            variations=3,
+        )
+    )
+    assert [each.done for each in told] == list(range(1, 10)) and told[-1].total == 9
+    shards = CodeStore(tmp_path / "codes").shards
+    assert sorted(shard.variation for shard in shards) == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(shard.num_samples >= 32 for shard in shards if shard.variation)
 
 
 def test_a_run_folder_explains_itself(codec_run, prior_runs):
