@@ -1,6 +1,7 @@
 """Training is the same however it is cut, explains itself, and ends in a model that can be played."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from orchestrion.train.codec import CodecRecipe, with_scales
 from orchestrion.train.encode import encode_tracks
 from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import Progress, train
+from orchestrion.train.parallel import Part
 from orchestrion.train.precision import settled
 from orchestrion.train.prior import PriorRecipe
 
@@ -214,6 +216,22 @@ def test_a_run_whose_numbers_fail_stops_with_a_sentence(store, tmp_path):
     assert "stopped being a number" in (tmp_path / "findings.txt").read_text()
 
 
+def test_a_batch_that_is_left_out_hides_nothing_of_how_well_the_others_are_known(codes, codec_run):
+    recipe = recipe_of(codes, codec_run, small.prior_config(1, 6))
+    for step in range(3):
+        recipe.prepare(step, Part(0, 2, 2))
+        for part in Part(0, 2, 2).cut(2):
+            recipe.loss(step, part)
+        if step == 1:  # the loop does not go on with it
+            recipe._heard[0] = torch.tensor(float("nan"))
+        else:
+            recipe.follow(step)
+    assert len(recipe._recent) == 2
+    assert math.isfinite(recipe.validate()["train/recent_bits"])
+    fresh = recipe_of(codes, codec_run, small.prior_config(1, 6))
+    fresh.findings(0, fresh.validate())  # nothing was heard yet: nothing is said of it
+
+
 def test_a_prior_learns_what_its_codes_allow(codes, codec_run, tmp_path):
     config = small.prior_config(1, 60, validate_every=60, save_every=60)
     small.run_prior(codes, codec_run / "model", 1, tmp_path, config)
@@ -254,6 +272,15 @@ def test_a_model_gives_its_priors_to_the_levels_that_no_run_teaches(codes, codec
     description.write_text(description.read_text().replace("Ada", "Nobody"))
     with pytest.raises(UserError, match="knows other names"):
         build_model("tones", again, (model, run), codes, tmp_path / "third", licence="CC0-1.0")
+
+
+def test_a_model_that_has_nothing_to_give_is_refused(codes, codec_run, prior_runs, tmp_path):
+    """Its priors would be missing from what is built, and nobody would know."""
+    model, others = codec_run / "model", tiny.write_tiny_model(tmp_path / "others")
+    with pytest.raises(UserError, match="trained for another codec: leave it out"):
+        build_model("x", model, [*prior_runs, others], codes, tmp_path / "x", licence="CC0-1.0")
+    with pytest.raises(UserError, match="has no prior"):
+        build_model("x", model, [*prior_runs, model], codes, tmp_path / "x", licence="CC0-1.0")
 
 
 def later(codec_run: Path, store: TrackStore, folder: Path, **settings: object) -> Path:
