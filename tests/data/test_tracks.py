@@ -199,7 +199,7 @@ def test_what_is_held_out_is_a_part_of_what_is_learned_from(store, listed, tmp_p
 
 
 def test_no_process_is_started_where_nothing_is_left_to_decode(store, listed, monkeypatch):
-    monkeypatch.delattr("orchestrion.data.prepare.ProcessPoolExecutor")
+    monkeypatch.delattr("orchestrion.data.prepare.worker_processes")
     told = list(prepare(listed, store.folder, store.sample_rate, store.channels, workers=4))
     assert [progress.done for progress in told] == list(range(1, len(told) + 1)) and told[-1].total == len(told)
 
