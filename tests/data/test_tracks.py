@@ -177,6 +177,19 @@ def test_a_damaged_cache_is_explained(store, tmp_path):
         TrackStore(tmp_path / "pcm").batch(0, 1, 100, 0)
 
 
+def test_what_is_damaged_is_prepared_again(store, listed, tmp_path):
+    before = {path: path.read_bytes() for path in (tmp_path / "pcm").iterdir()}
+    sounds, measured = (sorted((tmp_path / "pcm").glob(f"*-*.{kind}")) for kind in ("npy", "json"))
+    sounds[0].write_bytes(b"")
+    sounds[1].write_bytes(before[sounds[1]][:-2])
+    sounds[2].write_bytes(before[sounds[3]])
+    measured[4].write_text("{")
+    untouched = sounds[5].stat().st_mtime_ns
+    assert not [step.problem for step in prepare(listed, tmp_path / "pcm", RATE, 1) if step.problem]
+    assert {path: path.read_bytes() for path in (tmp_path / "pcm").iterdir()} == before
+    assert sounds[5].stat().st_mtime_ns == untouched
+
+
 def test_stereo_is_kept_where_it_is_wanted(tmp_path, listed):
     list(prepare(listed, tmp_path / "pcm", 16_000, 2))
     assert TrackStore(tmp_path / "pcm").batch(0, 3, 100, 0).shape == (3, 2, 100)

@@ -115,14 +115,25 @@ class ShardWriter:
         self._files.look_again()
 
     def is_written(self, track: Track, variation: int = 0, levels: Collection[int] = ()) -> bool:
-        """Whether the codes of this recording are there, those of all these levels among them."""
-        if not levels:
-            return self._files.has(f"{_stem(track, variation)}.json")
+        """Whether the codes of this recording are there whole, those of all these levels among them."""
         shard = self._written(track, variation)
-        if shard is None or not all(shard.num_frames[level] for level in levels):
+        if shard is None or not all(shard.num_frames[level] for level in levels) or not self._is_whole(shard.file):
             return False
         self._whole[_stem(track, variation)] = shard
         return True
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a file of codes is there, and as long as its header says as far as it lies here."""
+        if not self._files.has(name):
+            return False
+        path = self.folder / name
+        if not path.exists():  # in an object store alone
+            return True
+        try:
+            with safe_open(path, "pt"):
+                return True
+        except (SafetensorError, OSError):
+            return False
 
     def has(self, track: Track, variation: int = 0) -> bool:
         """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
@@ -135,6 +146,7 @@ class ShardWriter:
         return True
 
     def _written(self, track: Track, variation: int) -> Shard | None:
+        """What is said of the codes of this recording; None where nothing is, or nothing that can be read."""
         stem = _stem(track, variation)
         if stem in self._whole:
             return self._whole[stem]
@@ -142,7 +154,10 @@ class ShardWriter:
         if not self._files.has(name):
             return None
         path = self._files.fetch(name, anew=True)
-        return read_settings(Shard, read_json(path, "description of codes"), str(path))
+        try:
+            return read_settings(Shard, read_json(path, "description of codes"), str(path))
+        except UserError:
+            return None
 
     def keep_lyrics(self, track: Track) -> None:
         """Put the words of a track, if it has any, beside its codes; before these are added or asked for.

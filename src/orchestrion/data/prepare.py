@@ -191,8 +191,13 @@ def _load(folder: Path, track: Track, sample_rate: int, channels: int) -> Prepar
 
 
 def _is_decoded(folder: Path, track: Track, sample_rate: int, channels: int) -> bool:
-    measured = _measured_at(folder, track, sample_rate, channels)
-    return measured.exists() and (folder / _name(track, sample_rate, channels)).exists()
+    """Whether a track lies there whole; what is missing, cut off or no longer to be read is decoded again."""
+    try:
+        measured = _load(folder, track, sample_rate, channels)
+        stored = np.load(folder / measured.file, mmap_mode="r")  # ValueError for one shorter than it says
+    except (UserError, OSError, ValueError, EOFError):
+        return False
+    return bool(stored.shape == (measured.num_samples, channels) and stored.dtype == np.int16)
 
 
 def _name(track: Track, sample_rate: int, channels: int) -> str:

@@ -259,7 +259,19 @@ def _language(score: Score) -> str:
 def render_songs(
     songs: Sequence[Song], folder: Path, soundfont: Path, *, workers: int
 ) -> Iterator[tuple[Song, str | None]]:
-    """Write the files of each song, in as many processes as `workers`; says of each why it cannot be sung, if so."""
+    """Write the files of each song, in as many processes as `workers`; says of each why it cannot be sung, if so.
+
+    UserError where no process can be begun to speak or to play, which is no fault of the song.
+    """
+    try:
+        yield from _rendered(songs, folder, soundfont, workers)
+    except BlockingIOError as error:
+        raise UserError(
+            "the system began no more processes", "give the same command again: what is sung is kept"
+        ) from error
+
+
+def _rendered(songs: Sequence[Song], folder: Path, soundfont: Path, workers: int) -> Iterator[tuple[Song, str | None]]:
     if workers <= 1:
         for song in songs:
             yield song, _perform(song, folder, soundfont)
