@@ -19,6 +19,7 @@ from orchestrion.align.listening import SHIPPED, listen
 from orchestrion.align.picture import draw_alignment
 from orchestrion.align.recognizer import Recognizer, load_recognizer
 from orchestrion.audio import io
+from orchestrion.data.chunks import evenly
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
 from orchestrion.jukebox import Jukebox
@@ -39,8 +40,7 @@ def timed_tracks(manifest: Path, side: str, most: int) -> list[tuple[Track, Time
                 found.append((track, lyrics))
     if not found:
         raise UserError(f"no {side} track of {manifest} has words with times", "sing some: orchestrion data lieder")
-    step = max(1, len(found) // most)
-    return found[::step][:most]
+    return [found[place] for place in evenly(len(found), most)]
 
 
 def starts_by_each(

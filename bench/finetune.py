@@ -110,7 +110,7 @@ def main() -> None:
         found = [distance(measure, made.described, real.described) for made in (plain, tuned)]
         rows.append([f"{name} of songs to the held-out music", *(shown(each) for each in found)])
         figures.append(Figure(f"{name} after fine-tuning", "finetune", [found[1].value], ""))
-    learned = sum(shard.track.seconds for shard in store.shards if not shard.variation and not shard.track.held_out)
+    learned = sum(store.shards[index].track.seconds for index in store.indices("train"))
     header = ["", f"`{info.name}`, told of nobody", f"with its adapter, told of {artist}"]
     text = (
         f"`{info.name}` learned from {learned / 60:.1f} minutes of {artist}, whom it did not know, as an adapter of "

@@ -25,6 +25,7 @@ from orchestrion.align.linear import linear
 from orchestrion.align.listening import SHIPPED, place
 from orchestrion.align.recognizer import Recognizer, edits, letters, load_recognizer
 from orchestrion.audio import io
+from orchestrion.data.chunks import evenly
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
 from orchestrion.evaluate.interval import Estimate, bootstrap
@@ -87,7 +88,7 @@ def stretches(manifest: Path, side: str, hears: str, seconds: float, most: int) 
             found.append(Stretch(track, first, "\n".join(lines), tuple(sung)))
     if len(found) < 2:
         raise UserError(f"{manifest} has too few {side} tracks with sounds", "sing some: orchestrion data lieder")
-    return found[:: max(1, len(found) // most)][:most]
+    return [found[place] for place in evenly(len(found), most)]
 
 
 def sounds_of(word: TimedWord, hears: str) -> tuple[str, ...]:

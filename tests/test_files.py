@@ -6,7 +6,16 @@ import os
 import pytest
 
 from orchestrion.errors import UserError
-from orchestrion.files import check_space, check_writable, explained, read_json, refuse_overwrite, replacing, write_json
+from orchestrion.files import (
+    check_space,
+    check_writable,
+    explained,
+    file_sha256,
+    read_json,
+    refuse_overwrite,
+    replacing,
+    write_json,
+)
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -30,6 +39,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_trouble_of_the_system_is_explained(tmp_path, number, words):
     with pytest.raises(UserError, match=words), explained(tmp_path, "write"):
         raise OSError(number, os.strerror(number))
+
+
+def test_a_file_that_is_gone_is_no_matter_of_room(tmp_path):
+    with pytest.raises(UserError, match="there is no such file: check the path"):
+        file_sha256(tmp_path / "gone" / "song.flac")
 
 
 def test_a_folder_that_is_a_file_is_explained(tmp_path):

@@ -33,7 +33,11 @@ def explained(path: Path, act: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        raise UserError(f"cannot {act} {path}: {reason}", "choose another place, or make room there") from error
+        if act != "read":
+            raise UserError(f"cannot {act} {path}: {reason}", "choose another place, or make room there") from error
+        if error.errno == errno.ENOENT:
+            reason = "there is no such file"
+        raise UserError(f"cannot read {path}: {reason}", "check the path and its permissions") from error
 
 
 def _token() -> str:

@@ -8,7 +8,8 @@ import torch
 import tiny
 from orchestrion.audio import io
 from orchestrion.cli.main import main
-from orchestrion.data.manifest import Track, content_hash, write_manifest
+from orchestrion.cli.train import prepared
+from orchestrion.data.manifest import Track, content_hash, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -53,7 +54,17 @@ def test_a_device_that_is_not_there(capsys, manifest, tmp_path):
 
 def test_music_without_a_held_out_track(capsys, manifest, tmp_path):
     said = told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--steps", "1")
-    assert "held out" in said or "nothing to learn from" in said
+    assert '"held_out": true' in said or "nothing to learn from" in said
+
+
+def test_of_several_processes_one_says_what_was_left_out(capsys, manifest, tmp_path, monkeypatch):
+    listed = read_manifest(manifest)
+    gone = listed[0].model_copy(update={"path": tmp_path / "gone.wav", "content_hash": f"{5:016x}"})
+    write_manifest(manifest, [gone, *listed])
+    for number in (0, 1):
+        monkeypatch.setattr("orchestrion.nn.ranks.rank", lambda number=number: number)
+        prepared(manifest, tmp_path / "audio", 22_050, 1, quiet=True)
+        assert ("left out" in capsys.readouterr().err) == (number == 0)
 
 
 def test_a_codec_that_is_not_there(capsys, manifest, tmp_path):

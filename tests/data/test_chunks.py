@@ -40,6 +40,11 @@ def test_balance_goes_from_seconds_to_artists():
     assert track_weights(totals, artists, 1.0) == pytest.approx([1 / 3, 1 / 6, 1 / 2])
 
 
+def test_spellings_of_one_artist_are_balanced_as_one_and_unknown_is_nobody():
+    told = track_weights([60, 30, 10, 5, 5], ["Ada", "Ada", "Bix", None, None], 0.7)
+    assert track_weights([60, 30, 10, 5, 5], ["Ada", " ADA", "Bix", "Unknown", None], 0.7) == told
+
+
 @settings(deadline=None, max_examples=40)
 @given(lengths, st.integers(1, 60), st.integers(1, 8), st.integers(0, 2**40))
 def test_a_drawn_chunk_lies_inside_its_track_at_a_whole_place(totals, length, ratio, key):

@@ -70,6 +70,14 @@ def test_a_batch_is_a_function_of_seed_and_step(store, tmp_path):
     assert not same(first, store.batch(9, 4, 0, 8, seed=3, label_dropout=0.5))
 
 
+def test_the_order_of_encoding_changes_no_batch(store, tmp_path):
+    write_codes(tmp_path / "codes", TRACKS[::-1])  # what is there is kept
+    again = CodeStore(tmp_path / "codes")
+    assert again.data_hash == store.data_hash and again.vocabulary == store.vocabulary
+    for step in range(5):
+        assert same(store.batch(step, 4, 0, 8, seed=2), again.batch(step, 4, 0, 8, seed=2))
+
+
 def test_labels_are_dropped_as_often_as_asked_and_apart_from_each_other(tmp_path):
     write_codes(tmp_path, [invented(1, artist="Ada", genres=("folk", "jazz"))])
     store = CodeStore(tmp_path)
@@ -142,6 +150,7 @@ def test_labels_outside_a_given_vocabulary_are_refused(store, tmp_path):
 def test_the_vocabulary_holds_the_commonest_spelling_once():
     tracks = [invented(n, artist=name) for n, name in enumerate(["ADA", "Ada", "Ada", "Bix", None])]
     assert vocabulary_of(tracks) == Vocabulary(artists=("Ada", "Bix"))
+    assert vocabulary_of(tracks[:2]) == vocabulary_of(tracks[1::-1]), "of two as common neither is that listed first"
 
 
 def test_names_that_unicode_composes_otherwise_are_one_and_unknown_is_nobody():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from orchestrion.audio.waveform import change_speed
-from orchestrion.data.vary import SEMITONES, semitones, vary
+from orchestrion.data.vary import SEMITONES, fills_a_frame, semitones, vary
 
 RATE = 8000
 ONE, OTHER = "00000000000000aa", "00000000000000ab"
@@ -48,6 +48,13 @@ def test_the_beginning_moves_by_less_than_a_frame():
         assert -1 <= cut <= 512
         lengths.add(round(cut))
     assert len(lengths) > 2
+
+
+@pytest.mark.parametrize("num_samples", [1, 300, 512, 700, 1023, 1100, 1200])
+def test_it_is_known_before_whether_a_variation_fills_a_frame(num_samples):
+    for variation in range(1, 9):
+        left = vary(torch.ones(1, num_samples), ONE, variation, 512).shape[1]
+        assert fills_a_frame(num_samples, ONE, variation, 512) == (left >= 512)
 
 
 def test_the_same_variation_is_the_same_and_none_is_the_recording():

@@ -1,9 +1,13 @@
 """Sung data sets: which songs, how, with which labels, and what happens when it is run again."""
 
+import errno
 import hashlib
 import io as bytes_io
 import json
+import os
 import random
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -87,6 +91,22 @@ def test_running_again_sings_nothing_again_and_changes_nothing(scores, tmp_path,
     list(render(folder, scores, SOUNDFONT))
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.flac")} == before
     assert (folder / "manifest.jsonl").read_bytes() == manifest
+
+
+@pytest.mark.parametrize("program", [sys.executable, "fluidsynth"])
+def test_a_system_that_begins_no_process_ends_the_run_and_leaves_no_song_out(scores, tmp_path, monkeypatch, program):
+    real = subprocess.run
+
+    def run(command: list[str], **options: object) -> object:
+        if command[0] == program:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return real(command, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", run)
+        with pytest.raises(UserError, match="began no more processes: give the same command again"):
+            list(render(tmp_path / "sung", scores, SOUNDFONT))
+    assert not (tmp_path / "sung" / "manifest.jsonl").exists()
 
 
 def test_a_stopped_run_goes_on_and_ends_in_the_same_bytes(scores, tmp_path):

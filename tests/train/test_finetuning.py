@@ -1,6 +1,7 @@
 """A trained model learns new names from a little music, in an adapter beside it or as a whole model."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import tiny
 from orchestrion.audio import io
 from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.checkpoints.folder import CODEC, load_prior, model_sha256, read_card, read_model
-from orchestrion.cli.main import main
+from orchestrion.cli.main import STOPPED, main
 from orchestrion.codes import Codes
 from orchestrion.config import plain
 from orchestrion.config.training import AdapterConfig, FinetuneConfig
 from orchestrion.data.encoded import CodeStore, ShardWriter
-from orchestrion.data.manifest import Track, split
+from orchestrion.data.manifest import Track, split, write_manifest
+from orchestrion.data.scan import audio_files, describe
 from orchestrion.errors import UserError
 from orchestrion.files import file_sha256, write_json
 from orchestrion.generate.request import Request
@@ -70,7 +72,7 @@ def tracks(num: int, artist: str | None = "Clara", genres: tuple[str, ...] = ("t
 def store(base, tmp_path_factory) -> CodeStore:
     """Codes of an artist and in a genre that the model does not know, of a few patterns again and again."""
     folder = tmp_path_factory.mktemp("codes")
-    grid, own = base.info.grid, with_held_out(tracks(3))
+    grid, own = base.info.grid, with_held_out(tracks(3), 0.5)
     writer = ShardWriter(folder, grid, tiny.CODEBOOK_SIZE, base.info.sha256[CODEC])
     rng = torch.Generator().manual_seed(5)
     for track in own:
@@ -272,13 +274,24 @@ def test_an_adapter_is_refused_beside_another_model_or_when_it_is_damaged(base, 
 def test_some_music_is_held_out_of_any_two_tracks():
     learned_from = tracks(3)
     assert {split(track) for track in learned_from} == {"train"}
-    assert [split(track) for track in with_held_out(learned_from)] == ["validation", "train", "train"]
+    assert [split(track) for track in with_held_out(learned_from, 4.0)] == ["validation", "train", "train"]
     kept = [track.model_copy(update={"content_hash": f"{12 * i:016x}"}) for i, track in enumerate(tracks(2))]
-    assert [split(track) for track in with_held_out(kept)] == ["train", "validation"]
+    assert [split(track) for track in with_held_out(kept, 4.0)] == ["train", "validation"]
     mixed = [learned_from[0], kept[1]]
-    assert with_held_out(mixed) == mixed
+    assert with_held_out(mixed, 4.0) == mixed
     with pytest.raises(UserError, match="two or more"):
-        with_held_out(learned_from[:1])
+        with_held_out(learned_from[:1], 4.0)
+
+
+def test_what_is_held_out_fills_a_window(base):
+    assert base.window_seconds == 24 / 50
+    short, *long = tracks(3)
+    short = short.model_copy(update={"seconds": 0.4})
+    assert [split(track) for track in with_held_out([short, *long], 0.48)] == ["train", "validation", "train"]
+    aside = short.model_copy(update={"held_out": True})
+    assert [split(track) for track in with_held_out([aside, *long], 0.48)] == ["validation", "validation", "train"]
+    with pytest.raises(UserError, match="1 of 2 tracks last 0.5 s"):
+        with_held_out([short, long[0]], 0.48)
 
 
 def test_names_are_new_whatever_their_case():
@@ -287,10 +300,56 @@ def test_names_are_new_whatever_their_case():
     assert names == Vocabulary(artists=("Ada Byron", "Zoe"), genres=("folk", "Tango"))
 
 
-def test_the_command_goes_from_a_folder_of_music_to_a_song(base, tmp_path, capsys):
+def tones(folder: Path) -> None:
     for pitch in (50, 60):
         tone = 0.4 * torch.sin(torch.arange(2 * tiny.SAMPLE_RATE) * 2 * torch.pi * pitch / tiny.SAMPLE_RATE)
-        io.write(tmp_path / "music" / f"{pitch}.flac", tone[None], tiny.SAMPLE_RATE)
+        io.write(folder / f"{pitch}.flac", tone[None], tiny.SAMPLE_RATE)
+
+
+def test_files_that_are_short_or_gone_and_words_that_cannot_be_read_keep_nobody_from_learning(base, tmp_path, capsys):
+    tones(tmp_path / "music")
+    for number in range(8):
+        io.write(tmp_path / "music" / f"short-{number}.wav", torch.full((1, 9), 0.1 + number / 99), tiny.SAMPLE_RATE)
+    (tmp_path / "music" / "50.lrc").write_bytes(b"\xff\xfe")
+    found = [describe(path) for path in audio_files(tmp_path / "music")]
+    gone = found[0].model_copy(update={"path": tmp_path / "gone.flac", "content_hash": f"{1:016x}"})
+    write_manifest(tmp_path / "manifest.jsonl", [gone, *found])
+    own = tmp_path / "own.toml"
+    own.write_text('variations = 2\n[training]\nsteps = 1\nbatch_size = 2\nprecision = "float32"\n')
+    command = [
+        "train", "finetune", str(base.folder), "--data", str(tmp_path / "manifest.jsonl"), "--artist", "Clara",
+        "--run", str(tmp_path / "run"), "--config", str(own), "--device", "cpu", "--threads", "1", "--level", "1",
+    ]  # fmt: skip
+    assert main(command) == 0, capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "gone.flac: there is no such file: check the path" in said
+    assert "left out: the words of" in said and "50.flac" in said
+
+
+def test_a_signal_in_the_last_step_of_a_level_is_heeded_before_the_next(base, tmp_path, capsys, monkeypatch):
+    tones(tmp_path / "music")
+    own = tmp_path / "own.toml"
+    own.write_text('[training]\nsteps = 2\nbatch_size = 2\nprecision = "float32"\n')
+    command = [
+        "train", "finetune", str(base.folder), "--data", str(tmp_path / "music"), "--artist", "Clara",
+        "--run", str(tmp_path / "run"), "--config", str(own), "--device", "cpu", "--threads", "1",
+    ]  # fmt: skip
+
+    def show(recipe: FinetuneRecipe, folder: Path) -> None:  # in the validation after the last step
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FinetuneRecipe, "show", show)
+        assert main(command) == STOPPED
+    assert "stopped and saved" in capsys.readouterr().err
+    assert (tmp_path / "run" / "level_1" / "prior.json").exists()
+    assert not (tmp_path / "run" / "level_0").exists()
+    assert main(command) == 0, capsys.readouterr().err
+    assert set(Adapter(tmp_path / "run" / "adapter").info.levels) == {0, 1}
+
+
+def test_the_command_goes_from_a_folder_of_music_to_a_song(base, tmp_path, capsys):
+    tones(tmp_path / "music")
     own = tmp_path / "own.toml"
     own.write_text(
         "variations = 1\nvalidation_windows = 2\n[adapter]\nrank = 2\n[training]\nsteps = 2\nbatch_size = 2\n"
@@ -315,9 +374,7 @@ def test_the_command_goes_from_a_folder_of_music_to_a_song(base, tmp_path, capsy
 
 
 def test_levels_that_learn_one_after_the_other_are_put_together(base, tmp_path, capsys):
-    for pitch in (50, 60):
-        tone = 0.4 * torch.sin(torch.arange(2 * tiny.SAMPLE_RATE) * 2 * torch.pi * pitch / tiny.SAMPLE_RATE)
-        io.write(tmp_path / "music" / f"{pitch}.flac", tone[None], tiny.SAMPLE_RATE)
+    tones(tmp_path / "music")
     own = tmp_path / "own.toml"
     settings = (
         "variations = 0\nvalidation_windows = 2\n[adapter]\nrank = {}\n[training]\nsteps = 2\nbatch_size = 2\n"
@@ -340,9 +397,7 @@ def test_levels_that_learn_one_after_the_other_are_put_together(base, tmp_path, 
 
 
 def test_the_command_writes_a_whole_model_that_knows_the_new_name(base, tmp_path, capsys):
-    for pitch in (50, 60):
-        tone = 0.4 * torch.sin(torch.arange(2 * tiny.SAMPLE_RATE) * 2 * torch.pi * pitch / tiny.SAMPLE_RATE)
-        io.write(tmp_path / "music" / f"{pitch}.flac", tone[None], tiny.SAMPLE_RATE)
+    tones(tmp_path / "music")
     own = tmp_path / "own.toml"
     own.write_text('validation_windows = 2\n[training]\nsteps = 9\nbatch_size = 2\nprecision = "float32"\n')
     command = [

@@ -30,7 +30,7 @@ def world(tmp_path_factory) -> Path:
 def encoded(world: Path, place: Path | str, kind: str) -> CodeStore:
     store, model = TrackStore(world / "music" / "audio"), world / "codec" / "model"
     job = Job(model, store.folder, place, None, threads=1)
-    spread = Ray(job, 2, "cpu") if kind == "ray" else Processes(job, ("cpu", "cpu"))
+    spread = {"ray": Ray(job, 2, "cpu"), "processes": Processes(job, ("cpu", "cpu")), "alone": None}[kind]
     return small.encoded(store, model, place, variations=1, spread=spread)
 
 
@@ -52,6 +52,17 @@ def test_what_is_there_is_kept_and_the_index_is_the_same(world, tmp_path):
     lost.with_suffix(".json").unlink()
     encoded(world, tmp_path / "codes", "processes")
     assert contents(tmp_path / "codes") == contents(world / "codes") and kept.stat().st_mtime_ns == written
+
+
+def test_what_is_damaged_is_encoded_again(world, tmp_path):
+    encoded(world, tmp_path / "codes", "alone")
+    shards = sorted((tmp_path / "codes").glob("*.safetensors"))
+    shards[0].write_bytes(b"")
+    shards[1].write_bytes(shards[1].read_bytes()[:-1])
+    shards[2].unlink()
+    shards[3].with_suffix(".json").write_text("{")
+    encoded(world, tmp_path / "codes", "alone")
+    assert contents(tmp_path / "codes") == contents(world / "codes")
 
 
 def test_a_killed_process_is_told(world, tmp_path):

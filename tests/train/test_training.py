@@ -1,6 +1,7 @@
 """Training is the same however it is cut, explains itself, and ends in a model that can be played."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,20 +15,24 @@ import torch
 from safetensors.torch import load_file
 
 import orchestrion
-from orchestrion.checkpoints.folder import load_codec, load_prior, read_card, read_model
+import tiny
+from orchestrion.audio import io
+from orchestrion.checkpoints.folder import CODEC, load_codec, load_prior, read_card, read_model
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.config import plain
 from orchestrion.data.encoded import CodeStore
-from orchestrion.data.manifest import split
-from orchestrion.data.tracks import TrackStore
+from orchestrion.data.manifest import Track, content_hash, split
+from orchestrion.data.tracks import TrackStore, prepare
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.assemble import Trained, build_model, open_codec, open_prior, trained_prior
 from orchestrion.train.codec import CodecRecipe, with_scales
+from orchestrion.train.encode import encode_tracks
 from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import Progress, train
+from orchestrion.train.parallel import Part
 from orchestrion.train.precision import settled
 from orchestrion.train.prior import PriorRecipe
 
@@ -145,6 +150,39 @@ def test_a_signal_saves_and_stops(store, tmp_path):
     assert small.run_codec(store, tmp_path, config)
 
 
+def test_a_tiny_file_is_encoded_and_left_out_of_variations(codec_run, tmp_path):
+    """Of a file shorter than a frame nothing would be left where its beginning is cut off."""
+    tracks = []
+    for number, seconds in enumerate((0.01, 2.0, 2.5)):
+        path = tmp_path / f"{number}.wav"
+        io.write(path, torch.full((1, int(seconds * tiny.SAMPLE_RATE)), 0.3), tiny.SAMPLE_RATE)
+        tracks.append(
+            Track(
+                path=path,
+                seconds=seconds,
+                sample_rate=tiny.SAMPLE_RATE,
+                channels=1,
+                content_hash=content_hash(path),
+                held_out=False,
+            )
+        )
+    list(prepare(tracks, tmp_path / "audio", tiny.SAMPLE_RATE, 1))
+    info = read_model(codec_run / "model")
+    told = list(
+        encode_tracks(
+            load_codec(codec_run / "model", info),
+            info.sha256[CODEC],
+            TrackStore(tmp_path / "audio"),
+            tmp_path / "codes",
+            variations=3,
+        )
+    )
+    assert [each.done for each in told] == list(range(1, 10)) and told[-1].total == 9
+    shards = CodeStore(tmp_path / "codes").shards
+    assert sorted(shard.variation for shard in shards) == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(shard.num_samples >= 32 for shard in shards if shard.variation)
+
+
 def test_a_run_folder_explains_itself(codec_run, prior_runs):
     for folder in (codec_run, *prior_runs):
         run = json.loads((folder / "run.json").read_text())
@@ -176,6 +214,22 @@ def test_a_run_whose_numbers_fail_stops_with_a_sentence(store, tmp_path):
     with pytest.raises(UserError, match="stopped being a number.*lower the learning rate"):
         small.run_codec(store, tmp_path, small.codec_config(20, optimizer=optimizer))
     assert "stopped being a number" in (tmp_path / "findings.txt").read_text()
+
+
+def test_a_batch_that_is_left_out_hides_nothing_of_how_well_the_others_are_known(codes, codec_run):
+    recipe = recipe_of(codes, codec_run, small.prior_config(1, 6))
+    for step in range(3):
+        recipe.prepare(step, Part(0, 2, 2))
+        for part in Part(0, 2, 2).cut(2):
+            recipe.loss(step, part)
+        if step == 1:  # the loop does not go on with it
+            recipe._heard[0] = torch.tensor(float("nan"))
+        else:
+            recipe.follow(step)
+    assert len(recipe._recent) == 2
+    assert math.isfinite(recipe.validate()["train/recent_bits"])
+    fresh = recipe_of(codes, codec_run, small.prior_config(1, 6))
+    fresh.findings(0, fresh.validate())  # nothing was heard yet: nothing is said of it
 
 
 def test_a_prior_learns_what_its_codes_allow(codes, codec_run, tmp_path):
@@ -218,6 +272,15 @@ def test_a_model_gives_its_priors_to_the_levels_that_no_run_teaches(codes, codec
     description.write_text(description.read_text().replace("Ada", "Nobody"))
     with pytest.raises(UserError, match="knows other names"):
         build_model("tones", again, (model, run), codes, tmp_path / "third", licence="CC0-1.0")
+
+
+def test_a_model_that_has_nothing_to_give_is_refused(codes, codec_run, prior_runs, tmp_path):
+    """Its priors would be missing from what is built, and nobody would know."""
+    model, others = codec_run / "model", tiny.write_tiny_model(tmp_path / "others")
+    with pytest.raises(UserError, match="trained for another codec: leave it out"):
+        build_model("x", model, [*prior_runs, others], codes, tmp_path / "x", licence="CC0-1.0")
+    with pytest.raises(UserError, match="has no prior"):
+        build_model("x", model, [*prior_runs, model], codes, tmp_path / "x", licence="CC0-1.0")
 
 
 def later(codec_run: Path, store: TrackStore, folder: Path, **settings: object) -> Path:
@@ -269,7 +332,7 @@ def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(co
     known = open_prior(prior_runs[1], 1, codes.codec_hash)
     assert known.vocabulary is not None and len(known.vocabulary.artists) > 1
     first, *others = known.vocabulary.artists
-    swapped = Vocabulary(artists=("Somebody else", first.upper(), *others[1:]), genres=())
+    swapped = Vocabulary(artists=("Somebody else", f" {first.upper()}", *others[1:]), genres=())
     recipe.begin_with(Trained(known.prior, swapped, None))
     own, theirs = recipe.prior.state_dict(), known.prior.state_dict()
     for name, tensor in own.items():

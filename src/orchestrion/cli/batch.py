@@ -1,12 +1,11 @@
 """`orchestrion compose --batch`: many songs, on one device, on several, or on a Ray cluster."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import lru_cache, partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from orchestrion.jukebox import Jukebox, Progress
 from orchestrion.jukebox.batch import Order, read_orders, together
 from orchestrion.library.folder import SongFolder, beside
 from orchestrion.library.provenance import read_record
+from orchestrion.processes import worker_processes
 
 Results = list[dict[str, Any]]
 Engine = tuple[tuple[str, Any], ...]
@@ -150,7 +150,7 @@ def _everywhere(compose: Compose, groups: Iterable[Sequence[Order]], devices: Se
     """What comes of the groups, as they are done, by a process for each device."""
     waiting = iter(groups)
     with ExitStack() as stack:
-        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn"))) for _ in devices]
+        pools = [stack.enter_context(worker_processes(1)) for _ in devices]
         busy: dict[Future[Results], int] = {}
         for place, group in zip(range(len(devices)), waiting, strict=False):
             busy[pools[place].submit(compose, group, devices[place])] = place

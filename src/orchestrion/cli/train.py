@@ -97,13 +97,13 @@ def codec(
         left = recipe.begin_with(begun, sha256, lineage(begin))
         data["begin"] = weights_digest(begun)
         if left:
-            click.echo(f"{len(left)} weights of another shape begin by chance: {left[0]}, …", err=True)
+            _tell(f"{len(left)} weights of another shape begin by chance: {left[0]}, …")
     elif config.levels or config.decoders_only:
         raise UserError("what does not learn has to come from a codec", "give it with --begin")
     with first_alone():
         begin_run(folder, "codec", config, data)
     for sentence in audio_findings(store):
-        click.echo(sentence, err=True)
+        _tell(sentence)
     _run(recipe, config.training, folder, folder / "model")
     leave()
 
@@ -298,7 +298,8 @@ def finetune(
         with first_alone():
             begin_run(run, "finetune", own, told)
             recipe.measure_before(run / "before.json")
-        _run(recipe, training, run)
+        if _run(recipe, training, run) and level != min(runs):
+            _leave_stopped()
     if rank() == 0:
         write_finetuned(base, config, store, runs | finished, result, name=name or folder.name, licence=licence)
         click.echo(result)
@@ -323,13 +324,14 @@ def _own_codes(
     from orchestrion.train.finetune import grown_names, with_held_out
     from orchestrion.train.parallel import first_alone
 
+    codec = base.info.codec
     tracks = scanned(data)[0] if data.is_dir() else read_manifest(data)
     if artist is not None:
         tracks = [track.model_copy(update={"artist": artist}) for track in tracks]
-    tracks = with_held_out(tracks)
+    readable = _decode(tracks, folder / "audio", codec.sample_rate, codec.channels)
+    tracks = with_held_out(readable, base.window_seconds)
     names = grown_names(base.info.vocabulary, tracks)
-    codec = base.info.codec
-    audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels)
+    audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels, quiet=True)  # now with their sides
     with first_alone(), bar("encoding") as update:
         for encoded in encode_tracks(
             load_codec(base.folder, base.info).to(place),
@@ -339,7 +341,8 @@ def _own_codes(
             variations=variations,
             varied_levels=(base.info.grid.top,),
         ):
-            update(encoded.done, encoded.total, "")
+            update(encoded.done, encoded.total)
+            _tell_left_out(encoded.problem)
     return CodeStore(folder / "codes", names, artist_balance=artist_balance)
 
 
@@ -477,8 +480,7 @@ def encode(
             spread=spread,
         ):
             update(encoded.done, encoded.total)
-            if encoded.problem:
-                click.echo(f"left out: {encoded.problem}", err=True)
+            _tell_left_out(encoded.problem)
     click.echo(output)
 
 
@@ -565,20 +567,46 @@ def _decoded(
     *,
     quiet: bool = False,
 ) -> "TrackStore":
-    from orchestrion.data.prepare import prepare
     from orchestrion.data.tracks import TrackStore
-    from orchestrion.train.parallel import first_alone
 
-    with first_alone(), bar("decoding", quiet=quiet) as update:
-        for progress in prepare(tracks, folder, sample_rate, channels, workers=os.cpu_count() or 1):
-            update(progress.done, progress.total)
-            if progress.problem:
-                click.echo(f"left out: {progress.problem}", err=True)
+    _decode(tracks, folder, sample_rate, channels, quiet=quiet)
     return TrackStore(folder, artist_balance=artist_balance)
 
 
-def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = None) -> None:
+def _decode(
+    tracks: "Sequence[Track]", folder: Path, sample_rate: int, channels: int, *, quiet: bool = False
+) -> "list[Track]":
+    """Decode what is not decoded yet; the tracks that can be."""
+    from orchestrion.data.prepare import prepare
+    from orchestrion.train.parallel import first_alone
+
+    readable: list[Track] = []
+    with first_alone(), bar("decoding", quiet=quiet) as update:
+        for progress in prepare(tracks, folder, sample_rate, channels, workers=os.cpu_count() or 1):
+            update(progress.done, progress.total)
+            if progress.problem is None:
+                readable.append(progress.track)
+            _tell_left_out(progress.problem)
+    return readable
+
+
+def _tell_left_out(problem: str | None) -> None:
+    if problem is not None:
+        _tell(f"left out: {problem}")
+
+
+def _tell(sentence: str) -> None:
+    """Say something on standard error, once for all processes that `torchrun` started."""
     from orchestrion.nn.ranks import rank
+
+    if rank() == 0:
+        click.echo(sentence, err=True)
+
+
+def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = None) -> bool:
+    """Train to the end, or leave the command where it was stopped; says whether that was wished at the very end."""
+    from orchestrion.nn.ranks import rank
+    from orchestrion.train.loop import Stop
     from orchestrion.train.loop import train as run_loop
 
     logging.basicConfig(format="%(message)s", level=logging.INFO if rank() == 0 else logging.WARNING)
@@ -587,10 +615,15 @@ def _run(recipe: "Recipe", training: Any, folder: Path, result: Path | None = No
         def show(progress: "Progress") -> None:
             update(progress.step, progress.steps, f"loss {progress.loss:.3f}")
 
-        finished = run_loop(recipe, training, folder, on_progress=show)
+        stop = Stop()
+        finished = run_loop(recipe, training, folder, on_progress=show, stop=stop)
     if not finished:
-        if rank() == 0:
-            click.echo("stopped and saved: run the same command to go on", err=True)
-        raise click.exceptions.Exit(STOPPED)
+        _leave_stopped()
     if result is not None and rank() == 0:
         click.echo(result)
+    return stop.wanted
+
+
+def _leave_stopped() -> None:
+    _tell("stopped and saved: run the same command to go on")
+    raise click.exceptions.Exit(STOPPED)

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from orchestrion.text.vocab import UNKNOWN, folded
+
 
 class Chunk(NamedTuple):
     """A stretch of a track that begins at `start`, counted in whatever the lengths are counted in."""
@@ -27,13 +29,15 @@ def track_weights(lengths: Sequence[int], artists: Sequence[str | None], balance
     """How often each track is drawn from, summing to 1.
 
     An artist's share is `total length ** (1 - balance)`: 0 hears every second equally often, 1 every artist.
-    Within an artist tracks share by length. Tracks without an artist count as one artist together.
+    Within an artist, however it is spelt, tracks share by length. Tracks without an artist count as one artist
+    together.
     """
-    totals: Counter[str | None] = Counter()
-    for length, artist in zip(lengths, artists, strict=True):
-        totals[artist] += length
+    names = [folded(artist or UNKNOWN) for artist in artists]
+    totals: Counter[str] = Counter()
+    for length, name in zip(lengths, names, strict=True):
+        totals[name] += length
     weights = [
-        length * totals[artist] ** -balance if length else 0.0 for length, artist in zip(lengths, artists, strict=True)
+        length * totals[name] ** -balance if length else 0.0 for length, name in zip(lengths, names, strict=True)
     ]
     whole = sum(weights)
     return [weight / whole for weight in weights] if whole else weights

@@ -115,14 +115,25 @@ class ShardWriter:
         self._files.look_again()
 
     def is_written(self, track: Track, variation: int = 0, levels: Collection[int] = ()) -> bool:
-        """Whether the codes of this recording are there, those of all these levels among them."""
-        if not levels:
-            return self._files.has(f"{_stem(track, variation)}.json")
+        """Whether the codes of this recording are there whole, those of all these levels among them."""
         shard = self._written(track, variation)
-        if shard is None or not all(shard.num_frames[level] for level in levels):
+        if shard is None or not all(shard.num_frames[level] for level in levels) or not self._is_whole(shard.file):
             return False
         self._whole[_stem(track, variation)] = shard
         return True
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether a file of codes is there, and as long as its header says as far as it lies here."""
+        if not self._files.has(name):
+            return False
+        path = self.folder / name
+        if not path.exists():  # in an object store alone
+            return True
+        try:
+            with safe_open(path, "pt"):
+                return True
+        except (SafetensorError, OSError):
+            return False
 
     def has(self, track: Track, variation: int = 0) -> bool:
         """Whether the codes of this recording are written; its labels and words are taken from `track` again."""
@@ -135,6 +146,7 @@ class ShardWriter:
         return True
 
     def _written(self, track: Track, variation: int) -> Shard | None:
+        """What is said of the codes of this recording; None where nothing is, or nothing that can be read."""
         stem = _stem(track, variation)
         if stem in self._whole:
             return self._whole[stem]
@@ -142,7 +154,10 @@ class ShardWriter:
         if not self._files.has(name):
             return None
         path = self._files.fetch(name, anew=True)
-        return read_settings(Shard, read_json(path, "description of codes"), str(path))
+        try:
+            return read_settings(Shard, read_json(path, "description of codes"), str(path))
+        except UserError:
+            return None
 
     def keep_lyrics(self, track: Track) -> None:
         """Put the words of a track, if it has any, beside its codes; before these are added or asked for.
@@ -189,6 +204,7 @@ class ShardWriter:
 class CodeStore:
     """The codes of a data set and batches of windows cut out of them.
 
+    Shards are in the order of their content, whatever that of the index is.
     Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
     lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn. `alphabet` spells
     lyrics.
@@ -207,7 +223,9 @@ class CodeStore:
         self.codebook_size: int = index["codebook_size"]
         self.codec_hash: str = index["codec_hash"]
         self._files.keep_for(self.codec_hash)
-        self.shards = tuple(read_settings(Shard, each, str(folder / "index.json")) for each in index["tracks"])
+        found = [read_settings(Shard, each, str(folder / "index.json")) for each in index["tracks"]]
+        # By content, so that batches do not follow from the order in which the music was encoded.
+        self.shards = tuple(sorted(found, key=lambda shard: (shard.track.content_hash, shard.variation)))
         tracks = [shard.track for shard in self.shards]
         self.vocabulary = vocabulary_of(tracks) if vocabulary is None else vocabulary
         self._artists = [self.vocabulary.artist_id(track.artist) for track in tracks]
@@ -476,7 +494,7 @@ class CodeStore:
 
 
 def vocabulary_of(tracks: Sequence[Track]) -> Vocabulary:
-    """Every artist and genre of `tracks`, sorted; of spellings of one name, the commonest."""
+    """Every artist and genre of `tracks`, sorted; of spellings of one name the commonest, of such the first by code."""
     return Vocabulary(
         artists=_names(track.artist for track in tracks if track.artist is not None),
         genres=_names(genre for track in tracks for genre in track.genres),
@@ -488,7 +506,9 @@ def _names(found: Iterator[str]) -> tuple[str, ...]:
     for name in found:
         by_meaning.setdefault(folded(name), Counter())[name] += 1
     by_meaning.pop(folded(UNKNOWN), None)
-    return tuple(spellings.most_common(1)[0][0] for _, spellings in sorted(by_meaning.items()))
+    return tuple(
+        min(spellings, key=lambda name: (-spellings[name], name)) for _, spellings in sorted(by_meaning.items())
+    )
 
 
 def _key(level: int) -> str:

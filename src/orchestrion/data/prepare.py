@@ -3,10 +3,9 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.manifest import Track, content_hash
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable, explained, read_json, replacing, write_json
+from orchestrion.processes import worker_processes
 
 FORMAT = "orchestrion.tracks"
 VERSION = 1
@@ -113,8 +113,7 @@ def _decode_all(
         for track in tracks:
             yield track, _decode(track, folder, sample_rate, channels)
         return
-    # A fresh interpreter each: a process forked while others compute with torch can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_processes(workers) as pool:
         jobs = {pool.submit(_decode, track, folder, sample_rate, channels): track for track in tracks}
         try:
             for job in as_completed(jobs):
@@ -124,8 +123,6 @@ def _decode_all(
                 "a process decoding tracks was killed, perhaps for want of memory",
                 "run again with fewer workers",
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _decode(track: Track, folder: Path, sample_rate: int, channels: int) -> str | None:
@@ -194,8 +191,13 @@ def _load(folder: Path, track: Track, sample_rate: int, channels: int) -> Prepar
 
 
 def _is_decoded(folder: Path, track: Track, sample_rate: int, channels: int) -> bool:
-    measured = _measured_at(folder, track, sample_rate, channels)
-    return measured.exists() and (folder / _name(track, sample_rate, channels)).exists()
+    """Whether a track lies there whole; what is missing, cut off or no longer to be read is decoded again."""
+    try:
+        measured = _load(folder, track, sample_rate, channels)
+        stored = np.load(folder / measured.file, mmap_mode="r")  # ValueError for one shorter than it says
+    except (UserError, OSError, ValueError, EOFError):
+        return False
+    return bool(stored.shape == (measured.num_samples, channels) and stored.dtype == np.int16)
 
 
 def _name(track: Track, sample_rate: int, channels: int) -> str:

@@ -30,6 +30,7 @@ _MOST_OPEN = 512  # files at once: an open one takes one of the handles that a p
 class TrackStore:
     """The decoded tracks of a folder that `prepare` has filled, and batches cut out of them.
 
+    Tracks are in the order of their content, whatever that of the manifest was.
     `artist_balance` from 0 to 1 says how far artists with little music are drawn as often as those with much.
     """
 
@@ -40,7 +41,9 @@ class TrackStore:
             raise UserError(f"{folder} holds no data set prepared by this program", "prepare it again")
         self.sample_rate: int = index["sample_rate"]
         self.channels: int = index["channels"]
-        self.tracks = tuple(read_settings(Prepared, each, str(folder / "index.json")) for each in index["tracks"])
+        found = [read_settings(Prepared, each, str(folder / "index.json")) for each in index["tracks"]]
+        # By content, so that batches do not follow from the order in which a manifest lists the music.
+        self.tracks = tuple(sorted(found, key=lambda each: each.track.content_hash))
         self._sounds: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
         heard = [self._learned_length(each) for each in self.tracks]
         if not any(heard):
@@ -53,7 +56,7 @@ class TrackStore:
         """A hash of what is learned from: content, labels, rate, channels, and what is told to be held out."""
         seen = [
             (each.track.content_hash, each.track.artist, each.track.genres, *told)
-            for each in sorted(self.tracks, key=lambda each: each.track.content_hash)
+            for each in self.tracks
             for told in [() if each.track.held_out is None else (each.track.held_out,)]
         ]
         text = json.dumps([self.sample_rate, self.channels, seen])

@@ -45,6 +45,11 @@ def varied_sample(sample: float, content_hash: str, variation: int, hop_length: 
     return sample / _speed(content_hash, variation) - _shift(content_hash, variation, hop_length)
 
 
+def fills_a_frame(num_samples: int, content_hash: str, variation: int, hop_length: int) -> bool:
+    """Whether so much is left of a recording of `num_samples` in that variation: a very short one may lose all."""
+    return varied_sample(float(num_samples), content_hash, variation, hop_length) >= hop_length
+
+
 def _speed(content_hash: str, variation: int) -> float:
     return float(2 ** (semitones(content_hash, variation) / 12))
 

@@ -47,6 +47,8 @@ def play(
         options = ["-F", str(sound), "-T", "wav", str(soundfont), str(midi)]
         try:
             done = subprocess.run([*command, *options], capture_output=True, check=False, timeout=_SECONDS_ALLOWED)
+        except BlockingIOError:  # no more processes: whoever makes several songs tells it, and stops
+            raise
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError("fluidsynth did not finish", "check that it works: fluidsynth --version") from error
         works = not done.returncode and sound.exists()

@@ -7,11 +7,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -24,6 +23,7 @@ from orchestrion.audio import io
 from orchestrion.data.manifest import Track, content_hash, is_held_out, write_manifest
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable, explained
+from orchestrion.processes import worker_processes
 from orchestrion.recipes.accompaniment import Room, in_room, play
 from orchestrion.recipes.espeak import VOICES
 from orchestrion.recipes.score import Score, read_score
@@ -259,13 +259,24 @@ def _language(score: Score) -> str:
 def render_songs(
     songs: Sequence[Song], folder: Path, soundfont: Path, *, workers: int
 ) -> Iterator[tuple[Song, str | None]]:
-    """Write the files of each song, in as many processes as `workers`; says of each why it cannot be sung, if so."""
+    """Write the files of each song, in as many processes as `workers`; says of each why it cannot be sung, if so.
+
+    UserError where no process can be begun to speak or to play, which is no fault of the song.
+    """
+    try:
+        yield from _rendered(songs, folder, soundfont, workers)
+    except BlockingIOError as error:
+        raise UserError(
+            "the system began no more processes", "give the same command again: what is sung is kept"
+        ) from error
+
+
+def _rendered(songs: Sequence[Song], folder: Path, soundfont: Path, workers: int) -> Iterator[tuple[Song, str | None]]:
     if workers <= 1:
         for song in songs:
             yield song, _perform(song, folder, soundfont)
         return
-    # A fresh interpreter each: a process forked while others compute with torch can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_processes(workers) as pool:
         jobs = {pool.submit(_perform, song, folder, soundfont): song for song in songs}
         try:
             for job in as_completed(jobs):
@@ -274,8 +285,6 @@ def render_songs(
             raise UserError(
                 "a process that sings was killed, perhaps for want of memory", "run again with fewer workers"
             ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _perform(song: Song, folder: Path, soundfont: Path) -> str | None:

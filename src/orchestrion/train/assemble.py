@@ -60,7 +60,8 @@ def build_model(
     an entry per level, `wordless`, the same for songs without lyrics if those are drawn otherwise, and `weights` are
     what the model is used with unless something else is asked for. Priors of
     levels that stayed as they were in the codec that this began with fit it too. What any of its parts learned from
-    counts as learned from. UserError for runs that are unfinished, belong to another codec or teach a level twice.
+    counts as learned from. UserError for runs that are unfinished, belong to another codec or teach a level twice, and
+    for models none of whose priors fits.
     """
     base = read_model(codec_folder)
     if not knows_codes(base, store.codec_hash, store.grid):
@@ -70,12 +71,17 @@ def build_model(
     learned_from = store.learned_from.union(base.learned_from)
     vocabulary = store.vocabulary
     alphabets: dict[int, Alphabet] = {}
-    for part in _parts(sources):
+    parts = _parts(sources)
+    fitting = {part.source for part in parts if _level_in(base, part.level, part.codec) is not None}
+    for part in parts:
         level = _level_in(base, part.level, part.codec)
-        if part.of_model and (level is None or level in priors):
+        if part.of_model and (level in priors or (level is None and part.source in fitting)):
             continue
         if level is None:
-            raise UserError(f"the prior in {part.source} was trained for another codec", f"train it on {store.folder}")
+            raise UserError(
+                f"the prior in {part.source} was trained for another codec",
+                f"leave it out, or train one on {store.folder}",
+            )
         if level in priors:
             raise UserError(f"level {level} is given twice", "give one run for each level")
         if part.vocabulary != vocabulary:
@@ -162,6 +168,8 @@ def _of_run(run: Path) -> _Part:
 
 def _of_model(folder: Path) -> Iterable[_Part]:
     info = read_model(folder)
+    if not any(info.priors):
+        raise UserError(f"the model in {folder} has no prior", "leave it out")
     for level, config in enumerate(info.priors):
         if config is not None:
             yield _Part(

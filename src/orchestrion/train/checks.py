@@ -70,7 +70,8 @@ def adversarial_findings(metrics: Numbers, level: int, step: int, warmup_steps: 
 def prior_findings(metrics: Numbers, codebook_size: int, step: int, warmup_steps: int) -> Iterable[str]:
     """A prior that has learned nothing yet, or learns by heart.
 
-    Reads `validation/bits`, `train/recent_bits` (the mean of the last steps) and `unigram_bits`, in bits per code.
+    Reads `validation/bits`, `train/recent_bits` (the mean of the last steps, where there are any) and `unigram_bits`,
+    in bits per code.
     """
     bits, unigram = metrics["validation/bits"], metrics["unigram_bits"]
     uniform = math.log2(codebook_size)
@@ -84,8 +85,9 @@ def prior_findings(metrics: Numbers, codebook_size: int, step: int, warmup_steps
             f"the loss ({bits:.2f} bits) is not below the entropy of single codes ({unigram:.2f} bits), so the songs "
             "will be noise: train longer, or raise the learning rate if it falls slowly"
         )
-    if metrics["train/recent_bits"] + 0.7 < bits:
+    recent = metrics.get("train/recent_bits", bits)
+    if recent + 0.7 < bits:
         yield (
-            f"validation ({bits:.2f} bits) is far worse than training ({metrics['train/recent_bits']:.2f}): the model "
+            f"validation ({bits:.2f} bits) is far worse than training ({recent:.2f}): the model "
             "learns by heart; use more music, more dropout or a smaller model, or stop here"
         )

@@ -93,7 +93,8 @@ class CodecRecipe:
         if not chunks:
             raise UserError(
                 "no track is held out for validation, or silence alone",
-                "add more tracks: the split by content gives about one in twelve to it",
+                "add more tracks, of which content gives one in twelve to it, or hold one out: "
+                '"held_out": true in its line of the manifest',
             )
         self.clips: Clips = tracks.cut(chunks, clip_samples).to(device)
         self._said = self._sounds(chunks, clip_samples) if self.sung else None

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from orchestrion.codec import Codec
 from orchestrion.data.encoded import ShardWriter
 from orchestrion.data.manifest import Track
-from orchestrion.data.tracks import TrackStore
-from orchestrion.data.vary import vary
+from orchestrion.data.tracks import Prepared, TrackStore
+from orchestrion.data.vary import fills_a_frame, vary
 from orchestrion.errors import UserError
+from orchestrion.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def encode_tracks(
     """Encode every track of `tracks` at every level into `place`; tracks that are there already are kept.
 
     Training tracks are encoded `variations` times more, each time at another speed (`vary`), at `varied_levels` or
-    at all; again where they are there without one of those levels. The words of a track are kept beside its codes;
+    at all; again where they are there without one of those levels; not in variations that leave less than a frame of
+    them. The words of a track are kept beside its codes;
     words that cannot be read are reported and left out. `spread` does the work elsewhere (`train.spread`), by default
     it is done here. The index names the shards in the same order, whoever wrote them.
     """
@@ -93,7 +95,12 @@ def encode_tracks(
     index = ShardWriter(place, codec.grid, codec.config.codebook.size, codec_hash)
     varied = range(codec.grid.num_levels) if varied_levels is None else varied_levels
     work = [Item(number, 0) for number in range(len(tracks.tracks))]
-    work += [Item(number, variation) for variation in range(1, variations + 1) for number in tracks.indices("train")]
+    work += [
+        Item(number, variation)
+        for variation in range(1, variations + 1)
+        for number in tracks.indices("train")
+        if _is_long_enough(tracks.tracks[number], variation, codec.grid)
+    ]
     problems: dict[Item, str | None] = {}
     left: list[Item] = []
     for item in work:
@@ -111,6 +118,10 @@ def encode_tracks(
         if not index.has(track, item.variation):
             raise UserError(f"the codes of {track.path} are not in {place} any more", "encode again")
     index.finish()
+
+
+def _is_long_enough(prepared: Prepared, variation: int, grid: Grid) -> bool:
+    return fills_a_frame(prepared.num_samples, prepared.track.content_hash, variation, grid.hop_lengths[-1])
 
 
 def _one_by_one(encoder: TrackEncoder) -> Spread:

@@ -47,19 +47,22 @@ _EXPORT = "prior.json"
 Row = Float[Tensor, " width"]
 
 
-def with_held_out(tracks: Sequence[Track]) -> list[Track]:
-    """The tracks, some held out for validation and some not: where content puts all on one side, one changes sides.
+def with_held_out(tracks: Sequence[Track], window_seconds: float) -> list[Track]:
+    """The tracks, of those that fill a window some held out for validation and some not.
 
-    UserError for fewer than two.
+    Where content puts all of these on one side, one changes sides. UserError for fewer than two.
     """
-    if len(tracks) < 2:
+    long = [track for track in tracks if track.seconds >= window_seconds]
+    if len(long) < 2:
         raise UserError(
-            "one track cannot be learned from and held out at once", "give two or more, or cut it into pieces"
+            f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s, which the model sees at once, and two "
+            "must: one is learned from, one held out",
+            "give two or more such tracks, or cut a long one into pieces",
         )
-    sides = {split(track) for track in tracks}
+    sides = {split(track) for track in long}
     if len(sides) == 2:
         return list(tracks)
-    first = min(tracks, key=lambda track: track.content_hash)
+    first = min(long, key=lambda track: track.content_hash)
     held_out = sides == {"train"}
     return [track.model_copy(update={"held_out": held_out}) if track is first else track for track in tracks]
 
@@ -109,6 +112,14 @@ class Base:
     def levels(self) -> tuple[int, ...]:
         """Those that have a prior."""
         return tuple(level for level, prior in enumerate(self.info.priors) if prior is not None)
+
+    @property
+    def window_seconds(self) -> float:
+        """Of the prior that sees most at once."""
+        grid = self.info.grid
+        return max(
+            (self.info.prior(level).context_frames / grid.frame_rate(level) for level in self.levels), default=0.0
+        )
 
     def prior(self, level: int, store: CodeStore, config: FinetuneConfig, device: torch.device) -> AnyPrior:
         """The prior of `level` with rows for the new names in `store`, as it begins to learn."""

@@ -109,7 +109,7 @@ def seed_of(seed: int, step: int, stream: int = 0) -> int:
     return ((seed * 1_000_003 + step) * 31 + stream) % (2**63)
 
 
-class _Stop:
+class Stop:
     """Remembers a wish to stop, so that the step at hand is finished and saved first."""
 
     def __init__(self) -> None:
@@ -139,18 +139,20 @@ def train(
     folder: Path,
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Stop | None = None,
 ) -> bool:
     """Train in `folder` until the configured number of steps; goes on from the last checkpoint there.
 
     A run that was killed and resumed gives the same weights as one left alone. Returns whether it finished: False
-    when a signal asked it to stop (all is saved then). Processes that `parallel.join` brought together train one
+    when a signal asked it to stop (all is saved then). `stop` knows afterwards whether any rank was asked to, also in
+    the last step, which finishes a run. Processes that `parallel.join` brought together train one
     model, each on its items of every batch.
     """
     assert config.precision != "auto", "settle the precision before the run is described"
     run = _Run(recipe, config, folder)
     first = run.resume()
     run.log = RunLog(folder, first) if rank() == 0 else None
-    stop = _Stop()
+    stop = stop or Stop()
     recipe.model.train()
     recent: dict[str, float] = {}
     with stop.on_signals(), contextlib.closing(run):
@@ -171,7 +173,7 @@ def train(
     with run.averaged() as here:
         if here:
             recipe.export(folder)
-    wait_for_all()
+    stop.wanted = mean_over_ranks({_STOP: float(stop.wanted)}, run.device)[_STOP] > 0  # the others wait here
     return True
 
 
@@ -204,7 +206,7 @@ class _Run:
         if self.log is not None:
             self.log.numbers(step, {name: value for name, value in metrics.items() if name != _LOSS})
 
-    def step(self, step: int, stop: "_Stop") -> tuple[dict[str, float], bool]:
+    def step(self, step: int, stop: Stop) -> tuple[dict[str, float], bool]:
         """One step of the optimizer; its numbers, and whether any rank was asked to stop.
 
         A batch whose loss or gradient is no number changes nothing; after several of them UserError.

@@ -27,7 +27,7 @@ from orchestrion.nn.chance import RowGenerator, rows_of_batch
 from orchestrion.prior.labels import Conditions, LabelEmbedding
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.prior.model import Following, Prior, PriorLoss, followed
-from orchestrion.text.vocab import UNKNOWN_ID, Vocabulary
+from orchestrion.text.vocab import UNKNOWN_ID, Vocabulary, folded
 from orchestrion.train.assemble import Trained
 from orchestrion.train.checks import prior_findings
 from orchestrion.train.loop import StepResult, seed_of
@@ -115,11 +115,16 @@ class PriorRecipe:
         if config.codebook_embedding and prior is None:
             self._embed_codebooks(rng)
         self.prior.to(device)
+        self._heard: list[
+            Tensor
+        ] = []  # bits of this step's parts, numbers when they are asked for: that waits for a GPU
         self._recent: deque[Tensor] = deque(maxlen=_RECENT_STEPS)
         self.held_out = self._windows(config.validation_windows)
         if not self.held_out:
             raise UserError(
-                "no held-out track is as long as a window", "add more tracks, or use a shorter context_frames"
+                "no held-out track is as long as a window",
+                "add more tracks, use a shorter context_frames, or hold a longer one out: "
+                '"held_out": true in its line of the manifest',
             )
 
     def begin_with(self, trained: Trained) -> None:
@@ -153,10 +158,10 @@ class PriorRecipe:
             (own.genre, labels.genre, names.genres, known.genres),
         ):
             table.weight[UNKNOWN_ID] = other.weight[UNKNOWN_ID]
-            places = {name.casefold(): place for place, name in enumerate(theirs, 1)}
+            places = {folded(name): place for place, name in enumerate(theirs, 1)}
             for place, name in enumerate(ours, 1):
-                if name.casefold() in places:
-                    table.weight[place] = other.weight[places[name.casefold()]]
+                if folded(name) in places:
+                    table.weight[place] = other.weight[places[folded(name)]]
 
     def _windows(self, most: int) -> list[CodeBatch]:
         """At most so many windows of the held-out tracks, evenly spread, in batches."""
@@ -213,10 +218,11 @@ class PriorRecipe:
         assert not tensors, "a prior's training has no state of its own"
 
     def prepare(self, step: int, own: Part) -> None:
-        """Nothing has to be seen before the losses."""
+        self._heard.clear()
 
     def follow(self, step: int) -> dict[str, float]:
-        """Nothing moves but by gradients."""
+        """Nothing moves but by gradients; how well the step's batch was known is kept, as it is no batch left out."""
+        self._recent.append(torch.stack(self._heard).mean())
         return {}
 
     def loss(self, step: int, part: Part) -> StepResult:
@@ -234,7 +240,7 @@ class PriorRecipe:
         )
         rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
         loss = self._training_loss(batch, self._conditions(batch), rng)
-        self._recent.append(loss.bits_per_code.detach())  # a number when it is asked for: that waits for a GPU
+        self._heard.append(loss.bits_per_code.detach())
         metrics: dict[str, Tensor | float] = {"train/bits": loss.bits_per_code}
         if loss.unfollowed is not None:
             metrics["train/unfollowed"] = loss.unfollowed
@@ -270,7 +276,8 @@ class PriorRecipe:
         return (told if labelled else told.unlabelled()).to(self.device)
 
     def validate(self) -> dict[str, float]:
-        return {"train/recent_bits": fmean(map(float, self._recent))} | self._held_out_bits(self.held_out)
+        recent = {"train/recent_bits": fmean(map(float, self._recent))} if self._recent else {}
+        return recent | self._held_out_bits(self.held_out)
 
     @cached_property
     def unigram_bits(self) -> float:

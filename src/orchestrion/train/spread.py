@@ -1,7 +1,7 @@
 """Encoding a data set on several devices: by processes of this machine, or by a Ray cluster (docs/scale.md)."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -15,6 +15,7 @@ from orchestrion.cluster import connected, explained
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.nn.memory import keep_dropped_memory
+from orchestrion.processes import worker_processes
 from orchestrion.train.encode import Item, TrackEncoder
 
 
@@ -51,12 +52,10 @@ class Processes:
         """Encode; UserError where a process is killed."""
         if not items:
             return
-        # A fresh interpreter each: a process forked while others compute with torch can hang.
-        context = get_context("spawn")
-        devices = context.SimpleQueue()
+        devices = get_context("spawn").SimpleQueue()
         for device in self.devices:
             devices.put(device)
-        with ProcessPoolExecutor(len(self.devices), context, _begin, (self.job, devices)) as pool:
+        with worker_processes(len(self.devices), _begin, self.job, devices) as pool:
             try:
                 for done in as_completed([pool.submit(_encode, item) for item in items]):
                     yield done.result()
@@ -65,8 +64,6 @@ class Processes:
                     "a process that encodes was ended from outside, perhaps for want of memory",
                     "give the same command again, with fewer --workers",
                 ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
 
 
 _encoder: TrackEncoder | None = None

@@ -1,0 +1,58 @@
+"""Processes that share a work: fresh interpreters, which never outlive the one that began them."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+_SECONDS_TO_LEAVE = 2.0  # to give back what is borrowed; a long computation hears of nothing before it is done
+
+
+@contextmanager
+def worker_processes(num: int, begin: Callable[..., None] | None = None, *told: Any) -> Iterator[ProcessPoolExecutor]:
+    """A pool of `num` processes, each of which begins with `begin(*told)`.
+
+    Work at hand is finished where the block ends, even by an error; it is given up where the block is stopped, by
+    Ctrl-C or because nobody asks for more, and where this process ends in whatever way.
+    """
+    # A fresh interpreter each: a process forked while others compute with torch can hang.
+    context = get_context("spawn")
+    watched, held = context.Pipe(duplex=False)  # no other process has `held`: `watched` ends when this one does
+    with watched, held, ProcessPoolExecutor(num, context, _begin, (watched, begin, told)) as pool:
+        try:
+            yield pool
+        except (KeyboardInterrupt, GeneratorExit):
+            held.close()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(watched: Connection, begin: Callable[..., None] | None, told: tuple[Any, ...]) -> None:
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for what a shell runs in the background
+        signal.signal(signal.SIGINT, _leave)
+    threading.Thread(target=_leave_with, args=(watched,), daemon=True).start()
+    if begin is not None:
+        begin(*told)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Without the traceback of a Ctrl-C, of which there would be one for each process."""
+    sys.exit(1)
+
+
+def _leave_with(watched: Connection) -> None:
+    """Leave when the process that began this one does, or gives up."""
+    with suppress(EOFError, OSError):
+        watched.recv_bytes()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(_SECONDS_TO_LEAVE)
+    os._exit(1)
