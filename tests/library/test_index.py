@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -76,3 +77,24 @@ def test_a_song_that_cannot_be_read_is_told_and_left_out(index, tmp_path):
     (tmp_path / "broken" / "song.json").write_text("{")
     (problem,) = index.rebuild()
     assert "broken" in problem and found(index) == ["whole"]
+
+
+def test_a_folder_whose_name_is_no_id_keeps_no_song_out(index, tmp_path):
+    name = b"na\xefve" if os.name == "posix" else b"Two Words"
+    for folder in (os.fsdecode(name), "whole"):
+        write_song(tmp_path / folder, song("whole"))
+    assert len(index.rebuild()) == 1 and found(index) == ["whole"]
+
+
+def test_a_song_whose_takes_cannot_be_looked_at_is_told_and_left_out(index, tmp_path, monkeypatch):
+    for name in ("locked", "whole"):
+        write_song(tmp_path / name, song(name))
+
+    def levels_of(folder):
+        if "locked" in str(folder):
+            raise PermissionError(13, "Permission denied")
+        return []
+
+    monkeypatch.setattr(module, "levels_of", levels_of)
+    (problem,) = index.rebuild()
+    assert "locked" in problem and found(index) == ["whole"]
