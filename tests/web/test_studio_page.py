@@ -428,3 +428,20 @@ def test_tags_of_any_length_leave_room_for_the_rest(browser: Any, address: str) 
 def test_a_link_that_names_a_genre_twice_opens(visit: Visit) -> None:
     visit.page.goto(f"{visit.address}#/compose?genres=rock,rock")
     visit.button("Remove rock").wait_for()
+
+
+def test_a_song_that_was_asked_for_in_an_outage_is_there_after_it(browser: Any, address: str) -> None:
+    with contextlib.closing(browser.new_context()) as context:
+        visit = Visit(context.new_page(), address)
+        page = visit.page
+        page.goto(address)
+        visit.compose(1, 1, seed=12, Title="Awaited")
+        visit.heard(1)
+        song = page.url.split("/song/")[1].split("/")[0]
+        page.goto("about:blank")
+        page.route("**/api/**", lambda route: route.abort())
+        page.goto(f"{address}#/song/{song}")
+        page.get_by_text("does not answer").wait_for()
+        page.get_by_text("Opening the song…").wait_for()
+        page.unroute("**/api/**")
+        visit.expect(page.get_by_label("Title")).to_have_value("Awaited")
