@@ -211,6 +211,9 @@ def test_of_all_addresses_one_is_printed_that_others_can_use(monkeypatch):
     assert server._address("0.0.0.0", 80, None) == "http://192.168.1.7:80/"
     assert server._address(None, 80, None) == "http://127.0.0.1:80/"
     assert server._address("fd00::5", 80, None) == "http://[fd00::5]:80/"
+    monkeypatch.setattr(server, "_outward", lambda: iter(["fd00::7"]))
+    assert server._address("::", 80, None) == "http://[fd00::7]:80/"
+    assert server._address("0.0.0.0", 80, None) == f"http://{socket.gethostname().lower()}:80/"
     monkeypatch.setattr(server, "_outward", lambda: iter(()))
     assert server._address("::", 80, None) == f"http://{socket.gethostname().lower()}:80/"
     assert f"{socket.gethostname().lower().partition('.')[0]}.local" in server._names_of("0.0.0.0")

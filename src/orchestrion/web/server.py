@@ -130,7 +130,8 @@ def _address(host: str | None, port: int, token: str | None) -> str:
     """Where the page is, for who is to open it: of all addresses of this machine one that others can reach."""
     shown = "127.0.0.1" if host is None else _in_address(host)
     if host in _ANY:
-        shown = next(map(_in_address, _outward()), socket.gethostname().lower())
+        reached = (_in_address(one) for one in _outward() if host == "::" or ":" not in one)
+        shown = next(reached, socket.gethostname().lower())
     return f"http://{shown}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
 
 
