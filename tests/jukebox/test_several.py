@@ -229,3 +229,21 @@ def test_where_a_song_begins_in_its_piece_is_told(jukebox):
     assert not torch.equal(begins.codes[1], later.codes[1])
     with pytest.raises(UserError, match="do not fit a whole piece"):
         SOME.changed(total_seconds=1.0, offset_seconds=0.5)
+
+
+def test_songs_that_were_stopped_together_go_on_together_each_from_its_own_place(jukebox, tmp_path):
+    requests, source = SOME.takes(3), jukebox.compose(SOME, until_level=1).finish()
+    whole = jukebox.continue_(source, 0.4, seed=8).finish()
+    folders = [tmp_path / f"{number}.song" for number in range(3)]
+    request, codes = jukebox.continued(source, 0.4, seed=7)
+    requests = request.takes(3)
+    for composition, steps in (
+        (jukebox.compose_all(requests[:1], folders[:1], codes=codes), 12),
+        (jukebox.compose_all(requests[1:], folders[1:], codes=codes.repeated(2)), 20),
+    ):
+        for _ in range(steps):
+            next(composition)
+    songs = jukebox.resume_all(folders).finish()
+    assert [song.request.seed for song in songs] == [7, 8, 9]
+    assert all(torch.equal(songs[1].codes[level], whole.codes[level]) for level in range(2))
+    assert all(SongFolder.open(folder).audio_path(0).exists() for folder in folders)

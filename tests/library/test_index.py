@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -91,3 +92,24 @@ def test_words_without_a_letter_find_nothing_and_no_words_everything(index, tmp_
     index.put(song("one", notes="la_la ?!"))
     assert found(index, words) == []
     assert found(index, " ") == ["one"] == found(index, f"la {words}")
+
+
+def test_a_folder_whose_name_is_no_id_keeps_no_song_out(index, tmp_path):
+    name = b"na\xefve" if os.name == "posix" else b"Two Words"
+    for folder in (os.fsdecode(name), "whole"):
+        write_song(tmp_path / folder, song("whole"))
+    assert len(index.rebuild()) == 1 and found(index) == ["whole"]
+
+
+def test_a_song_whose_takes_cannot_be_looked_at_is_told_and_left_out(index, tmp_path, monkeypatch):
+    for name in ("locked", "whole"):
+        write_song(tmp_path / name, song(name))
+
+    def levels_of(folder):
+        if "locked" in str(folder):
+            raise PermissionError(13, "Permission denied")
+        return []
+
+    monkeypatch.setattr(module, "levels_of", levels_of)
+    (problem,) = index.rebuild()
+    assert "locked" in problem and found(index) == ["whole"]

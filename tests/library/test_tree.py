@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrion.config import plain
 from orchestrion.errors import UserError
+from orchestrion.files import write_json
 from orchestrion.library.tree import LibrarySong, Take, check_id, levels_of, new_id, read_song, write_song
 
 
@@ -25,7 +27,7 @@ def test_one_take_of_a_batch_is_chosen():
     assert chosen(first) == ["a"] and chosen(first.with_chosen("b")) == ["b"]
     assert first.with_chosen("a") == first
     grown = first.with_takes([take("c", "two", "a")]).with_chosen("c")
-    assert chosen(grown) == ["a", "c"] and grown.heard.id == "c"
+    assert chosen(grown) == ["a", "c"] and grown.heard(lambda each: True).id == "c"
     with pytest.raises(UserError, match="no take 'x'"):
         first.with_chosen("x")
 
@@ -92,3 +94,31 @@ def test_levels_are_those_that_can_be_heard(tmp_path):
     for name in ("level_1.flac", "level_0.flac", ".level_2.flac", "level_1.peaks.json"):
         (tmp_path / "audio" / name).touch()
     assert levels_of(tmp_path) == [0, 1]
+
+
+def test_what_stands_for_a_song_can_be_heard():
+    grown = song().with_chosen("a").with_takes([take("c", "two", "a")])
+
+    def heard(*audible: str) -> str:
+        return grown.heard(lambda each: each.id in audible).id
+
+    assert heard("a", "b", "c") == "a" and heard("b") == "b" and heard("b", "c") == "c"
+    assert heard() == "a" and grown.with_chosen("c").heard(lambda each: each.id != "c").id == "a"
+    assert LibrarySong(id="tune-2", title="None", created="now").heard(lambda each: True) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tags": ["night", "night"]},
+        {"takes": [plain(take("a")), plain(take("a"))]},
+        {"done": 99},
+        {"done": -1},
+        {"takes": [{**plain(take("a")), "stop": float("inf")}]},
+        {"takes": [{**plain(take("a")), "span": {"start": 0.0, "stop": float("inf")}}]},
+    ],
+)
+def test_a_song_that_contradicts_itself_is_refused(wrong, tmp_path):
+    write_json(tmp_path / "song.json", {**plain(song()), **wrong})
+    with pytest.raises(UserError):
+        read_song(tmp_path)

@@ -1,5 +1,6 @@
 """What must not get through: other origins, other names, large bodies, wrong tokens, paths in names."""
 
+import hashlib
 import socket
 
 import pytest
@@ -7,7 +8,9 @@ from studio_world import BASE, quick_world, world
 
 from orchestrion.web import app as service
 from orchestrion.web import server
-from orchestrion.web.guard import COOKIE
+from orchestrion.web.guard import cookie_name
+
+SHARED = cookie_name("studio.lan:8765")
 
 
 @pytest.fixture
@@ -42,6 +45,7 @@ def test_its_own_names_are_known(page, host):
         {"origin": "http://evil.example"},
         {"origin": "http://localhost:9999"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],
@@ -76,7 +80,7 @@ def test_answers_carry_the_policy_that_keeps_other_hosts_out(page):
 def test_wrong_tokens_are_refused(shared, given):
     response = shared.client.get("/api/status", headers={"authorization": given})
     assert response.status_code == 401 and "token" in response.json()["error"]
-    assert shared.client.get("/api/status", headers={"cookie": "orchestrion_token=forged"}).status_code == 401
+    assert shared.client.get("/api/status", headers={"cookie": f"{SHARED}=forged"}).status_code == 401
     assert shared.client.get("/api/status?token=forged").status_code == 401
     assert shared.client.post("/api/songs?token=s3cret-t%C3%B8ken", json={}).status_code == 401
 
@@ -85,7 +89,9 @@ def test_the_token_in_the_link_becomes_a_cookie(shared):
     response = shared.client.get("/api/status?token=s3cret-t%C3%B8ken&a=1", follow_redirects=False)
     assert response.status_code == 303 and response.headers["location"] == "/api/status?a=1"
     cookie = response.headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert "httponly" in cookie and "samesite=strict" in cookie and "s3cret" not in cookie
+    assert shared.client.get("/api/status").status_code == 200
+    shared.client.cookies.clear()
     bearer = {"authorization": "Bearer s3cret-tøken".encode()}
     assert shared.client.get("/api/status", headers=bearer).status_code == 200
 
@@ -163,7 +169,7 @@ def test_numbers_that_are_none_are_refused(page):
 def test_an_empty_token_lets_nobody_in(tmp_path, monkeypatch):
     quick_world(tmp_path, monkeypatch)
     with world(tmp_path / "library", hosts=("studio.lan",), token="") as page:
-        for headers in ({}, {"authorization": "Bearer "}, {"cookie": f"{COOKIE}="}):
+        for headers in ({}, {"authorization": "Bearer "}, {"cookie": f"{cookie_name('studio.lan')}="}):
             told = page.client.get("/api/songs", headers={"host": "studio.lan", **headers})
             assert told.status_code == 401
             assert page.client.delete("/api/songs/a", headers={"host": "studio.lan", **headers}).status_code == 401
@@ -178,3 +184,36 @@ def test_a_service_goes_by_the_names_that_a_browser_sends(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     assert socket.gethostname().lower() in server._names_of("0.0.0.0")
+
+
+def proof(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def test_the_cookies_of_others_on_the_same_host_keep_nobody_out(shared):
+    cookies = f'prefs={{"a":1}}; {cookie_name("studio.lan:9000")}={proof("another")}; {SHARED}={proof("s3cret-tøken")}'
+    assert shared.client.get("/api/status", headers={"cookie": cookies}).status_code == 200
+    others = f"{cookie_name('studio.lan:9000')}={proof('s3cret-tøken')}"
+    assert shared.client.get("/api/status", headers={"cookie": others}).status_code == 401
+
+
+@pytest.mark.parametrize("token", ["a+b&c#d%41", "ключ", "two words; 1"])
+def test_the_address_that_is_printed_lets_one_in_whatever_the_token(tmp_path, monkeypatch, token):
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "library", hosts=("studio.lan",), token=token) as page:
+        page.client.base_url = "http://studio.lan:8765"
+        assert page.client.get(server._address("studio.lan", 8765, token)).status_code in (200, 404)
+        assert page.client.get("/api/status").status_code == 200
+
+
+def test_of_all_addresses_one_is_printed_that_others_can_use(monkeypatch):
+    monkeypatch.setattr(server, "_outward", lambda: iter(["192.168.1.7"]))
+    assert server._address("0.0.0.0", 80, None) == "http://192.168.1.7:80/"
+    assert server._address(None, 80, None) == "http://127.0.0.1:80/"
+    assert server._address("fd00::5", 80, None) == "http://[fd00::5]:80/"
+    monkeypatch.setattr(server, "_outward", lambda: iter(["fd00::7"]))
+    assert server._address("::", 80, None) == "http://[fd00::7]:80/"
+    assert server._address("0.0.0.0", 80, None) == f"http://{socket.gethostname().lower()}:80/"
+    monkeypatch.setattr(server, "_outward", lambda: iter(()))
+    assert server._address("::", 80, None) == f"http://{socket.gethostname().lower()}:80/"
+    assert f"{socket.gethostname().lower().partition('.')[0]}.local" in server._names_of("0.0.0.0")

@@ -115,3 +115,11 @@ def test_closing_waits_for_threads_that_are_at_it(tmp_path):
         jobs.close()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 4000])
+def test_a_damaged_table_is_made_again(tmp_path, damage):
+    (tmp_path / "jobs.sqlite").write_bytes(damage)
+    jobs = Jobs(tmp_path / "jobs.sqlite")
+    assert jobs.latest() == [] and jobs.add("map", {}).state == "queued"
+    jobs.close()

@@ -22,13 +22,13 @@ PATIENCE_SECONDS = 120.0
 
 
 @contextmanager
-def studio(library: Path, models: Path):
+def studio(library: Path, models: Path, *, errors: bool = False):
     command = [sys.executable, "-m", "orchestrion", "studio", "--no-browser", "--port", "0", "--threads", "1"]
     environment = {**os.environ, zoo.MODELS_VARIABLE: str(models)}
     with subprocess.Popen(
         [*command, "--library", str(library), "--model", "ditty"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE if errors else subprocess.DEVNULL,
         text=True,
         env=environment,
     ) as process:
@@ -120,3 +120,19 @@ def test_a_library_is_open_once(tmp_path, capsys):
         places.lock_server()
     lock.release()
     places.lock_server().release()
+
+
+@pytest.mark.slow
+def test_a_studio_whose_page_is_open_stops_at_once_and_in_silence(tmp_path):
+    models, library = tmp_path / "models", tmp_path / "library"
+    tiny.write_tiny_model(models / "ditty")
+    with studio(library, models, errors=True) as (process, address):
+        wait_for(lambda: ask(address, "/status")["model"]["state"] == "ready")
+        with urllib.request.urlopen(f"{address}/api/events", timeout=30) as stream:
+            assert stream.readline().startswith(b"event: status")
+            process.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            assert process.wait(PATIENCE_SECONDS) is not None
+        took = time.monotonic() - began
+        assert "Traceback" not in (told := process.stderr.read()) and "Cancel" not in told, told
+    assert took < 2.0

@@ -1,18 +1,22 @@
 """The service as a page uses it: composing, choosing, going on, hearing, searching."""
 
+import errno
 import io as bytes_io
 import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 from studio_world import quick_world, world
 
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
+from orchestrion.cli.main import cli
 from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
@@ -20,6 +24,7 @@ from orchestrion.library.provenance import read_made
 from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
+from orchestrion.web.schemas import LONGEST_SECONDS, LONGEST_UPLOAD_SECONDS, PrimeIn
 from orchestrion.web.work import Decode
 
 
@@ -479,3 +484,126 @@ def test_a_broken_song_does_not_hide_the_others(page, tmp_path):
     (problem,) = page.studio.index.rebuild()
     assert "broken" in problem and [one["id"] for one in page.get("/songs")["songs"]] == [song["id"]]
     assert Path(broken / "song.json").exists()
+
+
+def test_a_continuation_goes_on_after_its_source_was_refined(page, monkeypatch):
+    song = page.song(draft=True)
+    (take,) = song["tree"]
+    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.4, "takes": 2})
+    job = begun["job"]["id"]
+    monkeypatch.setattr("orchestrion.web.worker.TOLD_EVERY_SECONDS", 0.0)
+    real = page.studio.jobs.progress
+    monkeypatch.setattr(page.studio.jobs, "progress", lambda *told: page.studio.jobs.cancel(job) and real(*told))
+    page.work()
+    monkeypatch.setattr(page.studio.jobs, "progress", real)
+    assert page.get(f"/jobs/{job}")["state"] == "cancelled"
+    left, other = (page.studio.places.take(song["id"], each) for each in begun["job"]["takes"])
+    kept = SongFolder.open(left).codes()[1]
+    shutil.rmtree(other)  # as if it had not been begun
+    page.post(path_of(song, take, "/refine"))
+    page.work()
+    page.post(f"/jobs/{job}/resume", status=200)
+    page.work()
+    ended = page.get(f"/jobs/{job}")
+    assert (ended["state"], ended["problem"]) == ("done", "")
+    grown = takes_of(page.get(f"/songs/{song['id']}"))
+    assert all(grown[each]["levels"] for each in begun["job"]["takes"])
+    assert SongFolder.open(left).codes()[1][:, : kept.shape[1]].equal(kept)
+
+
+def test_the_map_is_drawn_without_songs_that_are_gone_or_damaged(page):
+    songs = [page.song(title=f"Song {number}", seed=number) for number in range(3)]
+    page.post("/map", status=202)
+    damaged = page.studio.audio(songs[0]["id"], songs[0]["tree"][0]["id"], None)[0]
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    page.client.delete(f"/api/songs/{songs[1]['id']}")
+    page.work()
+
+    def drawn() -> list[str]:
+        return [point["song"] for point in page.get("/map")["points"] if point["song"]]
+
+    assert page.get("/map")["state"] == "ready" and drawn() == [songs[2]["id"]]
+    page.client.delete(f"/api/songs/{songs[2]['id']}")
+    assert drawn() == []
+
+
+def test_a_song_can_be_heard_in_the_library_while_it_is_gone_on_with(page):
+    song = page.song(takes=2)
+    begun = page.post(path_of(song, song["tree"][1], "/continue"), {"seconds": 0.3})
+    assert page.get("/songs")["songs"][0]["heard"] == {"take": song["tree"][1]["id"], "level": 0}
+    assert page.get("/songs")["songs"][0]["seconds"] == pytest.approx(0.4)
+    page.work()
+    (made,) = begun["job"]["takes"]
+    assert page.get("/songs")["songs"][0]["heard"] == {"take": made, "level": 1}
+
+
+def test_a_song_that_began_with_sent_sound_is_made_again_from_its_record(page, tmp_path):
+    (tmp_path / "hum.wav").write_bytes(wav(1.0))
+    sent = page.client.post("/api/uploads", params={"name": "hum.wav"}, content=wav(1.0)).json()
+    page.work()
+    song = page.song(seconds=0.8, prime={"upload": sent["id"], "start_seconds": 0.2, "seconds": 0.5})
+    take = song["tree"][0]
+    file, _ = page.studio.audio(song["id"], take["id"], None)
+    told = page.get(path_of(song, take, "/provenance"))["made"]["request"]["prime"]
+    assert told == {"path": "hum.wav", "start_seconds": 0.2, "seconds": 0.5}
+    page.studio.drop_upload(sent["id"])
+    run = CliRunner().invoke(cli, ["songs", "replay", str(file), "--source", str(tmp_path / "hum.wav")])
+    assert run.exit_code == 0 and "the same bytes" in run.output, run.output
+
+
+def test_sound_after_the_tenth_minute_can_be_begun_with():
+    within = PrimeIn(upload="upload-a", start_seconds=LONGEST_UPLOAD_SECONDS - 10)
+    assert within.start_seconds > LONGEST_SECONDS
+
+
+@pytest.mark.parametrize("first, second", [("", "Bix"), ("Bix", " ")])
+def test_a_mix_is_of_two_artists(page, first, second):
+    mix = {"first": first, "second": second, "share": 0.5}
+    assert "two artists" in page.post("/songs", {"seconds": 0.4, "mix": mix}, status=409)["error"]
+
+
+def test_a_title_is_more_than_blanks(page):
+    song = page.song(title="Named")
+    for title in ("", "   "):
+        assert page.client.patch(f"/api/songs/{song['id']}", json={"title": title}).status_code == 422
+    assert page.client.patch(f"/api/songs/{song['id']}", json={"title": " New name "}).json()["title"] == "New name"
+
+
+def repacked(packed: bytes, **changes: object) -> bytes:
+    """An export whose song.json says something else."""
+    buffer = bytes_io.BytesIO()
+    with zipfile.ZipFile(bytes_io.BytesIO(packed)) as before, zipfile.ZipFile(buffer, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            if name.endswith("/song.json"):
+                content = json.dumps({**json.loads(content), **changes}).encode()
+            after.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_a_song_that_contradicts_itself_is_not_imported(page):
+    song = page.song()
+    packed = page.get(f"/songs/{song['id']}/export")
+    for changes in ({"tags": ["a", "a"]}, {"done": 99}):
+        response = page.client.post("/api/songs/import", content=repacked(packed, **changes))
+        assert response.status_code == 400 and song["id"] in response.json()["error"]
+    assert page.get("/songs")["total"] == 1
+
+
+def test_a_full_disk_is_not_taken_for_a_bad_file(page, monkeypatch):
+    packed = page.get(f"/songs/{page.song()['id']}/export")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("orchestrion.web.studio.shutil.copyfileobj", full)
+    response = page.client.post("/api/songs/import", content=packed)
+    assert response.status_code == 400 and "no space is left" in response.json()["error"]
+
+
+def test_it_is_made_known_when_all_songs_are_indexed(page, tmp_path, caplog):
+    assert page.get("/status")["indexed"] is False
+    (tmp_path / "library" / "broken").mkdir()
+    (tmp_path / "library" / "broken" / "song.json").write_text("{")
+    page.studio.index_anew()
+    assert page.get("/status")["indexed"] is True and "broken" in caplog.text

@@ -307,3 +307,141 @@ def test_the_page_can_be_used_by_everyone(browser: Any, address: str, scheme: st
         assert visit.page.evaluate("document.documentElement.dataset.theme") == "dark"
         visit.accessible()
         assert not visit.wrong
+
+
+def change(page: Any, song: str, **changes: Any) -> None:
+    """Change a song as another window does."""
+    page.evaluate(
+        """([song, changes]) => fetch(`/api/songs/${song}`, {
+            method: "PATCH", headers: {"content-type": "application/json"}, body: JSON.stringify(changes)
+        }).then(answer => answer.json())""",
+        [song, changes],
+    )
+
+
+def test_nothing_that_is_typed_is_lost(visit: Visit) -> None:
+    page = visit.page
+    visit.compose(1, 1, seed=8, Title="Typed")
+    visit.heard(1)
+    song = page.url.split("/song/")[1].split("/")[0]
+    for tag in ("one", "two", "three"):
+        page.get_by_label("Add a tag").fill(tag)
+        page.get_by_label("Add a tag").press("Enter")
+    for tag in ("one", "two", "three"):
+        visit.button(f"Remove the tag {tag}").wait_for()
+
+    notes = page.get_by_label("Notes")
+    notes.fill("mine")
+    change(page, song, notes="theirs", tags=["news"])
+    visit.button("Remove the tag news").wait_for()
+    visit.expect(notes).to_have_value("mine")
+    notes.press("Tab")
+    page.reload()
+    visit.expect(notes).to_have_value("mine")
+
+    title = page.get_by_label("Title")
+    for typed, kept in (("", "Typed"), ("   ", "Typed"), ("Renamed", "Renamed")):
+        title.fill(typed)
+        title.press("Tab")
+        visit.expect(title).to_have_value(kept)
+    visit.button("Play").first.click()
+    title.fill("Renamed again")
+    title.press("Tab")
+    page.get_by_role("region", name="Player").get_by_role("link", name="Renamed again").wait_for()
+    page.get_by_label("Go on from second").fill("99")
+    page.get_by_label("Go on from second").press("Tab")
+    visit.expect(page.get_by_label("Go on from second")).to_have_value("1")
+    page.get_by_label("Go on from second").fill("98")
+    page.get_by_label("Go on from second").press("Tab")
+    visit.expect(page.get_by_label("Go on from second")).to_have_value("1")
+
+
+def test_the_page_is_used_by_keys_alone(visit: Visit) -> None:
+    page = visit.page
+    visit.compose(1, 2, seed=9, Title="Keys")
+    visit.heard(2)
+    page.get_by_label("For seconds").fill("0.5")
+    page.get_by_label("Takes", exact=True).fill("1")
+    visit.button("Continue").last.focus()
+    page.keyboard.press("Enter")
+    visit.has_takes(3)
+    visit.expect(page.get_by_role("form", name="Go on with take 3")).to_be_focused()
+    visit.heard(3)
+
+    page.locator("svg g.take[aria-label^='Take 2,']").press("Enter")
+    page.get_by_role("slider", name="Moment of take 2").wait_for()
+    at_the_song = page.url
+    visit.go("Library")
+    page.get_by_label("Search").wait_for()
+    page.locator("h1").click()
+    page.keyboard.press("/")
+    visit.expect(page.get_by_label("Search")).to_be_focused()
+    page.goto(at_the_song)
+    taken = """(element, altKey) => !element.dispatchEvent(
+        new KeyboardEvent("keydown", { key: "ArrowLeft", altKey, bubbles: true, cancelable: true })
+    )"""
+    slider = page.get_by_role("slider", name="Moment of take 2")
+    assert slider.evaluate(taken, False) and not slider.evaluate(taken, True)
+
+
+def test_the_link_of_the_player_leads_to_its_take(visit: Visit) -> None:
+    page = visit.page
+    visit.compose(1, 2, seed=10, Title="Linked")
+    visit.heard(2)
+    visit.button("Play").first.click()
+    link = page.get_by_role("region", name="Player").get_by_role("link")
+    link.wait_for()
+    song = page.url.split("/song/")[1].split("/")[0]
+    takes = page.locator("li[data-take]").evaluate_all("found => found.map(one => one.dataset.take)")
+    page.evaluate("hash => { location.hash = hash }", f"#/song/{song}/{takes[1]}")
+    page.get_by_role("form", name="Go on with take 2").wait_for()
+    page.evaluate("hash => { location.hash = hash }", f"#/song/{song}/{takes[0]}")
+    page.get_by_role("form", name="Go on with take 1").wait_for()
+
+
+def test_tags_of_any_length_leave_room_for_the_rest(browser: Any, address: str) -> None:
+    with contextlib.closing(browser.new_context(viewport={"width": 1280, "height": 900})) as context:
+        visit = Visit(context.new_page(), address)
+        page = visit.page
+        page.goto(address)
+        visit.compose(1, 1, seed=11, Title="Tagged")
+        visit.heard(1)
+        song = page.url.split("/song/")[1].split("/")[0]
+        change(page, song, tags=[f"a tag that is number {number}" for number in range(8)])
+        visit.go("Library")
+        title = page.locator("main > ul").get_by_role("link", name="Tagged")
+        title.wait_for()
+        assert title.bounding_box()["width"] > 200
+        change(page, song, tags=["m" * 60, "w" * 40])
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(f"{address}#/library")
+            page.reload()
+            title.wait_for()
+            page.get_by_label("Tag", exact=True).wait_for()
+            assert fits(page)
+            page.goto(f"{address}#/song/{song}")
+            visit.button(f"Remove the tag {'m' * 60}").wait_for()
+            assert fits(page)
+
+
+def test_a_link_that_names_a_genre_twice_opens(visit: Visit) -> None:
+    visit.page.goto(f"{visit.address}#/compose?genres=rock,rock")
+    visit.button("Remove rock").wait_for()
+
+
+def test_a_song_that_was_asked_for_in_an_outage_is_there_after_it(browser: Any, address: str) -> None:
+    with contextlib.closing(browser.new_context()) as context:
+        visit = Visit(context.new_page(), address)
+        page = visit.page
+        page.goto(address)
+        visit.compose(1, 1, seed=12, Title="Awaited")
+        visit.heard(1)
+        song = page.url.split("/song/")[1].split("/")[0]
+        page.goto("about:blank")
+        page.route("**/api/**", lambda route: route.abort())
+        page.goto(f"{address}#/song/{song}")
+        page.get_by_text("does not answer").wait_for()
+        page.get_by_text("Opening the song…").wait_for()
+        page.unroute("**/api/**")
+        visit.expect(page.get_by_label("Title")).to_have_value("Awaited")

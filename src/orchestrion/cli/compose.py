@@ -138,7 +138,8 @@ def compose(
     """Compose a new song.
 
     Beside the song stand its picture (.png), the record of what made it (.json), of a song with words their times
-    (.lrc), and its folder (.song), with the codes that `continue`, `upsample` and `decode` need. The same command again goes on with a song that was stopped.
+    (.lrc), and its folder (.song), with the codes that `continue`, `upsample` and `decode` need. The same command again
+    goes on with a song that was stopped.
     """
     from orchestrion.cli.batch import compose_batch
     from orchestrion.generate.request import Mix, Prime, Request

@@ -59,10 +59,14 @@ def song_points(vectors: Sequence[Float[Tensor, " width"]], names: Sequence[str]
 
 def song_vector(jukebox: Jukebox, audio: Path) -> Float[Tensor, " width"]:
     """What the top prior makes of the beginning of a song."""
+    return jukebox.features(beginning(jukebox, audio), jukebox.info.codec.sample_rate)
+
+
+def beginning(jukebox: Jukebox, audio: Path) -> Float[Tensor, "channel sample"]:
+    """What is heard of a song for its place on the map; UserError for a file that cannot be read."""
     info = jukebox.info.codec
     seconds = min(HEARD_SECONDS, io.probe(audio).seconds)
-    heard = io.read(audio, info.sample_rate, info.channels, seconds=seconds)
-    return jukebox.features(heard, info.sample_rate)
+    return io.read(audio, info.sample_rate, info.channels, seconds=seconds)
 
 
 def plane(vectors: Float[Tensor, "item width"]) -> list[tuple[float, float]]:

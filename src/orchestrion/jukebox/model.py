@@ -205,10 +205,16 @@ class Jukebox:
 
     def resume(self, folder: Path | str) -> Composition[Progress, Song]:
         """Go on with the unfinished song in `folder`."""
-        kept = SongFolder.open(Path(folder))
-        request = read_settings(Request, kept.info.request, str(kept.path))
-        work = self._work([request], [kept.path], kept.codes(), replace=False, begins_with=kept.info.begins_with)
-        return Composition(_only(making.make(work)))
+        return Composition(_only(making.make(self._gone_on_with([folder], 0))))
+
+    def resume_all(
+        self, folders: Sequence[Path | str], *, until_level: int = 0
+    ) -> Composition[Progress, tuple[Song, ...]]:
+        """Go on with unfinished songs that were asked for together, as `compose_all` does.
+
+        What they were made from may have changed, or be gone: each goes on from what is in its folder.
+        """
+        return Composition(making.make(self._gone_on_with(folders, until_level)))
 
     def prime(
         self,
@@ -497,6 +503,12 @@ class Jukebox:
             return asked.planned(request, self.info)
         return self._aligned(request, codes, untimed(request.lyrics), planned=True).lyrics
 
+    def _gone_on_with(self, folders: Sequence[Path | str], until_level: int) -> list[making.Group]:
+        """The work on songs that are kept in these folders, from what their records say."""
+        kept = [SongFolder.open(Path(folder)) for folder in folders]
+        requests = [read_settings(Request, one.info.request, str(one.path)) for one in kept]
+        return self._work(requests, [one.path for one in kept], None, False, until_level, kept)
+
     def _work(
         self,
         requests: Sequence[Request],
@@ -504,25 +516,26 @@ class Jukebox:
         codes: Codes | None,
         replace: bool,
         until_level: int = 0,
-        begins_with: str | None = None,
+        kept: Sequence[SongFolder] = (),
     ) -> list[making.Group]:
         """Checks all that can be wrong with what is to be done.
 
-        `begins_with` is what the songs' records say that they begin with, where that is not to be found out.
+        Songs that are `kept` go on from there: what they begin with is not looked for again.
         """
         requests = [self.resolved(request) for request in requests]
         asked.check_together(requests)
         plan, *_ = [asked.plan(request, self.info, self.most_songs, until_level) for request in requests]
         if codes is not None:
             asked.check_codes(codes, self.info, len(requests), plan)
-        else:
+        elif not kept:
             for request in requests:
                 if request.prime:
                     asked.check_prompt(request, self.info)
-        for level in plan.missing(codes or Codes.empty(plan.grid)):
-            self.info.prior(level)
+        for there_already in [one.codes() for one in kept] or [codes or Codes.empty(plan.grid)]:
+            for level in plan.missing(there_already):
+                self.info.prior(level)
         self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
-        beginnings = _beginnings(requests, codes) if begins_with is None else [begins_with] * len(requests)
+        beginnings = [one.info.begins_with for one in kept] or _beginnings(requests, codes)
         infos = [self._about(*song, plan) for song in zip(requests, beginnings, strict=True)]
         claims = None if folders is None else self._claimed(infos, folders, plan, replace)
         alike: dict[Any, list[int]] = {}

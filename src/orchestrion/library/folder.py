@@ -100,7 +100,7 @@ class SongFolder:
     @staticmethod
     def open(path: Path) -> "SongFolder":
         """The song in `path`; UserError if it is not a song folder, or one of a later version."""
-        if not (path / _REQUEST).is_file():
+        if not is_begun(path):
             raise UserError(f"there is no song in {path}", f"give a folder with a {_REQUEST}, or the audio beside it")
         return SongFolder(path, read_described(SongInfo, path / _REQUEST, "song's request"))
 
@@ -194,6 +194,11 @@ def claim(path: Path, info: SongInfo, *, replace: bool) -> Claim:
             "choose another name, or add --force to replace it",
         )
     return Claim(path, info, other=song)
+
+
+def is_begun(path: Path) -> bool:
+    """Whether there is a song in `path`, finished or not."""
+    return (path / _REQUEST).is_file()
 
 
 def is_vacant(path: Path) -> bool:

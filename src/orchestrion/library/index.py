@@ -1,7 +1,6 @@
 """The songs of a library, found by their words: an index in SQLite that can be made again from the folders."""
 
 import json
-import logging
 import re
 import sqlite3
 import threading
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrion.errors import UserError
-from orchestrion.library.tree import SONG, LibrarySong, levels_of, read_song
-
-logger = logging.getLogger(__name__)
+from orchestrion.library.database import opened
+from orchestrion.library.tree import SONG, LibrarySong, check_id, levels_of, read_song
 
 Sort = Literal["newest", "title", "longest"]
 _VERSION = 3
@@ -64,21 +62,6 @@ class Found:
     total: int
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """A connection to a database that is whole; sqlite3.DatabaseError if it is not."""
-    database = sqlite3.connect(path, check_same_thread=False)
-    try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = OFF")  # it can be made again
-        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
 class Index:
     """What can be searched of the songs below `folder`. It follows them song by song (`put`, `remove`) or whole.
 
@@ -88,15 +71,8 @@ class Index:
     def __init__(self, folder: Path, database: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        try:
-            self._database = _opened(database)
-        except sqlite3.OperationalError:  # locked, or no room: it is not the file that is wrong
-            raise
-        except sqlite3.DatabaseError:
-            logger.warning("the index %s is damaged and made again", database)
-            for ending in ("", "-wal", "-shm"):
-                database.with_name(database.name + ending).unlink(missing_ok=True)
-            self._database = _opened(database)
+        self._database = opened(database)
+        self._database.execute("PRAGMA synchronous = OFF")  # it can be made again
         if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
             self._begin_anew()
 
@@ -114,14 +90,15 @@ class Index:
         for first in range(0, len(folders), _AT_ONCE):
             with self._changes() as database:
                 for folder in folders[first : first + _AT_ONCE]:
-                    self._delete(database, folder.name)
                     try:
+                        self._delete(database, check_id(folder.name))
                         song = read_song(folder)
-                    except UserError as error:
-                        problems.append(str(error))
-                    else:
                         self._delete(database, song.id)
                         self._insert(database, song)
+                    except UserError as error:
+                        problems.append(str(error))
+                    except OSError as error:  # of a take, whose sound cannot be looked for
+                        problems.append(f"{folder.name}: {error.strerror}")
         with self._changes() as database:
             known = [row[0] for row in database.execute("SELECT id FROM songs")]
             for song_id in known:
@@ -223,7 +200,7 @@ def _composed(text: str) -> str:
 
 def card_of(song: LibrarySong, folder: Path) -> dict[str, Any]:
     """What a list shows of a song."""
-    take = song.heard
+    take = song.heard(lambda one: bool(levels_of(folder / f"{one.id}.song")))
     levels = levels_of(folder / f"{take.id}.song") if take else []
     return {
         "id": song.id,

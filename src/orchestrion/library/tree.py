@@ -7,11 +7,11 @@ here: a page shows songs before a model is loaded.
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
@@ -40,8 +40,8 @@ class Mix(Settings):
 class Span(Settings):
     """A stretch of music, in seconds."""
 
-    start: float = Field(ge=0)
-    stop: float = Field(gt=0)
+    start: float = Field(ge=0, allow_inf_nan=False)
+    stop: float = Field(gt=0, allow_inf_nan=False)
 
 
 class Take(Settings):
@@ -56,8 +56,8 @@ class Take(Settings):
     number: int = Field(ge=1)
     act: Act
     batch: str
-    start: float = Field(ge=0)
-    stop: float = Field(gt=0)
+    start: float = Field(ge=0, allow_inf_nan=False)
+    stop: float = Field(gt=0, allow_inf_nan=False)
     artist: str | None = None
     genres: tuple[str, ...] = ()
     mix: Mix | None = None
@@ -92,18 +92,30 @@ class LibrarySong(Settings):
     created: str
     takes: tuple[Take, ...] = ()
     steps: tuple[Step, ...] = ()
-    done: int = 0
+    done: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "LibrarySong":
+        ids = [take.id for take in self.takes]
+        for what, names in (("tag", self.tags), ("take", ids)):
+            if doubled := next((name for name in names if names.count(name) > 1), None):
+                raise UserError(f"the song {self.id!r} has the {what} {doubled!r} twice", "restore it from a copy")
+        if self.done > len(self.steps):
+            raise UserError(f"the song {self.id!r} lacks steps that were done", "restore it from a copy")
+        return self
 
     @property
     def shown(self) -> tuple[Take, ...]:
         """The takes that are not undone."""
         return tuple(take for take in self.takes if not take.hidden)
 
-    @property
-    def heard(self) -> Take | None:
-        """The take that stands for the song: the latest chosen one, else the latest."""
-        shown = self.shown
-        return next((take for take in reversed(shown) if take.chosen), shown[-1] if shown else None)
+    def heard(self, audible: Callable[[Take], bool]) -> Take | None:
+        """The take that stands for the song: of those that are `audible` the latest chosen one, else the latest.
+
+        Where none is, of all.
+        """
+        takes = sorted(self.shown, key=lambda take: take.chosen)[::-1]
+        return next(filter(audible, takes), takes[0] if takes else None)
 
     @property
     def can_undo(self) -> bool:

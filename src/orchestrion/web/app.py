@@ -76,6 +76,7 @@ def create_app(
         return schemas.Status(
             version=__version__,
             model=schemas.ModelState(name=studio.model, **known),
+            indexed=bool(studio.jobs.fact("indexed")),
             waiting=sum(job.state == "queued" for job in active),
             running=sum(job.state == "running" for job in active),
             formats=FORMATS,
@@ -90,14 +91,12 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        hub: Hub = app.state.hub
         with background():
-            looking = asyncio.create_task(hub.run())
+            looking = asyncio.create_task(app.state.hub.run())
             try:
                 yield
             finally:
                 looking.cancel()
-                hub.close()
 
     app = FastAPI(
         title="Orchestrion Studio",

@@ -30,6 +30,7 @@ class Hub:
         self._seen = studio.jobs.changed_since(2**62)[1]
         self._levels: dict[str, int] = {}
         self._told_status = ""
+        self._closed = False
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -55,7 +56,8 @@ class Hub:
                 listener.put_nowait(None)
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams, those too that begin later."""
+        self._closed = True
         for listener in list(self._listeners):
             with contextlib.suppress(asyncio.QueueFull):
                 listener.put_nowait(None)
@@ -68,7 +70,7 @@ class Hub:
             yield event("status", self.status())
             for job in await asyncio.to_thread(self.studio.jobs.active):
                 yield event("job", shown_job(job))
-            while True:
+            while not self._closed:
                 try:
                     told = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
                 except TimeoutError:

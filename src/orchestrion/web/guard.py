@@ -6,15 +6,16 @@ stops names that are pointed at 127.0.0.1 (DNS rebinding).
 """
 
 import contextlib
+import hashlib
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "orchestrion_token"
+_COOKIE = "orchestrion_token"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _POLICY = (
@@ -34,6 +35,7 @@ class Guard:
         self, app: ASGIApp, *, hosts: tuple[str, ...], token: str | None, body_bytes: int, upload_bytes: int
     ) -> None:
         self.app, self.hosts, self.token = app, hosts, token
+        self._proof = hashlib.sha256((token or "").encode()).hexdigest()
         self.body_bytes, self.upload_bytes = body_bytes, upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +71,7 @@ class Guard:
         if _name(host) not in self.hosts:
             return _refused(403, "the service does not go by this name", "open it by the address that it printed")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _netloc(origin) != host:
             return _refused(403, "a page of another origin may not use the service", "open the Studio's own page")
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and (
             scope["method"] not in _SAFE_METHODS or scope["path"].startswith("/api/")
@@ -78,19 +80,22 @@ class Guard:
         if self.token is None:
             return None
         query = parse_qs(scope["query_string"].decode("latin-1"))
-        if scope["method"] == "GET" and self._is_token(query.pop("token", [""])[0]):
+        if scope["method"] == "GET" and self._is_token(query.pop("token", [""])[0].encode()):
             response = RedirectResponse(f"{scope['path']}?{urlencode(query, doseq=True)}".rstrip("?"), 303)
-            response.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400)
+            response.set_cookie(cookie_name(host), self._proof, httponly=True, samesite="strict", max_age=30 * 86400)
             return response
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if (scheme.lower() == "bearer" and self._is_token(given)) or self._is_token(_cookie(headers)):
+        if scheme.lower() == "bearer" and self._is_token(given.encode("latin-1")):
+            return None
+        kept = cookie_parser(headers.get("cookie", "")).get(cookie_name(host), "")
+        if self.token and secrets.compare_digest(kept.encode(), self._proof.encode()):
             return None
         return _refused(
             401, "the token is missing or wrong", "open the address that the Studio printed, with its token"
         )
 
-    def _is_token(self, given: str) -> bool:
-        return bool(given) and self.token is not None and secrets.compare_digest(given.encode(), self.token.encode())
+    def _is_token(self, given: bytes) -> bool:
+        return bool(given) and self.token is not None and secrets.compare_digest(given, self.token.encode())
 
 
 def _name(host: str) -> str:
@@ -98,12 +103,22 @@ def _name(host: str) -> str:
     return host.rpartition(":")[0].lower() if not host.endswith("]") and ":" in host else host.lower()
 
 
-def _cookie(headers: Headers) -> str:
+def cookie_name(host: str) -> str:
+    """The name of the cookie of the service at `name:port`: the cookies of a name are shared by all its ports.
+
+    >>> cookie_name("studio.lan:8765")
+    'orchestrion_token_8765'
+    """
+    port = host.lower().removeprefix(_name(host)).removeprefix(":")
+    return f"{_COOKIE}_{port}" if port.isdigit() else _COOKIE
+
+
+def _netloc(origin: str) -> str | None:
+    """The `name:port` of an origin; None for what has none."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 class _Body:

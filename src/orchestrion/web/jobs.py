@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from orchestrion.config import Settings
 from orchestrion.errors import UserError
+from orchestrion.library.database import opened
 
 Kind = Literal["compose", "continue", "repaint", "prime", "refine", "upload", "map"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -60,8 +61,8 @@ class Jobs:
 
     def __init__(self, database: Path) -> None:
         self._lock = threading.RLock()
-        self._database = sqlite3.connect(database, check_same_thread=False, isolation_level=None, timeout=30)
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database = opened(database, timeout_seconds=30.0)
+        self._database.isolation_level = None
         self._database.executescript(_TABLES)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from orchestrion.library.tree import ID_PATTERN, Act, Mix, Span
 
@@ -11,12 +11,15 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 Format = Literal["flac", "mp3", "wav"]
 MOST_TAKES = 9
 LONGEST_SECONDS = 600.0
+LONGEST_UPLOAD_SECONDS = 1200.0
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Lyrics = Annotated[str, Field(max_length=100_000)]
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 _Moment = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
+_MomentOfUpload = Annotated[float, Field(ge=0, le=LONGEST_UPLOAD_SECONDS, allow_inf_nan=False)]
 _Takes = Annotated[int, Field(ge=1, le=MOST_TAKES)]
 _Seed = Annotated[int, Field(ge=0, lt=2**53)]
+_Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"\S")]
 _Tag = Annotated[str, Field(min_length=1, max_length=60)]
 
 
@@ -50,8 +53,11 @@ class Limits(BaseModel):
 
 
 class Status(BaseModel):
+    """How the service is. Until it is `indexed`, the library shows a part of what is there."""
+
     version: str
     model: ModelState
+    indexed: bool
     waiting: int
     running: int
     formats: list[Format]
@@ -176,7 +182,7 @@ class PrimeIn(Body):
     """A stretch of uploaded sound that a song begins with."""
 
     upload: Identifier
-    start_seconds: _Moment = 0.0
+    start_seconds: _MomentOfUpload = 0.0
     seconds: _Seconds | None = None
 
 
@@ -226,7 +232,7 @@ class RepaintIn(Steered):
 class SongChanges(Body):
     """What a person may change of a song at any time."""
 
-    title: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    title: _Title | None = None
     lyrics: _Lyrics | None = None
     notes: Annotated[str, Field(max_length=100_000)] | None = None
     tags: Annotated[list[_Tag], Field(max_length=50)] | None = None

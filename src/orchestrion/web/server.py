@@ -10,11 +10,13 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
 from orchestrion.errors import UserError
 from orchestrion.web.app import create_app
+from orchestrion.web.events import Hub
 from orchestrion.web.guard import LOOPBACK
 from orchestrion.web.places import Places
 from orchestrion.web.studio import Studio
@@ -44,7 +46,8 @@ def serve(
         studio.drop_old_uploads()
         studio.jobs.make_known("model", {"state": "loading", "problem": ""})
         studio.jobs.make_known("models", [])
-        threading.Thread(target=studio.index.rebuild, daemon=True).start()
+        studio.jobs.make_known("indexed", False)
+        threading.Thread(target=studio.index_anew, daemon=True).start()
         hosts = LOOPBACK if host is None else (*LOOPBACK, *_names_of(host))
         app = create_app(
             studio,
@@ -52,17 +55,29 @@ def serve(
             token=token,
             background=lambda: worker_beside(places, model, threads=threads, stopped=studio.jobs.put_back),
         )
-        shown = "127.0.0.1" if host is None or host in _ANY else _in_address(host)
-        address = f"http://{shown}:{bound.getsockname()[1]}/" + (f"?token={token}" if token else "")
+        address = _address(host, bound.getsockname()[1], token)
         print(f"The Studio is at {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
         if browser:
-            threading.Timer(0.3, webbrowser.open, (address,)).start()
+            own = _address(None if host in _ANY else host, bound.getsockname()[1], token)
+            threading.Timer(0.3, webbrowser.open, (own,)).start()  # of this machine: there the microphone may be used
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[bound])
+            _Server(config, app.state.hub).run(sockets=[bound])
         studio.close()
     finally:
         lock.release()
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of the pages that are open before it waits for what is open: they have no end of their own."""
+
+    def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hub.close()
+        await super().shutdown(sockets)
 
 
 @contextlib.contextmanager
@@ -111,19 +126,33 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
+def _address(host: str | None, port: int, token: str | None) -> str:
+    """Where the page is, for who is to open it: of all addresses of this machine one that others can reach."""
+    shown = "127.0.0.1" if host is None else _in_address(host)
+    if host in _ANY:
+        reached = (_in_address(one) for one in _outward() if host == "::" or ":" not in one)
+        shown = next(reached, socket.gethostname().lower())
+    return f"http://{shown}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
+
+
 def _names_of(host: str) -> tuple[str, ...]:
     """What others call a service for this address by; for all addresses of this machine, its names and theirs."""
-    own = (_in_address(host), socket.gethostname().lower())
+    name = socket.gethostname().lower()
+    own = (_in_address(host), name, f"{name.partition('.')[0]}.local")
     if host not in _ANY:
         return own
-    found: set[str] = set()
+    found = set(_outward())
     with contextlib.suppress(OSError):  # the machine's name may be known nowhere
-        found = {str(one[4][0]) for one in socket.getaddrinfo(socket.gethostname(), None)}
+        found |= {str(one[4][0]) for one in socket.getaddrinfo(socket.gethostname(), None)}
+    return (*own, *sorted(_in_address(one) for one in found))
+
+
+def _outward() -> Iterator[str]:
+    """The addresses by which this machine reaches others, and they it."""
     for family, far in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as far_away:
             far_away.connect((far, 9))  # sends nothing: it says from which address that would be
-            found.add(far_away.getsockname()[0])
-    return (*own, *sorted(_in_address(one) for one in found))
+            yield str(far_away.getsockname()[0])
 
 
 def _in_address(host: str) -> str:

@@ -1,11 +1,14 @@
 """All that a person can do with the songs of a library; the routes of the service call it. No torch here."""
 
 import io
+import logging
 import secrets
 import shutil
+import sqlite3
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -36,10 +39,13 @@ from orchestrion.web.jobs import Job, Jobs
 from orchestrion.web.places import Places
 from orchestrion.web.work import Decode, DrawMap, From, FromUpload, MakeTakes, Refine
 
+logger = logging.getLogger(__name__)
+
 LARGEST_IMPORT_BYTES = 2**30
 """Of a song's files, unpacked."""
 UPLOADS_KEPT_SECONDS = 86400.0
 _SONGS_ON_MAP = 1000
+_PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 
 class NotFound(UserError):
@@ -66,6 +72,15 @@ class Studio:
     def close(self) -> None:
         self.jobs.close()
         self.index.close()
+
+    def index_anew(self) -> None:
+        """Index what is in the folder, which may take a while, and make known when that is done."""
+        try:
+            for problem in self.index.rebuild():
+                logger.warning("a song is left out of the index: %r", problem)
+            self.jobs.make_known("indexed", True)
+        except sqlite3.ProgrammingError:
+            logger.info("the Studio was closed before all songs were indexed")
 
     # Looking
 
@@ -280,7 +295,7 @@ class Studio:
         try:
             with zipfile.ZipFile(io.BytesIO(packed)) as file:
                 return self._unpack(file)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
             raise UserError("this is not a zip file that can be read", "send what the export gave") from error
 
     def _unpack(self, file: zipfile.ZipFile) -> LibrarySong:
@@ -289,21 +304,24 @@ class Studio:
             raise UserError("this song is too large", f"at most {LARGEST_IMPORT_BYTES // 2**20} MiB are taken")
         parts = [PurePosixPath(entry.filename).parts for entry in entries]
         roots = {part[0] for part in parts if part}
-        if len(roots) != 1 or not all(_is_song_file(part[1:]) for part in parts):
+        packings = {entry.compress_type for entry in entries}
+        if len(roots) != 1 or not all(_is_song_file(part[1:]) for part in parts) or not packings <= _PACKINGS:
             raise UserError("this zip file holds something else than one song", "send what the export gave")
         place = self.places.own / f"import-{secrets.token_hex(6)}"
         try:
             for entry, part in zip(entries, parts, strict=True):
                 target = place.joinpath(*part[1:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with file.open(entry) as source, target.open("wb") as written:
-                    shutil.copyfileobj(source, written)
+                with explained(target, "write"), file.open(entry) as source:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with target.open("wb") as written:
+                        shutil.copyfileobj(source, written)
             with self._lock:
                 song = read_song(place)
                 if self.places.song(song.id).exists() or self.places.deleted(song.id).exists():
                     song = song.model_copy(update={"id": new_id(song.title)})
                     write_song(place, song)
-                place.rename(self.places.song(song.id))
+                with explained(self.places.song(song.id), "move the song to"):
+                    place.rename(self.places.song(song.id))
                 self._put(song)
                 return song
         finally:
@@ -376,10 +394,14 @@ class Studio:
         return schemas.MapOut(
             state="making" if making else "ready",
             model=kept["model"],
-            points=kept["points"],
+            points=[point for point in kept["points"] if self._is_there(point.get("song"))],
             left_out=kept.get("left_out", 0),
             job=making,
         )
+
+    def _is_there(self, song: str | None) -> bool:
+        """Whether a point is of no song, or of one that is not deleted."""
+        return song is None or (self.places.song(song) / SONG).is_file()
 
     def draw_map(self) -> Job:
         """Draw the map anew, of the newest songs that can be heard."""
@@ -486,6 +508,8 @@ class Studio:
 
     def _check_names(self, model: str, artist: str | None, genres: Sequence[str], mix: Mix | None) -> None:
         """Names that the model does not know are refused here; while it loads, by the worker."""
+        if mix and not (mix.first.strip() and mix.second.strip()):
+            raise Conflict("a mix is of two artists", "name both, or leave the mix out")
         known = next((each for each in self.models() if each.name == model), None)
         if known is None:
             return

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -19,21 +19,22 @@ from orchestrion.checkpoints import zoo
 from orchestrion.codes import Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
-from orchestrion.files import write_json
-from orchestrion.generate.request import Request
+from orchestrion.files import read_json, write_json
+from orchestrion.generate.request import Prime, Request
 from orchestrion.jukebox import Jukebox, Progress
-from orchestrion.jukebox.map import label_points, song_points, song_vector
+from orchestrion.jukebox.map import beginning, label_points, song_points
+from orchestrion.library.folder import is_begun
 from orchestrion.library.peaks import peaks_path, write_peaks
 from orchestrion.library.tree import levels_of
 from orchestrion.web.jobs import Job, Jobs
 from orchestrion.web.places import Places
+from orchestrion.web.schemas import LONGEST_UPLOAD_SECONDS
 from orchestrion.web.work import Decode, DrawMap, MakeTakes, Refine
 
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.1
 TOLD_EVERY_SECONDS = 0.2
-LONGEST_UPLOAD_SECONDS = 1200.0
 
 
 class Stopped(Exception):
@@ -111,18 +112,24 @@ class Worker:
                 self._make_takes(job, read_settings(MakeTakes, work))
 
     def _make_takes(self, job: Job, work: MakeTakes) -> None:
+        """Takes that were begun before go on from what is kept of them: what they come from may be another by now."""
         jukebox = self._jukebox(work.model)
-        request, codes = self._asked(jukebox, work)
-        count = len(work.takes)
         folders = [self.places.take(work.song, take) for take in work.takes]
-        composition = jukebox.compose_all(
-            request.takes(count),
-            folders,
-            codes=None if codes is None else codes.repeated(count),
-            until_level=jukebox.info.grid.top if work.draft else 0,
-        )
-        self._follow(job, composition)
-        composition.finish()
+        until_level = jukebox.info.grid.top if work.draft else 0
+        begun = [folder for folder in folders if is_begun(folder)]
+        if begun:
+            self._follow(job, jukebox.resume_all(begun, until_level=until_level))
+        rows = [row for row, folder in enumerate(folders) if folder not in begun]
+        if rows:
+            request, codes = self._asked(jukebox, work)
+            requests = request.takes(len(folders))
+            composition = jukebox.compose_all(
+                [requests[row] for row in rows],
+                [folders[row] for row in rows],
+                codes=None if codes is None else codes.repeated(len(rows)),
+                until_level=until_level,
+            )
+            self._follow(job, composition)
         for folder in folders:
             _outline(folder)
 
@@ -142,22 +149,17 @@ class Worker:
         request = read_settings(Request, {"seconds": work.seconds, **asked})
         if work.upload is None:
             return request, None
-        upload = self.places.upload(work.upload.upload)
-        rate = jukebox.info.codec.sample_rate
-        audio = io.read(
-            upload / "audio.flac",
-            rate,
-            jukebox.info.codec.channels,
-            start_seconds=work.upload.start,
-            seconds=work.upload.seconds,
-        )
-        return request, jukebox.prompt(audio, rate)
+        upload, start, seconds = self.places.upload(work.upload.upload), work.upload.start, work.upload.seconds
+        rate, channels = jukebox.info.codec.sample_rate, jukebox.info.codec.channels
+        audio = io.read(upload / "audio.flac", rate, channels, start_seconds=start, seconds=seconds)
+        # Uploads go after a day: the record has the name that the file has where it came from.
+        name = PurePath(read_json(upload / "upload.json", "upload")["name"]).name or "sound"
+        primed = request.changed(prime=Prime(path=name, start_seconds=start, seconds=seconds))
+        return primed, jukebox.prompt(audio, rate)
 
     def _refine(self, job: Job, work: Refine) -> None:
         folder = self.places.take(work.song, work.take)
-        composition = self._jukebox(work.model).resume(folder)
-        self._follow(job, composition)
-        composition.finish()
+        self._follow(job, self._jukebox(work.model).resume(folder))
         _outline(folder)
 
     def _decode(self, job: Job, work: Decode) -> None:
@@ -183,16 +185,20 @@ class Worker:
     def _draw_map(self, job: Job, work: DrawMap) -> None:
         jukebox = self._jukebox(work.model)
         points = [plain(point) for point in label_points(jukebox)]
-        audible = []
-        for song, take, title in work.songs:
+        placed, vectors = [], []
+        for number, (song, take, title) in enumerate(work.songs):
+            self._tell(job, "listen", 0, number, len(work.songs))
             folder = self.places.take(song, take)
-            if levels := levels_of(folder):
-                audible.append(((song, take, title), folder / "audio" / f"level_{levels[0]}.flac"))
-        vectors = []
-        for number, (_, audio) in enumerate(audible):
-            self._tell(job, "listen", 0, number, len(audible))
-            vectors.append(song_vector(jukebox, audio))
-        for (song, take, title), point in zip((which for which, _ in audible), song_points(vectors), strict=True):
+            try:
+                levels = levels_of(folder)
+                heard = beginning(jukebox, folder / "audio" / f"level_{levels[0]}.flac") if levels else None
+            except (UserError, OSError) as error:  # damaged, or deleted meanwhile: the others have their places
+                logger.warning("%s is left out of the map: %s", song, error)
+                continue
+            if heard is not None:
+                placed.append((song, take, title))
+                vectors.append(jukebox.features(heard, jukebox.info.codec.sample_rate))
+        for (song, take, title), point in zip(placed, song_points(vectors), strict=True):
             points.append({**plain(point), "name": title, "song": song, "take": take})
         write_json(self.places.map, {"model": work.model, "points": points, "left_out": work.left_out})
 

@@ -1064,10 +1064,15 @@ export interface components {
             /** Stop */
             stop: number;
         };
-        /** Status */
+        /**
+         * Status
+         * @description How the service is. Until it is `indexed`, the library shows a part of what is there.
+         */
         Status: {
             /** Formats */
             formats: ("flac" | "mp3" | "wav")[];
+            /** Indexed */
+            indexed: boolean;
             limits: components["schemas"]["Limits"];
             model: components["schemas"]["ModelState"];
             /** Running */

@@ -13,6 +13,23 @@ const MADE: Record<string, string> = {
   prime: "Going on from your sound",
 };
 
+interface Work {
+  state: string;
+  takes: readonly string[];
+}
+
+/**
+ * Of the jobs of a song, the oldest first, those that are to be seen: what waits or runs, and what was not finished of
+ * takes that are `there`, as far as no later job is at them.
+ */
+export function unsettled<T extends Work>(jobs: readonly T[], there: readonly string[]): T[] {
+  const latest = new Map(jobs.flatMap((job) => job.takes.map((take) => [take, job])));
+  return jobs.filter((job) => {
+    if (job.state === "queued" || job.state === "running") return true;
+    return job.state !== "done" && job.takes.some((take) => there.includes(take) && latest.get(take) === job);
+  });
+}
+
 /** What a job is doing, for people. */
 export function doing({ kind, state, stage, level, takes }: Progress): string {
   if (state === "queued") return "Waiting for its turn";

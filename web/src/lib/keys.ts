@@ -56,6 +56,11 @@ export function command(pressed: Pressed): Command | null {
   return /^[1-9]$/.test(pressed.key) ? { act: "take", number: Number(pressed.key) } : null;
 }
 
+/** Whether a command is given again and again while its key is held down. */
+export function repeats(wanted: Command): boolean {
+  return wanted.act === "skip" || wanted.act === "sibling";
+}
+
 const TYPING =
   "input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
 const PRESSABLE = "button, a, summary, input, select, [role=button], [role=slider], [role=treeitem]";

@@ -3,6 +3,8 @@ export interface Sound {
   key: string;
   url: string;
   seconds: number;
+  /** Of the song that it is of: what that is called may change. */
+  song: string;
   title: string;
   about: string;
   href: string;
@@ -31,6 +33,8 @@ class Deck {
   #voice: Voice | null = null;
   #change = 0;
   #keeps = false;
+  /** Where to, while the sound that is wanted is not there yet. */
+  #sought: number | null = null;
   #frame = 0;
 
   get seconds(): number {
@@ -45,38 +49,41 @@ class Deck {
     this.#keeps = keep;
     if (!keep) before?.media.pause();
     const time = keep ? Math.min(this.time, Math.max(0, sound.seconds - 0.05)) : 0;
-    const heard = this.playing;
+    this.#sought = null;
     this.sound = sound;
     this.time = time;
     this.problem = "";
     const voice = this.#open(sound);
     try {
       await this.#ready(voice, time);
-      if (heard && before) await this.#catchUp(voice, keep ? before : null);
+      // What was pressed while it was being loaded counts.
+      if (this.playing && before) await this.#catchUp(voice, keep ? before : null);
     } catch {
       if (change === this.#change) this.#failed(voice);
       return;
     }
     if (change !== this.#change) return this.#close(voice);
     this.#voice = voice;
+    if (this.#sought !== null && (voice.media.paused || !keep)) this.seek(this.#sought);
     if (before) this.#handOver(before, voice);
-    if (heard && !before) await this.play();
+    if (this.playing && voice.media.paused) await this.play();
   }
 
   async play(): Promise<void> {
     const voice = this.#voice;
-    if (!voice) {
+    if (!voice || (this.#isLoading && !this.#keeps)) {
       this.playing = this.sound !== null;
       if (this.sound && this.problem) await this.load(this.sound); // perhaps it can be heard now
       return;
     }
     if (voice.media.ended || this.time >= this.seconds - 0.03) this.seek(0);
     this.#wire(voice);
+    this.playing = true;
     await this.#context?.resume();
+    if (!this.playing) return;
     voice.gain?.gain.setValueAtTime(1, 0);
     try {
       await voice.media.play();
-      this.playing = true;
       this.#follow();
     } catch (error) {
       if (!(error instanceof DOMException && error.name === "AbortError")) this.#failed(voice);
@@ -96,7 +103,12 @@ class Deck {
 
   seek(time: number): void {
     this.time = Math.max(0, Math.min(time, this.seconds));
+    if (this.#isLoading) this.#sought = this.time;
     if (this.#voice) this.#voice.media.currentTime = this.time;
+  }
+
+  get #isLoading(): boolean {
+    return this.#voice?.sound !== this.sound;
   }
 
   stop(): void {
@@ -138,7 +150,9 @@ class Deck {
       "loadedmetadata",
       () => voice.media.readyState >= HTMLMediaElement.HAVE_METADATA,
     );
-    if (time > 0) voice.media.currentTime = time;
+    const begin = this.#sought ?? time;
+    this.#sought = null;
+    if (begin > 0) voice.media.currentTime = begin;
     await happened(
       voice.media,
       "canplay",

@@ -1,4 +1,4 @@
-import { belongsTo, command, type Command } from "../lib/keys";
+import { belongsTo, command, repeats, type Command } from "../lib/keys";
 
 type Listener = (command: Command) => boolean;
 
@@ -14,6 +14,7 @@ export function pressed(event: KeyboardEvent): void {
   if (event.defaultPrevented || belongsTo(event.target, event.key)) return;
   const wanted = command(event);
   if (!wanted) return;
+  if (event.repeat && !repeats(wanted)) return event.preventDefault();
   for (const listener of [...listeners].reverse()) {
     if (!listener(wanted)) continue;
     event.preventDefault();

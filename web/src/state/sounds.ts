@@ -15,6 +15,7 @@ export function soundOf(
     key: `${song.id}/${take}/${level}`,
     url: api.audioUrl(song.id, take, level),
     seconds,
+    song: song.id,
     title: song.title,
     about,
     href: writeRoute({ page: "song", song: song.id, take }),

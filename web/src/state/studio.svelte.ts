@@ -1,17 +1,23 @@
 import { SvelteMap, SvelteSet } from "svelte/reactivity";
 import { api, Refused } from "../api/client";
 import type { Begun, Job, Model, Song, Status } from "../api/types";
+import { sentence } from "../lib/sentence";
 import { trouble } from "./trouble.svelte";
 
 const AWAY =
   "The Studio does not answer. Start it again with “orchestrion studio”: this page goes on by itself.";
+const AGAIN_MILLISECONDS = 3000;
 
 /** What the service says of itself, live: its models, its jobs, and what has become of songs. */
 class Studio {
   status = $state.raw<Status | null>(null);
   models = $state.raw<Model[]>([]);
   changes = $state(0);
-  #away = $state(false);
+  /** How often all was asked for that may have been missed: at the start, and after nothing was heard for a while. */
+  caughtUp = $state(0);
+  #away = $state("");
+  #events: EventSource | null = null;
+  #again: ReturnType<typeof setTimeout> | undefined;
   #caughtUp = false;
   /** The jobs that events told of while all were asked for: those are newer. */
   #toldOf = new Set<string>();
@@ -31,7 +37,7 @@ class Studio {
   /** What a person should know before anything can be made; empty if nothing. */
   get note(): string {
     const model = this.status?.model;
-    if (this.#away) return AWAY;
+    if (this.#away) return this.#away;
     if (model?.state === "loading")
       return `The model ${model.name} is being opened. You can ask for music already.`;
     return model?.state === "failed" ? `The model ${model.name} cannot be used: ${model.problem}` : "";
@@ -78,9 +84,29 @@ class Studio {
     return this.#gone.has(song);
   }
 
-  /** Listen until the returned function is called. */
+  /**
+   * Listen until the returned function is called, while the page is seen: browsers keep six connections to a service
+   * for all their windows together, and a hidden one needs none.
+   */
   connect(): () => void {
-    const events = new EventSource(api.eventsUrl);
+    const look = (): void => (document.hidden ? this.#rest() : this.#listen());
+    document.addEventListener("visibilitychange", look);
+    look();
+    return () => {
+      document.removeEventListener("visibilitychange", look);
+      this.#rest();
+    };
+  }
+
+  #rest(): void {
+    clearTimeout(this.#again);
+    this.#events?.close();
+    this.#events = null;
+  }
+
+  #listen(): void {
+    this.#rest();
+    const events = (this.#events = new EventSource(api.eventsUrl));
     const on = <T>(name: string, then: (told: T) => void): void =>
       events.addEventListener(name, (event) => then(JSON.parse((event as MessageEvent<string>).data) as T));
     on<Status>("status", (status) => void trouble.quietly(() => this.#ready(status)));
@@ -88,18 +114,37 @@ class Studio {
     on<Song>("song", (song) => this.know(song));
     on<{ id: string }>("gone", ({ id }) => this.forget(id));
     events.addEventListener("open", () => {
-      this.#away = this.#caughtUp = false;
+      this.#away = "";
+      this.#caughtUp = false;
     });
-    events.addEventListener("error", () => (this.#away = true));
-    return () => events.close();
+    events.addEventListener("error", () => void this.#failed(events));
+  }
+
+  /** What broke off the browser takes up again by itself; what was refused it does not. */
+  async #failed(events: EventSource): Promise<void> {
+    this.#away ||= AWAY;
+    if (events.readyState !== EventSource.CLOSED) return;
+    let said = AWAY;
+    try {
+      await api.status();
+    } catch (error) {
+      if (error instanceof Refused && error.status)
+        said = `${sentence(error.problem)} ${sentence(error.hint)}`;
+    }
+    if (this.#events !== events) return;
+    this.#away = said;
+    this.#again = setTimeout(() => this.#listen(), AGAIN_MILLISECONDS);
   }
 
   async #ready(status: Status): Promise<void> {
+    if (status.indexed && !this.status?.indexed) this.changes++;
     this.status = status;
     const models = await api.models();
     if (models.length) this.models = models; // none are known while the service looks for them
     if (this.#caughtUp) return;
     this.#caughtUp = true;
+    this.caughtUp++;
+    this.changes++;
     this.#toldOf.clear();
     for (const job of await api.jobs()) if (!this.#toldOf.has(job.id)) this.#jobs.set(job.id, job);
     // What became of songs while nothing was heard of the service.

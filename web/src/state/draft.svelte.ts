@@ -1,0 +1,29 @@
+/**
+ * What is being typed into a field: it stays, whatever news come in, until it is saved. `save` says whether it was;
+ * what was not stays in the field, and is tried again when that is left the next time.
+ */
+export class Draft {
+  #typed = $state<string | null>(null);
+  #saving = false;
+
+  constructor(private readonly save: (text: string) => Promise<boolean>) {}
+
+  /** What the field shows, where `kept` is what is known. */
+  shown(kept: string): string {
+    return this.#typed ?? kept;
+  }
+
+  type(text: string): void {
+    this.#typed = text;
+  }
+
+  /** The field is left: save what was typed, if it is another than what is known. */
+  async leave(kept: string): Promise<void> {
+    const text = this.#typed;
+    if (text === null || this.#saving) return;
+    this.#saving = true;
+    const saved = text === kept || (await this.save(text));
+    this.#saving = false;
+    if (saved && this.#typed === text) this.#typed = null;
+  }
+}

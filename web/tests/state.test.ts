@@ -1,0 +1,305 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { unsettled } from "../src/lib/job";
+import { repeats } from "../src/lib/keys";
+import { inTurn } from "../src/lib/turns";
+import type { Sound } from "../src/state/deck.svelte";
+
+const soon = (): Promise<void> => new Promise((done) => setTimeout(done, 5));
+
+describe("acts in turn", () => {
+  it("begin when the one before has ended, though that failed", async () => {
+    const waiting = inTurn();
+    let tags: string[] = [];
+    const add = (tag: string) => async (): Promise<void> => {
+      const known = tags;
+      await soon();
+      if (tag === "bad") throw new Error("refused");
+      tags = [...known, tag];
+    };
+    const done = [waiting(add("a")), waiting(add("bad")), waiting(add("b"))];
+    expect((await Promise.allSettled(done)).map((one) => one.status)).toEqual([
+      "fulfilled",
+      "rejected",
+      "fulfilled",
+    ]);
+    expect(tags).toEqual(["a", "b"]);
+  });
+});
+
+describe("the jobs of a song that are to be seen", () => {
+  const job = (state: string, ...takes: string[]): { state: string; takes: string[] } => ({ state, takes });
+
+  it("are those at work, and what was not finished of takes that are there", () => {
+    const jobs = [
+      job("done", "a"),
+      job("failed", "b"),
+      job("cancelled", "undone"),
+      job("queued", "c"),
+      job("running", "undone"),
+    ];
+    expect(unsettled(jobs, ["a", "b", "c"])).toEqual([jobs[1], jobs[3], jobs[4]]);
+  });
+
+  it("are no longer those whose takes a later one finished", () => {
+    const jobs = [job("cancelled", "a"), job("failed", "b", "c"), job("done", "a"), job("done", "b")];
+    expect(unsettled(jobs, ["a", "b", "c"])).toEqual([jobs[1]]);
+    expect(unsettled([...jobs, job("done", "c")], ["a", "b", "c"])).toEqual([]);
+  });
+});
+
+describe("a key that is held down", () => {
+  it("moves on, and does nothing else again", () => {
+    expect(repeats({ act: "skip", seconds: 5 }) && repeats({ act: "sibling", by: 1 })).toBe(true);
+    for (const act of ["undo", "toggle", "choose", "level", "search"] as const)
+      expect(repeats({ act })).toBe(false);
+  });
+});
+
+describe("a draft", () => {
+  it("stays whatever news come in, until it is saved", async () => {
+    const { Draft } = await import("../src/state/draft.svelte");
+    const saved: string[] = [];
+    let works = false;
+    const draft = new Draft(async (text) => {
+      await soon();
+      if (works) saved.push(text);
+      return works;
+    });
+    expect(draft.shown("kept")).toBe("kept");
+    draft.type("mine");
+    expect(draft.shown("from another window")).toBe("mine");
+    await draft.leave("kept");
+    expect(draft.shown("kept")).toBe("mine");
+    works = true;
+    const leaving = draft.leave("kept");
+    draft.type("mine, and more");
+    await leaving;
+    expect(draft.shown("mine")).toBe("mine, and more");
+    await draft.leave("mine");
+    expect(saved).toEqual(["mine", "mine, and more"]);
+    draft.type("mine, and more");
+    await draft.leave("mine, and more");
+    expect(saved).toHaveLength(2);
+    expect(draft.shown("theirs")).toBe("theirs");
+  });
+});
+
+/** An element of audio whose file comes when a test says so. */
+class FakeAudio extends EventTarget {
+  static made: FakeAudio[] = [];
+  preload = "";
+  src = "";
+  currentTime = 0;
+  readyState = 0;
+  paused = true;
+  seeking = false;
+  ended = false;
+  error = null;
+  constructor() {
+    super();
+    FakeAudio.made.push(this);
+  }
+  come(): void {
+    this.readyState = 4;
+    this.dispatchEvent(new Event("loadedmetadata"));
+    this.dispatchEvent(new Event("canplay"));
+  }
+  async play(): Promise<void> {
+    this.paused = false;
+  }
+  pause(): void {
+    this.paused = true;
+  }
+  load(): void {}
+  removeAttribute(): void {}
+}
+
+class FakeContext {
+  currentTime = 0;
+  destination = {};
+  async resume(): Promise<void> {}
+  createGain(): object {
+    const gain = { setValueAtTime: () => undefined, linearRampToValueAtTime: () => undefined };
+    return { gain, connect: (next: object) => next, disconnect: () => undefined };
+  }
+  createMediaElementSource(): object {
+    return { connect: (next: object) => next };
+  }
+}
+
+describe("the player", () => {
+  beforeEach(() => {
+    vi.resetModules();
+    FakeAudio.made = [];
+    vi.stubGlobal("Audio", FakeAudio);
+    vi.stubGlobal("AudioContext", FakeContext);
+    vi.stubGlobal("HTMLMediaElement", { HAVE_METADATA: 1, HAVE_FUTURE_DATA: 3 });
+    vi.stubGlobal("requestAnimationFrame", () => 0);
+    vi.stubGlobal("cancelAnimationFrame", () => undefined);
+  });
+  afterEach(() => void vi.unstubAllGlobals());
+
+  const sound = (key: string): Sound => ({
+    key,
+    url: key,
+    seconds: 20,
+    song: "tune",
+    title: key,
+    about: "",
+    href: "",
+  });
+  const fake = (number: number): FakeAudio => FakeAudio.made[number] as FakeAudio;
+
+  it("plays what Play was pressed for while it was loaded, from where one sought", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const loading = deck.load(sound("a"));
+    void deck.play();
+    deck.seek(7);
+    await soon();
+    fake(0).come();
+    await loading;
+    expect([deck.playing, fake(0).paused, fake(0).currentTime]).toEqual([true, false, 7]);
+  });
+
+  it("does not play what was paused while it was loaded", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const loading = deck.load(sound("a"));
+    void deck.play();
+    deck.pause();
+    fake(0).come();
+    await loading;
+    expect([deck.playing, fake(0).paused]).toEqual([false, true]);
+  });
+
+  it("does not go back to the sound before, and plays the one that comes", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const first = deck.load(sound("a"));
+    fake(0).come();
+    await first;
+    const loading = deck.load(sound("b"), false);
+    void deck.play();
+    deck.seek(3);
+    await soon();
+    expect(fake(0).paused).toBe(true);
+    fake(1).come();
+    await loading;
+    expect([deck.playing, fake(1).paused, fake(1).currentTime]).toEqual([true, false, 3]);
+  });
+});
+
+class FakeEvents extends EventTarget {
+  static readonly CLOSED = 2;
+  static made: FakeEvents[] = [];
+  readyState = 1;
+  constructor() {
+    super();
+    FakeEvents.made.push(this);
+  }
+  close(): void {
+    this.readyState = FakeEvents.CLOSED;
+  }
+  tell(name: string, data: object): void {
+    this.dispatchEvent(Object.assign(new Event(name), { data: JSON.stringify(data) }));
+  }
+}
+
+describe("what is heard of the service", () => {
+  const answers = new Map<string, [number, object]>();
+  let page: EventTarget & { hidden: boolean; baseURI: string };
+
+  beforeEach(() => {
+    vi.resetModules();
+    FakeEvents.made = [];
+    answers.clear();
+    answers.set("/api/models", [200, { models: [] }]).set("/api/jobs", [200, { jobs: [] }]);
+    page = Object.assign(new EventTarget(), { hidden: false, baseURI: "http://studio.lan/" });
+    vi.stubGlobal("document", page);
+    vi.stubGlobal("EventSource", FakeEvents);
+    vi.stubGlobal(
+      "Request",
+      class {
+        constructor(readonly url: string) {}
+      },
+    );
+    vi.stubGlobal("fetch", async ({ url }: { url: string }) => {
+      const answer = answers.get(url);
+      if (!answer) throw new TypeError("no answer");
+      return Response.json(answer[1], { status: answer[0] });
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  const stream = (): FakeEvents => FakeEvents.made.at(-1) as FakeEvents;
+  const show = (hidden: boolean): void => {
+    page.hidden = hidden;
+    page.dispatchEvent(new Event("visibilitychange"));
+  };
+  const status = (indexed: boolean): object => ({
+    model: { name: "mini", state: "ready", problem: "" },
+    indexed,
+  });
+
+  it("needs no connection while the page is hidden, and what was missed is asked for when it is seen", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    stream().dispatchEvent(new Event("open"));
+    stream().tell("status", status(true));
+    await soon();
+    expect(studio.caughtUp).toBe(1);
+    show(true);
+    expect(FakeEvents.made.every((one) => one.readyState === FakeEvents.CLOSED)).toBe(true);
+    const before = studio.changes;
+    show(false);
+    expect(FakeEvents.made.filter((one) => one.readyState !== FakeEvents.CLOSED)).toHaveLength(1);
+    stream().dispatchEvent(new Event("open"));
+    stream().tell("status", status(true));
+    await soon();
+    expect([studio.caughtUp, studio.changes]).toEqual([2, before + 1]);
+    stop();
+    show(false);
+    expect(stream().readyState).toBe(FakeEvents.CLOSED);
+  });
+
+  it("has the library looked at again when all songs are indexed", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    stream().dispatchEvent(new Event("open"));
+    stream().tell("status", status(false));
+    await soon();
+    const before = studio.changes;
+    stream().tell("status", status(true));
+    await soon();
+    expect(studio.changes).toBe(before + 1);
+    stop();
+  });
+
+  it("is said where the service refuses, and is listened for again", async () => {
+    vi.useFakeTimers();
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    answers.set("/api/status", [401, { error: "the token is missing", hint: "open the address" }]);
+    stream().readyState = FakeEvents.CLOSED;
+    stream().dispatchEvent(new Event("error"));
+    await vi.advanceTimersByTimeAsync(10);
+    expect(studio.note).toBe("The token is missing. Open the address.");
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(FakeEvents.made).toHaveLength(2);
+    stream().dispatchEvent(new Event("open"));
+    expect(studio.note).toBe("");
+    stop();
+  });
+
+  it("is taken up by the browser where it broke off", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    stream().readyState = 0;
+    stream().dispatchEvent(new Event("error"));
+    await soon();
+    expect(studio.note).toContain("does not answer");
+    expect(FakeEvents.made).toHaveLength(1);
+    stop();
+  });
+});
