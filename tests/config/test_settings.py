@@ -5,7 +5,6 @@ import pytest
 import tiny
 from orchestrion import presets
 from orchestrion.config import CodecConfig, PriorConfig, plain, read_settings, read_toml
-from orchestrion.config.sampling import LevelSampling
 from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, TrainingConfig
 from orchestrion.errors import UserError
 
@@ -37,13 +36,6 @@ def test_all_that_is_wrong_is_told_at_once():
 def test_a_wrong_type_is_not_guessed_at():
     with pytest.raises(UserError, match="steps"):
         read_settings(TrainingConfig, {"steps": "3", "batch_size": 1})
-
-
-def test_a_temperature_that_nothing_can_be_divided_by_is_refused():
-    for temperature in (1e-46, 9e-7):
-        with pytest.raises(UserError, match="temperature: .* too near to 0: give 0, or 0.000001 or more"):
-            read_settings(LevelSampling, {"temperature": temperature})
-    assert [LevelSampling(temperature=one).temperature for one in (0.0, 1e-6)] == [0.0, 1e-6]
 
 
 def test_a_mean_that_never_forgets_is_refused():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.generate.pick import _ranked, chances, pick
+from orchestrion.generate.pick import _ranked, chances, pick, pick_many
 
 PROBS = torch.tensor([0.04, 0.64, 0.09, 0.23])
 MANY = 20_000
@@ -33,6 +33,14 @@ def test_temperature_zero_and_one_choice_are_both_the_likeliest():
     assert set(draw(temperature=0.0).tolist()) == {1}
     assert set(draw(top_k=1).tolist()) == {1}
     assert set(draw(temperature=1e-9).tolist()) == {1}
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-40, 1e-46, 1e-300, 5e-324])
+def test_no_temperature_is_too_small(temperature):
+    logits, chance = torch.randn(64, 300, generator=torch.Generator().manual_seed(0)), torch.full((64,), 0.5)
+    codes, shares = pick_many(logits, chance, LevelSampling(temperature=temperature))
+    assert codes.equal(logits.argmax(-1)) and (shares == 1).all()
+    assert pick(logits, chance, LevelSampling(temperature=temperature)).equal(codes)
 
 
 def test_top_k_keeps_the_likeliest_in_their_proportions():

@@ -2,21 +2,18 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from orchestrion.config.base import Settings
-
-_LEAST_TEMPERATURE = 1e-6
 
 
 class LevelSampling(Settings):
     """How the codes of one level are drawn.
 
-    `temperature` 0 takes the likeliest code every time; any other is a millionth or more. `top_k` keeps that many of
-    the likeliest codes, `top_p` the fewest of the likeliest that hold this share of probability. `guidance` above 1
-    exaggerates what artist, genres and lyrics make of the music, against music of nobody in particular, at twice the
-    work. `hop_fraction` is how much of its context each window invents, after the first: the rest is overlap with what
-    is there already.
+    `temperature` 0 takes the likeliest code every time. `top_k` keeps that many of the likeliest codes,
+    `top_p` the fewest of the likeliest that hold this share of probability. `guidance` above 1 exaggerates what artist,
+    genres and lyrics make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how
+    much of its context each window invents, after the first: the rest is overlap with what is there already.
 
     A masked prior fills a window in `passes`. Each keeps the codes that it is surest of, or random ones, and leaves the
     others to the next; `order_temperature` mixes the two, the more the earlier the pass.
@@ -30,10 +27,3 @@ class LevelSampling(Settings):
     passes: int = Field(default=4, ge=1, le=1000)
     order: Literal["confidence", "random"] = "confidence"
     order_temperature: float = Field(default=12.0, ge=0, le=100)
-
-    @field_validator("temperature")
-    @classmethod
-    def _can_be_divided_by(cls, temperature: float) -> float:
-        if 0 < temperature < _LEAST_TEMPERATURE:
-            raise ValueError(f"{temperature:g} is too near to 0: give 0, or {_LEAST_TEMPERATURE:f} or more")
-        return temperature

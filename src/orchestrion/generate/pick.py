@@ -12,6 +12,8 @@ from orchestrion.config.sampling import LevelSampling
 _BLOCK_FRAMES = 1024
 _CODES = 2**32
 """More than there are codes."""
+_COLDEST = 1e-30
+"""What is colder draws the same, and single precision cannot divide by it."""
 
 
 def pick(
@@ -26,8 +28,7 @@ def pick(
     if sampling.temperature == 0:
         return logits.argmax(-1)
     if sampling.temperature != 1:
-        # The likeliest is shifted to 0 first, so that no temperature, however small, leads to inf - inf.
-        logits = (logits - logits.amax(-1, keepdim=True)).float() / sampling.temperature
+        logits = _sharpened(logits, sampling.temperature)
     probs, order = _ranked(logits.float().softmax(-1))
     if sampling.top_k is not None:
         probs, order = probs[:, : sampling.top_k], order[:, : sampling.top_k]
@@ -50,7 +51,7 @@ def pick_many(
     if sampling.temperature == 0:
         share, code = logits.float().softmax(-1).max(-1)
         return code, share
-    probs = ((logits - logits.amax(-1, keepdim=True)).float() / sampling.temperature).softmax(-1)
+    probs = _sharpened(logits, sampling.temperature).softmax(-1)
     if sampling.top_k is not None or sampling.top_p < 1:
         probs = _nucleus(probs, sampling)
     upto = probs.cumsum(-1)
@@ -58,6 +59,11 @@ def pick_many(
     point = torch.minimum(chance.to(upto)[:, None] * mass, torch.nextafter(mass, torch.zeros_like(mass)))
     code = torch.searchsorted(upto, point, right=True)
     return code.squeeze(-1), probs.gather(-1, code).squeeze(-1)
+
+
+def _sharpened(logits: Float[Tensor, "place code"], temperature: float) -> Float[Tensor, "place code"]:
+    """Logits at a temperature above 0, the likeliest at 0: none, however small, leads to inf - inf or 0 / 0."""
+    return (logits - logits.amax(-1, keepdim=True)).float() / max(temperature, _COLDEST)
 
 
 def _nucleus(probs: Float[Tensor, "place code"], sampling: LevelSampling) -> Float[Tensor, "place code"]:
