@@ -6,10 +6,12 @@ import pytest
 import torch
 
 import tiny
+from orchestrion import presets
 from orchestrion.audio import io
 from orchestrion.cli.main import main
 from orchestrion.cli.train import prepared
 from orchestrion.data.manifest import Track, content_hash, read_manifest, write_manifest
+from orchestrion.errors import UserError
 
 
 @pytest.fixture
@@ -45,6 +47,26 @@ def test_a_misspelt_setting_is_found(capsys, manifest, tmp_path):
     said = told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--config", config)
     assert "did you mean 'seed'" in said
     assert "'codec' is missing" in said
+
+
+def test_a_file_changes_a_preset_that_is_named(capsys, manifest, tmp_path, monkeypatch):
+    begun = []
+
+    def begin_run(folder, kind, config, data):
+        begun.append(config)
+        raise UserError("that is enough")
+
+    monkeypatch.setattr("orchestrion.train.run.begin_run", begin_run)
+    (track,), path = read_manifest(manifest), tmp_path / "other.wav"
+    io.write(path, torch.sin(torch.arange(22_050) / 20)[None] * 0.5, 22_050)
+    other = track.model_copy(update={"path": path, "content_hash": content_hash(path), "held_out": True})
+    write_manifest(manifest, [track.model_copy(update={"held_out": False}), other])
+    config = tmp_path / "sharper.toml"
+    config.write_text("validation_clips = 1\nvalidation_seconds = 0.5\n[codec.loss]\nmel = 0.3\n")
+    words = "train", "codec", manifest, "--run", tmp_path / "run", "--config", config
+    assert "'codec.sample_rate' is missing" in told(capsys, *words)
+    assert "that is enough" in told(capsys, *words, "--preset", "mini")
+    assert begun[0].codec.loss.mel == 0.3 and begun[0].codec.levels == presets.mini().codec.codec.levels
 
 
 def test_a_device_that_is_not_there(capsys, manifest, tmp_path):

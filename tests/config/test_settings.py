@@ -114,3 +114,22 @@ def test_layers_of_published_attention_orders_go_on_beyond_the_models_that_were_
     assert [place for place, name in enumerate(ten) if name == "lyrics"] == [18, 28, 38, 48, 58, 68, 78]
     assert [eleven[place] for place in range(15, 96, 16)] == ["lyrics", "lyrics", "full"] * 2
     assert [twelve[place] for place in range(15, 96, 16)] == ["prefix", "prefix", "full"] * 2
+
+
+def test_a_file_changes_what_it_names_of_a_preset(tmp_path):
+    preset, path = presets.mini().codec, tmp_path / "sharper.toml"
+    path.write_text("[codec.loss]\nmel = 0.3\n[adversarial]\nstart_share = 0.25\n")
+    with pytest.raises(UserError, match="codec.sample_rate.*missing"):
+        read_toml(CodecTrainingConfig, path)
+    found = read_toml(CodecTrainingConfig, path, preset)
+    assert (found.codec.loss.mel, found.adversarial and found.adversarial.start_share) == (0.3, 0.25)
+    loss = found.codec.loss.model_copy(update={"mel": preset.codec.loss.mel})
+    codec = found.codec.model_copy(update={"loss": loss})
+    assert found.model_copy(update={"adversarial": None, "codec": codec}) == preset
+    path.write_text(
+        "[[codec.levels]]\nstages = [{stride = 8, kernel = 32, width = 16, residual_width = 16, dilations = [1]}]\n"
+    )
+    assert len(read_toml(CodecTrainingConfig, path, preset).codec.levels) == 1, "a list is one thing"
+    path.write_text("[codec.loss]\nmell = 0.3\n")
+    with pytest.raises(UserError, match="did you mean 'mel'"):
+        read_toml(CodecTrainingConfig, path, preset)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=Settings)
 
+DEFAULT_PRESET = "mini"
+
 
 def training_options(command: F) -> F:
     """What every training is asked."""
@@ -42,12 +44,16 @@ def training_options(command: F) -> F:
         threads_option,
         device_option,
         click.option("--steps", type=click.IntRange(min=1), help="Train for this many steps instead."),
-        click.option("--preset", default="mini", show_default=True, help="Settings to use without --config."),
         click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them."),
         click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on."),
     ):
         command = option(command)
     return command
+
+
+preset_option = click.option(
+    "--preset", help="Settings by a name, of which --config may change some.  [default: mini, or none with --config]"
+)
 
 
 @click.group()
@@ -62,6 +68,7 @@ def train() -> None:
 @click.argument("manifest", type=PATH)
 @cache_option
 @click.option("--begin", help="A model, or the finished run of a codec: begin with those of its weights that fit.")
+@preset_option
 @training_options
 def codec(
     manifest: Path,
@@ -69,7 +76,7 @@ def codec(
     begin: str | None,
     folder: Path,
     config_file: Path | None,
-    preset: str,
+    preset: str | None,
     steps: int | None,
     device: str,
     threads: int | None,
@@ -84,7 +91,7 @@ def codec(
     from orchestrion.train.run import begin_run, begun_with, weights_digest
 
     place = _place(device, threads)
-    config = _config(CodecTrainingConfig, config_file, lambda: _preset(preset).codec)
+    config = _of_preset(CodecTrainingConfig, config_file, preset, lambda name: _preset(name).codec)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     config = with_scales(config, store, begun_with(folder))
@@ -122,6 +129,7 @@ def codec(
     help="A model, or the run of a prior, that draws this level code by code: a masked prior begins with its weights "
     "and learns from it.",
 )
+@preset_option
 @training_options
 def prior(
     codes: Path | str,
@@ -131,7 +139,7 @@ def prior(
     teacher: str | None,
     folder: Path,
     config_file: Path | None,
-    preset: str,
+    preset: str | None,
     steps: int | None,
     device: str,
     threads: int | None,
@@ -157,7 +165,7 @@ def prior(
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")
-    config = _config(PriorTrainingConfig, config_file, lambda: _of_level(preset, level))
+    config = _of_preset(PriorTrainingConfig, config_file, preset, lambda name: _of_level(name, level))
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = CodeStore(codes, artist_balance=config.artist_balance)
     if teacher and not config.transformer.sees_ahead:
@@ -367,7 +375,6 @@ def recognizer(
     cache: Path | None,
     folder: Path,
     config_file: Path | None,
-    preset: str,
     steps: int | None,
     device: str,
     threads: int | None,
@@ -524,6 +531,15 @@ def _preset(name: str) -> "ModelTrainingConfig":
     if name not in presets.TRAINED:
         raise UserError(f"there is no preset {name!r} to train", f"known: {', '.join(presets.TRAINED)}")
     return presets.TRAINED[name]()
+
+
+def _of_preset(kind: type[S], path: Path | None, preset: str | None, named: Callable[[str], S]) -> S:
+    """The settings in a file, those of a preset, or of a preset what a file does not change."""
+    from orchestrion.config import read_toml
+
+    if path is None:
+        return named(preset or DEFAULT_PRESET)
+    return read_toml(kind, path, None if preset is None else named(preset))
 
 
 def _config(kind: type[S], path: Path | None, preset: Callable[[], S]) -> S:

@@ -57,15 +57,24 @@ def check_version(kind: type[Settings], data: dict[str, Any], subject: str) -> N
         )
 
 
-def read_toml(kind: type[S], path: Path) -> S:
-    """Settings of `kind` from a TOML file."""
+def read_toml(kind: type[S], path: Path, base: S | None = None) -> S:
+    """Settings of `kind` from a TOML file; where there is a `base`, what the file leaves out is as there."""
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", "check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "correct the file") from error
-    return read_settings(kind, given, str(path))
+    return read_settings(kind, given if base is None else _over(plain(base), given), str(path))
+
+
+def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What is `given`, table by table, in place of what `base` has there."""
+    merged = dict(base)
+    for name, value in given.items():
+        own = base.get(name)
+        merged[name] = _over(own, value) if isinstance(own, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def plain(settings: Settings) -> dict[str, Any]:
