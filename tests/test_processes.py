@@ -10,8 +10,10 @@ import pytest
 from orchestrion.processes import worker_processes
 
 WORK = """
+import signal
 import time
 from orchestrion.processes import worker_processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that a shell runs in the background ignore it
 try:
     with worker_processes(2) as pool:
         busy, idle = pool.submit(time.sleep, 120), pool.submit(time.sleep, 0)
