@@ -46,9 +46,8 @@ def test_work_at_hand_is_given_up_where_nobody_asks_for_more():
     work = next(running)
     while not work.running():
         time.sleep(0.01)
-    started = time.perf_counter()
     running.close()
-    assert time.perf_counter() - started < 60
+    assert work.exception(timeout=0) is not None, "it was waited for"
 
 
 def test_work_at_hand_is_finished_where_something_fails():
