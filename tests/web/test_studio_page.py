@@ -81,6 +81,12 @@ class Visit:
     def go(self, name: str) -> None:
         self.page.get_by_role("link", name=name, exact=True).click()
 
+    @property
+    def song(self) -> str:
+        """The song whose page is open."""
+        song: str = self.page.url.split("/song/")[1].split("/")[0]
+        return song
+
     def compose(self, seconds: float, takes: int, *, seed: int, length: str = "Seconds", **fields: str) -> None:
         for name, value in {**fields, length: str(seconds), "Takes": str(takes)}.items():
             self.page.get_by_label(name, exact=True).fill(value)
@@ -323,7 +329,7 @@ def test_nothing_that_is_typed_is_lost(visit: Visit) -> None:
     page = visit.page
     visit.compose(1, 1, seed=8, Title="Typed")
     visit.heard(1)
-    song = page.url.split("/song/")[1].split("/")[0]
+    song = visit.song
     for tag in ("one", "two", "three"):
         page.get_by_label("Add a tag").fill(tag)
         page.get_by_label("Add a tag").press("Enter")
@@ -391,7 +397,7 @@ def test_the_link_of_the_player_leads_to_its_take(visit: Visit) -> None:
     visit.button("Play").first.click()
     link = page.get_by_role("region", name="Player").get_by_role("link")
     link.wait_for()
-    song = page.url.split("/song/")[1].split("/")[0]
+    song = visit.song
     takes = page.locator("li[data-take]").evaluate_all("found => found.map(one => one.dataset.take)")
     page.evaluate("hash => { location.hash = hash }", f"#/song/{song}/{takes[1]}")
     page.get_by_role("form", name="Go on with take 2").wait_for()
@@ -406,7 +412,7 @@ def test_tags_of_any_length_leave_room_for_the_rest(browser: Any, address: str) 
         page.goto(address)
         visit.compose(1, 1, seed=11, Title="Tagged")
         visit.heard(1)
-        song = page.url.split("/song/")[1].split("/")[0]
+        song = visit.song
         change(page, song, tags=[f"a tag that is number {number}" for number in range(8)])
         visit.go("Library")
         title = page.locator("main > ul").get_by_role("link", name="Tagged")
@@ -437,7 +443,7 @@ def test_a_song_that_was_asked_for_in_an_outage_is_there_after_it(browser: Any, 
         page.goto(address)
         visit.compose(1, 1, seed=12, Title="Awaited")
         visit.heard(1)
-        song = page.url.split("/song/")[1].split("/")[0]
+        song = visit.song
         page.goto("about:blank")
         page.route("**/api/**", lambda route: route.abort())
         page.goto(f"{address}#/song/{song}")

@@ -12,7 +12,6 @@ from orchestrion.cli.options import (
     json_option,
     open_jukebox,
     refuse_inputs,
-    request_of,
     show_result,
 )
 from orchestrion.errors import UserError
@@ -66,6 +65,7 @@ def align(
 ) -> None:
     """Find out when each word of SONG is sung, a song of this program or a recording of your own."""
     from orchestrion.files import check_writable, refuse_overwrite
+    from orchestrion.jukebox.asked import request_of
     from orchestrion.library.folder import beside
     from orchestrion.text.lyric_files import check_timed_lyrics, kind_of, read_lyrics, write_timed_lyrics
     from orchestrion.text.lyrics import untimed

@@ -21,6 +21,7 @@ from orchestrion.cli.options import (
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
+    from orchestrion.codec import Codec
     from orchestrion.data.encoded import CodeStore
     from orchestrion.data.manifest import Track
     from orchestrion.data.tracks import TrackStore
@@ -298,14 +299,15 @@ def _songs(
     names = [sound.title for sound in sounds]
     memory, _ = songs.memory_section(index, held_codes, held_tracks, codes, names)
     spoilt, noisy = (songs.noisy(pieces, torch.Generator().manual_seed(0)) for pieces in (held_out, training))
-    through = songs.coded(held_out, load_codec(jukebox.folder, jukebox.info).to(jukebox.device))
+    codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
+    through = songs.coded(held_out, codec)
     lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
     learned_from, noisy_learned, real, noise, heard_as, ours, taught = (
         songs.vectors(pieces, embedded) for pieces in (training, noisy, held_out, spoilt, through, made, lessons)
     )
     versions = {f"with noise at {songs.NOISE_DECIBELS:g} dB": noise, "through the codec": heard_as}
     if top:
-        below = _composed_below(jukebox, like, [request for request, _ in requests], say)
+        below = _composed_below(jukebox, codec, like, [request for request, _ in requests], say)
         versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
     return [
         songs.distance_section(learned_from, noisy_learned, real, versions, ours),
@@ -320,21 +322,19 @@ def _songs(
 
 
 def _composed_below(
-    jukebox: "Jukebox", held_out: "Sequence[Piece]", requests: "Sequence[Request]", say: Say
+    jukebox: "Jukebox", codec: "Codec", held_out: "Sequence[Piece]", requests: "Sequence[Request]", say: Say
 ) -> "list[Piece]":
     """Real pieces with their codes of the top level, all others composed as each request has them drawn."""
     from dataclasses import replace
 
     import torch.nn.functional as F
 
-    from orchestrion.codes import Codes
-
-    grid, rate, made = jukebox.info.grid, jukebox.info.codec.sample_rate, []
+    grid, made = jukebox.info.grid, []
     for number, (piece, request) in enumerate(zip(held_out, requests, strict=False)):
         say(f"held-out piece {number + 1} of {len(held_out)}, below its top level")
         length = piece.audio.shape[1]
         whole = F.pad(piece.audio, (0, -length % grid.hop_lengths[grid.top]))
-        codes = Codes.empty(grid).replace(grid.top, jukebox.encode(whole, rate)[grid.top])
+        codes = codec.encode(whole[None].to(jukebox.device), (grid.top,))
         drawn = request.changed(lyrics="", sampling=jukebox.info.drawing(request.lyrics))
         made.append(replace(piece, audio=jukebox.compose(drawn, codes=codes).finish().audio[:, :length]))
     return made

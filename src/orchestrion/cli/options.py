@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from orchestrion.data.encoded import CodeStore
     from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
-    from orchestrion.library.folder import SongFolder
     from orchestrion.nn.fast import Weights
 
     WeightsOption = Weights | Literal["auto", "as-is"]
@@ -189,14 +188,6 @@ def sampling(
 def drawn(asked: "Request", info: "ModelInfo", drawing: dict[str, Any]) -> "Request":
     """The request with the sampling that was given, in place of the model's own for such a song."""
     return asked.changed(sampling=sampling(info.drawing(asked.lyrics), **drawing))
-
-
-def request_of(kept: "SongFolder") -> "Request":
-    """What a song's folder says was asked for; UserError where that makes no sense."""
-    from orchestrion.config import read_settings
-    from orchestrion.generate.request import Request
-
-    return read_settings(Request, kept.info.request, str(kept.path))
 
 
 def open_jukebox(

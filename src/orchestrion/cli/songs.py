@@ -15,7 +15,6 @@ from orchestrion.cli.options import (
     json_option,
     open_jukebox,
     quiet_option,
-    request_of,
     sampling,
     sampling_options,
     show_result,
@@ -198,6 +197,7 @@ def songs() -> None:
 def show(song: Path, as_json: bool) -> None:
     """What was asked for in SONG, with which model, and how far it is."""
     from orchestrion.config import plain
+    from orchestrion.jukebox.asked import request_of
 
     kept = _source(song)
     asked, grid, frames = request_of(kept), kept.info.grid, kept.frames()
@@ -259,6 +259,8 @@ def _beside(song: Path, ending: str) -> Path:
 
 def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) -> tuple["Jukebox", Any]:
     """The model that made the song with its adapter, or another; the sampling given, or None to keep the song's."""
+    from orchestrion.jukebox.asked import request_of
+
     engine = {name: settings.pop(name) for name in ("adapter", "device", "dtype", "weights", "compiled", "threads")}
     if model is None and engine["adapter"] is None and kept.info.model.adapter:
         engine["adapter"] = Path(kept.info.model.adapter.name)

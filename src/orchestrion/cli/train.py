@@ -91,7 +91,8 @@ def codec(
     from orchestrion.train.run import begin_run, begun_with, weights_digest
 
     place = _place(device, threads)
-    config = _of_preset(CodecTrainingConfig, config_file, preset, lambda name: _preset(name).codec)
+    named = preset or DEFAULT_PRESET
+    config = _config(CodecTrainingConfig, config_file, lambda: _preset(named).codec, changed=preset is not None)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
     config = with_scales(config, store, begun_with(folder))
@@ -165,7 +166,8 @@ def prior(
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")
-    config = _of_preset(PriorTrainingConfig, config_file, preset, lambda name: _of_level(name, level))
+    named = preset or DEFAULT_PRESET
+    config = _config(PriorTrainingConfig, config_file, lambda: _of_level(named, level), changed=preset is not None)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
     store = CodeStore(codes, artist_balance=config.artist_balance)
     if teacher and not config.transformer.sees_ahead:
@@ -533,19 +535,13 @@ def _preset(name: str) -> "ModelTrainingConfig":
     return presets.TRAINED[name]()
 
 
-def _of_preset(kind: type[S], path: Path | None, preset: str | None, named: Callable[[str], S]) -> S:
-    """The settings in a file, those of a preset, or of a preset what a file does not change."""
+def _config(kind: type[S], path: Path | None, preset: Callable[[], S], *, changed: bool = False) -> S:
+    """The settings of `preset`, or those in a file; where it is only to be `changed`, what the file leaves out too."""
     from orchestrion.config import read_toml
 
     if path is None:
-        return named(preset or DEFAULT_PRESET)
-    return read_toml(kind, path, None if preset is None else named(preset))
-
-
-def _config(kind: type[S], path: Path | None, preset: Callable[[], S]) -> S:
-    from orchestrion.config import read_toml
-
-    return preset() if path is None else read_toml(kind, path)
+        return preset()
+    return read_toml(kind, path, preset() if changed else None)
 
 
 def _settled(training: Any, steps: int | None, place: "torch.device", folder: Path) -> Any:

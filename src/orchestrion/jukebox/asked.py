@@ -11,11 +11,13 @@ from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import HIDDEN, Codes
+from orchestrion.config import read_settings
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
+from orchestrion.library.folder import SongFolder
 from orchestrion.prior.labels import Conditions
 from orchestrion.text.lyrics import Spelling, check_pace, spelled, untimed
 from orchestrion.text.pace import planned_times, planned_words
@@ -250,6 +252,11 @@ def check_codes(
                 f"{codes.seconds(at):.2f} s are there already, more than the song is to last",
                 "ask for more seconds",
             )
+
+
+def request_of(kept: SongFolder) -> Request:
+    """What a song's folder says was asked for; UserError where that makes no sense."""
+    return read_settings(Request, kept.info.request, str(kept.path))
 
 
 def check_sound(audio: object, sample_rate: int) -> None:

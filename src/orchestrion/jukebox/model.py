@@ -29,7 +29,7 @@ from orchestrion.checkpoints.folder import (
 from orchestrion.checkpoints.memory import read_memory
 from orchestrion.codec.model import Codec
 from orchestrion.codes import HIDDEN, Codes
-from orchestrion.config import plain, read_settings
+from orchestrion.config import plain
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable, file_sha256
 from orchestrion.generate.request import Origin, Request
@@ -340,7 +340,7 @@ class Jukebox:
         codes = kept.codes()
         level = codes.finest if level is None else level
         audio = self.decode(codes, level)[:, : kept.info.num_samples]
-        request = read_settings(Request, kept.info.request, str(kept.path))
+        request = asked.request_of(kept)
         return Song(
             request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics(), self.memory
         )
@@ -506,7 +506,7 @@ class Jukebox:
     def _gone_on_with(self, folders: Sequence[Path | str], until_level: int) -> list[making.Group]:
         """The work on songs that are kept in these folders, from what their records say."""
         kept = [SongFolder.open(Path(folder)) for folder in folders]
-        requests = [read_settings(Request, one.info.request, str(one.path)) for one in kept]
+        requests = [asked.request_of(one) for one in kept]
         return self._work(requests, [one.path for one in kept], None, False, until_level, kept)
 
     def _work(
