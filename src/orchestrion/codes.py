@@ -11,7 +11,7 @@ from orchestrion.errors import UserError
 from orchestrion.grid import Grid
 
 HIDDEN = -1
-"""Stands for a frame that is to be made while those after it are there already."""
+"""Stands for a frame that is to be made while those after it are there already, or that comes after the music's end."""
 
 
 def frames_made(codes: Int[Tensor, "batch frame"]) -> int:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_data import GRID, invented, write_codes
 
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.data.encoded import CodeStore, ShardWriter, vocabulary_of
 from orchestrion.data.manifest import split
 from orchestrion.errors import UserError
@@ -105,6 +105,28 @@ def test_validation_covers_its_tracks_once(store):
     assert codes.flatten().tolist() == list(range(800, 800 + 256 // 20 * 20))
     assert torch.cat([batch.coarser for batch in batches]).flatten().tolist() == list(range(2800, 2800 + 60))
     assert sum(len(batch.codes) for batch in store.validation_batches(3, 0, 20, max_windows=5)) == 5
+
+
+def test_a_short_track_fills_the_beginning_of_a_window_of_the_top_level(store):
+    whole = list(range(2800, 2864)) + [HIDDEN] * 36
+    (batch,) = store.validation_batches(3, 1, 100, short_tracks=True)
+    assert batch.codes.tolist() == [whole]
+    assert store.validation_tracks(1, 100, short_tracks=True) == store.indices("validation")
+    assert not list(store.validation_batches(3, 1, 100)) and not store.validation_tracks(1, 100)
+    assert not list(store.validation_batches(3, 0, 1000, short_tracks=True))
+    drawn = store.batch(0, 16, 1, 100, seed=0, short_tracks=True)
+    assert not drawn.start_samples.any()
+    assert {(int(row[0]) - 2000) // 400 for row in drawn.codes} == {0, 1, 3}
+    for row in drawn.codes:
+        assert row.tolist() == list(range(int(row[0]), int(row[0]) + 64)) + [HIDDEN] * 36
+    for level, frames in ((1, 100), (0, 1000)):
+        with pytest.raises(UserError, match="no training track is as long"):
+            store.batch(0, 2, level, frames, seed=0)
+
+
+def test_windows_of_long_tracks_are_the_same_where_short_ones_are_taken(store):
+    plain = store.batch(5, 4, 1, 16, seed=0)
+    assert same(plain, store.batch(5, 4, 1, 16, seed=0, short_tracks=True))
 
 
 def test_unigram_entropy_is_that_of_the_counts(tmp_path, store):

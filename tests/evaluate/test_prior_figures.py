@@ -98,11 +98,29 @@ def test_pairs_are_those_of_codes_at_neighbouring_places(store: CodeStore) -> No
     assert torch.equal(counted, expected)
 
 
+def test_bits_are_those_of_music_where_it_ends_within_the_context(store: CodeStore, rng: torch.Generator) -> None:
+    whole, longer = tiny.prior(1), tiny.prior(1)
+    config = whole.config.model_copy(update={"timing": None})
+    longer_config = config.model_copy(update={"context_frames": 3000})
+    whole, longer = Prior(config.model_copy(update={"context_frames": 2400})), Prior(longer_config)
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.normal_(0, 0.3, generator=rng)
+    assert longer.eval().begin_with(whole.eval())
+    found, expected = (measure_prior(prior, store, 1) for prior in (longer, whole))
+    assert found.num_windows == expected.num_windows == 3
+    for name in ("single", "pairs", "bits", "unlabelled"):
+        assert getattr(found, name).value == pytest.approx(getattr(expected, name).value, rel=1e-4), name
+    assert [place.value for place in found.places] == pytest.approx(
+        [place.value for place in expected.places], rel=1e-4
+    )
+
+
 def test_windows_that_do_not_fit_are_a_persons_mistake(store: CodeStore) -> None:
-    prior = tiny.prior(1)
-    prior.config = prior.config.model_copy(update={"context_frames": 3000})
-    with pytest.raises(UserError, match="no held-out track is as long as a window of level 1"):
-        measure_prior(prior, store, 1)
+    prior = tiny.prior(0)
+    prior.config = prior.config.model_copy(update={"context_frames": 12000})
+    with pytest.raises(UserError, match="no track is held out, or none as long as a window of level 0"):
+        measure_prior(prior, store, 0)
 
 
 def test_the_section_has_a_row_and_a_line_for_each_level(store: CodeStore) -> None:

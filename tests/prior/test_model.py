@@ -7,6 +7,7 @@ import tiny_priors as tiny
 import torch
 from torch.testing import assert_close
 
+from orchestrion.codes import HIDDEN
 from orchestrion.config import PriorConfig
 from orchestrion.prior import Prior
 
@@ -48,6 +49,43 @@ def test_a_short_window_is_the_beginning_of_a_whole_one(config: PriorConfig, rng
     assert_close(prior(codes[:, :17], told), whole[:, :17], rtol=1e-4, atol=1e-5)
     state = prior.begin(told, 17)
     assert_close(prior.advance(codes[:, :16], state), whole[:, 16], rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_what_comes_after_the_music_is_not_learned(config: PriorConfig, rng: torch.Generator) -> None:
+    prior, told, codes = tiny.prior(config, rng), tiny.conditions(config, rng), tiny.codes(config, rng)
+    ended = codes.clone()
+    ended[0, 17:] = HIDDEN
+    scores = prior(codes, told).log_softmax(-1)
+    nats = -scores.gather(-1, codes[..., None] + prior.first_code)[..., 0]
+    real = ended != HIDDEN
+    loss = prior.loss(ended, told)
+    assert_close(loss.bits_per_code, nats[real].mean() / math.log(2), rtol=1e-4, atol=1e-5)
+    gradients = torch.autograd.grad(loss.total, list(prior.parameters()), allow_unused=True)
+    rows = [prior.loss(ended[row : row + 1], told.rows(row, row + 1)).total for row in range(2)]
+    of_parts = torch.autograd.grad(sum(rows) / 2, list(prior.parameters()), allow_unused=True)
+    for whole, part in zip(gradients, of_parts, strict=True):
+        assert (whole is None) == (part is None)
+        if whole is not None:
+            assert_close(whole, part, rtol=1e-3, atol=1e-5)
+
+
+def test_positions_of_more_lyrics_are_those_of_fewer_counted_from_the_end(rng: torch.Generator) -> None:
+    few = tiny.paced()
+    assert few.lyrics is not None and few.lyrics.encoder is not None
+    encoder = few.lyrics.encoder.model_copy(update={"positions": "learned"})
+
+    def seeing(characters: int) -> Prior:
+        lyrics = few.lyrics.model_copy(update={"num_characters": characters, "encoder": encoder})
+        return tiny.prior(few.model_copy(update={"lyrics": lyrics}), rng)
+
+    known, longer, shorter = seeing(8), seeing(19), seeing(5)
+    (name,) = (name for name, _ in known.named_parameters() if name.endswith("positions"))
+    positions = known.get_parameter(name)
+    for prior in (longer, shorter):
+        assert name in prior.begin_with(known)
+        repeated = positions.repeat(3, 1)[-len(prior.get_parameter(name)) :]
+        assert torch.equal(prior.get_parameter(name), repeated)
 
 
 @EVERY

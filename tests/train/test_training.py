@@ -345,6 +345,16 @@ def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(co
     assert torch.equal(own["labels.genre.weight"][1:], fresh["labels.genre.weight"][1:])
 
 
+def test_a_prior_learns_from_music_that_ends_within_its_context(codes, codec_run, tmp_path):
+    config = small.prior_config(1, 4, validate_every=2)
+    longer = config.model_copy(update={"context_frames": 1000})
+    assert max(shard.num_frames[1] for shard in codes.shards) < 1000
+    assert small.run_prior(codes, codec_run / "model", 1, tmp_path, longer)
+    figures = json.loads((tmp_path / "prior.json").read_text())["figures"]
+    assert figures["windows"] == len(codes.indices("validation"))
+    assert 0 < figures["validation/bits"] < 10
+
+
 def test_a_prior_does_not_begin_with_one_of_another_kind(codes, codec_run, prior_runs, tmp_path):
     with pytest.raises(UserError, match="is for level 0"):
         open_prior(prior_runs[0], 1, codes.codec_hash)

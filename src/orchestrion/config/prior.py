@@ -218,6 +218,11 @@ class PriorConfig(Settings):
         return self.transformer.sees_ahead
 
     @property
+    def takes_short_tracks(self) -> bool:
+        """Whether it can learn from music that ends within its context: it sees what is before alone."""
+        return not self.masked and self.conditioner is None
+
+    @property
     def first_code(self) -> int:
         """The token that stands for code 0: lyrics in the same sequence come before."""
         return self.lyrics.alphabet_size if self.lyrics and not self.lyrics.encoder else 0

@@ -12,13 +12,14 @@ from statistics import fmean
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from orchestrion.codes import Codes, counts_of, entropy_bits
+from orchestrion.codes import HIDDEN, Codes, counts_of, entropy_bits
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
 from orchestrion.data.manifest import Split, Track, split
@@ -64,7 +65,8 @@ class CodeBatch:
     store's vocabulary. `total_samples` and `start_samples` say how long the track is and where in it the
     window begins. `lyrics` are the ids of words that a prior with lyrics sees there, and `sung` the columns of them,
     from the first up to the last, where what is sung at each frame is read: 0 to 0 where that is not known. `places`
-    are the columns of the single characters that are sung (`SeenLyrics.columns`).
+    are the columns of the single characters that are sung (`SeenLyrics.columns`). Frames after the end of a track are
+    `HIDDEN`.
     """
 
     codes: Int[Tensor, "batch frame"]
@@ -206,8 +208,9 @@ class CodeStore:
 
     Shards are in the order of their content, whatever that of the index is.
     Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
-    lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are not drawn. `alphabet` spells
-    lyrics.
+    lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are left out, but where
+    `short_tracks` is asked for, at the top level: there such a track fills the beginning of a window, and `HIDDEN`
+    frames follow. `alphabet` spells lyrics.
 
     Of an object store each process fetches the shards that its own windows are cut from, when they are drawn: batches
     are functions of the step, however many processes there are and wherever a run goes on.
@@ -232,7 +235,7 @@ class CodeStore:
         self._genres = [self.vocabulary.genre_ids(track.genres) for track in tracks]
         self._balance = artist_balance
         self.alphabet = Alphabet()
-        self._draws: dict[tuple[int, int], Draw] = {}
+        self._draws: dict[tuple[int, int, bool], Draw] = {}
         self._sung: OrderedDict[int, SungWords] = OrderedDict()
         self._open: OrderedDict[int, Any] = OrderedDict()
 
@@ -268,6 +271,7 @@ class CodeStore:
         first: int = 0,
         condition_dropout: float = 0.0,
         listening: Listening | None = None,
+        short_tracks: bool = False,
     ) -> CodeBatch:
         """Training windows of one step, a function of `seed` and `step`, from item `first` on.
 
@@ -275,7 +279,7 @@ class CodeStore:
         become unknown with the chance `label_dropout`, lyrics with that of `listening`, and with the chance
         `condition_dropout` all of them together.
         """
-        draw = self._draw(level, context_frames)
+        draw = self._draw(level, context_frames, short_tracks)
         ratio = self._ratio(level)
         items = range(first, first + batch_size)
         chunks = [draw.chunk(context_frames, seed, step, item, ratio=ratio) for item in items]
@@ -308,6 +312,7 @@ class CodeStore:
         *,
         max_windows: int | None = None,
         num_characters: int | None = None,
+        short_tracks: bool = False,
     ) -> Iterator[CodeBatch]:
         """The validation tracks from beginning to end in windows that do not overlap, labelled; the same
         every time.
@@ -323,6 +328,7 @@ class CodeStore:
             context_frames,
             max_windows=max_windows,
             num_characters=num_characters,
+            short_tracks=short_tracks,
         )
 
     def batches_of(
@@ -334,22 +340,27 @@ class CodeStore:
         *,
         max_windows: int | None = None,
         num_characters: int | None = None,
+        short_tracks: bool = False,
     ) -> Iterator[CodeBatch]:
         """As `validation_batches`, of the tracks at these places in `shards`."""
-        chunks = self._spread(indices, level, context_frames, max_windows)
+        chunks = self._spread(indices, level, context_frames, max_windows, short_tracks)
         for start in range(0, len(chunks), batch_size):
             part = chunks[start : start + batch_size]
             listening = None if num_characters is None else Listening(num_characters)
             yield self._cut(part, level, context_frames, listening, [0.0] * len(part))
 
-    def validation_tracks(self, level: int, context_frames: int, *, max_windows: int | None = None) -> list[int]:
+    def validation_tracks(
+        self, level: int, context_frames: int, *, max_windows: int | None = None, short_tracks: bool = False
+    ) -> list[int]:
         """The place in `shards` of the track that each window of `validation_batches` is cut from."""
-        chunks = self._spread(self.indices("validation"), level, context_frames, max_windows)
+        chunks = self._spread(self.indices("validation"), level, context_frames, max_windows, short_tracks)
         return [chunk.track for chunk in chunks]
 
-    def _spread(self, indices: Sequence[int], level: int, context_frames: int, max_windows: int | None) -> list[Chunk]:
+    def _spread(
+        self, indices: Sequence[int], level: int, context_frames: int, max_windows: int | None, short_tracks: bool
+    ) -> list[Chunk]:
         self._ratio_fits(level, context_frames)
-        lengths = [self._length(self.shards[index], level, context_frames) for index in indices]
+        lengths = [self._length(self.shards[index], level, context_frames, short_tracks) for index in indices]
         limit = sum(lengths) if max_windows is None else max_windows
         return [Chunk(indices[chunk.track], chunk.start) for chunk in spread(lengths, context_frames, limit)]
 
@@ -391,17 +402,19 @@ class CodeStore:
                 f"make it a multiple of {self._ratio(level)}, the frames under one of the level above",
             )
 
-    def _length(self, shard: Shard, level: int, context_frames: int) -> int:
+    def _length(self, shard: Shard, level: int, context_frames: int, short_tracks: bool) -> int:
         """Frames of a track at a level, 0 where a window or the codes that it is conditioned on do not fit."""
         frames = shard.num_frames[level]
-        conditioned = level == self.grid.top or shard.num_frames[level + 1] * self._ratio(level) >= frames
+        if level == self.grid.top:
+            return frames if short_tracks or frames >= context_frames else 0
+        conditioned = shard.num_frames[level + 1] * self._ratio(level) >= frames
         return frames if conditioned and frames >= context_frames else 0
 
-    def _draw(self, level: int, context_frames: int) -> Draw:
-        if (level, context_frames) not in self._draws:
+    def _draw(self, level: int, context_frames: int, short_tracks: bool) -> Draw:
+        if (level, context_frames, short_tracks) not in self._draws:
             self._ratio_fits(level, context_frames)
             lengths = [
-                self._length(shard, level, context_frames) if split(shard.track) == "train" else 0
+                self._length(shard, level, context_frames, short_tracks) if split(shard.track) == "train" else 0
                 for shard in self.shards
             ]
             if not any(lengths):
@@ -410,8 +423,9 @@ class CodeStore:
                     "use a shorter window, or longer tracks",
                 )
             artists = [shard.track.artist for shard in self.shards]
-            self._draws[level, context_frames] = Draw(lengths, track_weights(lengths, artists, self._balance))
-        return self._draws[level, context_frames]
+            draw = Draw(lengths, track_weights(lengths, artists, self._balance))
+            self._draws[level, context_frames, short_tracks] = draw
+        return self._draws[level, context_frames, short_tracks]
 
     def sung(self, index: int) -> SungWords:
         """The words of one track, none if it has none."""
@@ -452,9 +466,7 @@ class CodeStore:
             if level < self.grid.top
         ]
         return CodeBatch(
-            codes=torch.stack(
-                [self.codes(chunk.track, level, chunk.start, chunk.start + context_frames) for chunk in chunks]
-            ),
+            codes=torch.stack([self._window(chunk, level, context_frames) for chunk in chunks]),
             coarser=torch.stack(coarser) if coarser else None,
             artist=torch.tensor([self._artists[chunk.track] for chunk in chunks]),
             genres=torch.tensor([self._genres[chunk.track] for chunk in chunks]),
@@ -466,6 +478,10 @@ class CodeStore:
                 else self._heard(chunks, hop, context_frames, listening, shifts)
             ),
         )
+
+    def _window(self, chunk: Chunk, level: int, frames: int) -> Int[Tensor, " frame"]:
+        codes = self.codes(chunk.track, level, chunk.start, chunk.start + frames)
+        return F.pad(codes, (0, frames - len(codes)), value=HIDDEN)
 
     def _heard(
         self,

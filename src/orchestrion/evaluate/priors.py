@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from orchestrion.codes import HIDDEN
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.errors import UserError
 from orchestrion.evaluate.interval import Estimate, bootstrap, mean
@@ -36,7 +37,7 @@ _TEXT = (
 class PriorFigures:
     """Bits per code of a level on held-out tracks.
 
-    `places` are those of equal stretches of a window, in order; a masked prior has none.
+    `places` are those of equal stretches of a window, in order, as far as held-out music goes; a masked prior has none.
     """
 
     level: int
@@ -52,34 +53,45 @@ class PriorFigures:
 def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: int | None = None) -> PriorFigures:
     """`prior` on the validation side of `store`, whose vocabulary is the model's.
 
-    UserError where no held-out track is as long as a window.
+    UserError where no track is held out, or none as long as a window for a prior that needs whole ones.
     """
-    frames, size = prior.config.context_frames, prior.config.codebook_size
+    config = prior.config
+    frames, size, short = config.context_frames, config.codebook_size, config.takes_short_tracks
     windows = list(
-        store.validation_batches(1, level, frames, max_windows=max_windows, num_characters=prior.config.num_characters)
+        store.validation_batches(
+            1, level, frames, max_windows=max_windows, num_characters=config.num_characters, short_tracks=short
+        )
     )
     if not windows:
         raise UserError(
-            f"no held-out track is as long as a window of level {level}, {frames} codes", "encode longer or more tracks"
+            f"no track is held out, or none as long as a window of level {level}, {frames} codes",
+            "encode longer or more tracks",
         )
-    depth = prior.config.depth
+    depth = config.depth
     shares, chances = single_chances(store, level, depth), pair_chances(store, level, depth)
     codes = torch.cat([window.codes for window in windows])
     labelled = _each(prior, windows, labelled=True)
     unlabelled = _each(prior, windows, labelled=False)
-    tracks = _tracks(windows, store, level, frames, max_windows)
-    edges = torch.linspace(0, frames, min(NUM_PLACES, frames) + 1).round().long().tolist()
+    tracks = _numbered(store.validation_tracks(level, frames, max_windows=max_windows, short_tracks=short))
+    assert len(tracks) == len(windows)
+    ended = codes == HIDDEN
+    longest = int((~ended).sum(1).max())
+    edges = torch.linspace(0, longest, min(NUM_PLACES, longest) + 1).round().long().tolist()
+    codes = codes.where(~ended, 0)
 
     def over_tracks(values: Float[Tensor, "window frame"]) -> Estimate:
         return _clustered(values, tracks)
+
+    def of_music(bits: Float[Tensor, "window frame"]) -> Float[Tensor, "window frame"]:
+        return bits.masked_fill(ended[:, -bits.shape[1] :], torch.nan)
 
     assert shares.shape == (depth, size)
     places = torch.arange(frames) % depth
     return PriorFigures(
         level=level,
         num_windows=len(windows),
-        single=over_tracks(-shares.log2()[places, codes]),
-        pairs=over_tracks(-chances[places[1:], codes[:, :-1], codes[:, 1:]].log2()),
+        single=over_tracks(of_music(-shares.log2()[places, codes])),
+        pairs=over_tracks(of_music(-chances[places[1:], codes[:, :-1], codes[:, 1:]].log2())),
         bits=over_tracks(labelled),
         unlabelled=over_tracks(unlabelled),
         places=()
@@ -137,7 +149,7 @@ def _told(window: CodeBatch, *, labelled: bool) -> Conditions:
 
 
 def _each(prior: AnyPrior, windows: list[CodeBatch], *, labelled: bool) -> Float[Tensor, "window frame"]:
-    """Bits of every code; of a masked prior, of the hidden ones, with nothing (nan) for the rest."""
+    """Bits of every code, of a masked prior of the hidden ones; nothing (nan) for the rest, and after a track's end."""
     device = next(prior.parameters()).device
     found = []
     for number, window in enumerate(windows):
@@ -149,26 +161,24 @@ def _each(prior: AnyPrior, windows: list[CodeBatch], *, labelled: bool) -> Float
             bits = torch.full(codes.shape, torch.nan, device=device).masked_scatter(hidden, nats / math.log(2))
         else:
             assert isinstance(prior, Prior)
-            scores = prior(codes, told)
-            nats = F.cross_entropy(scores[0].float(), codes[0] + prior.first_code, reduction="none")
-            bits = nats[None] / math.log(2)
+            scores, targets = prior(codes, told), codes[0].clamp(min=0) + prior.first_code
+            nats = F.cross_entropy(scores[0].float(), targets, reduction="none")
+            bits = (nats[None] / math.log(2)).masked_fill(codes == HIDDEN, torch.nan)
         found.append(bits.cpu())
     return torch.cat(found)
 
 
-def _tracks(
-    windows: list[CodeBatch], store: CodeStore, level: int, frames: int, max_windows: int | None
-) -> Int[Tensor, " window"]:
-    """The number of the track that each window is of."""
-    places = list(store.validation_tracks(level, frames, max_windows=max_windows))
-    assert len(places) == len(windows)
+def _numbered(places: list[int]) -> Int[Tensor, " window"]:
+    """Tracks by numbers from 0 on."""
     numbers = {place: number for number, place in enumerate(sorted(set(places)))}
     return torch.tensor([numbers[place] for place in places])
 
 
 def _clustered(values: Float[Tensor, "window frame"], tracks: Int[Tensor, " window"]) -> Estimate:
-    """The mean over windows of their own means; whole tracks are drawn again, or windows of the only one."""
-    of_windows = values.double().nanmean(1)
+    """The mean over windows of their own means, those without one left out; whole tracks are drawn again, or windows of
+    the only one."""
+    there = ~values.isnan().all(1)
+    of_windows, tracks = values[there].double().nanmean(1), _numbered(tracks[there].tolist())
     if int(tracks.max()) == 0:
         return mean(of_windows)
     members = [(tracks == track).nonzero()[:, 0] for track in range(int(tracks.max()) + 1)]

@@ -13,6 +13,8 @@ from orchestrion.prior.lyrics import LyricEncoder, SungCharacter
 from orchestrion.prior.tokens import TokenModel
 from orchestrion.prior.upsample import Conditioner
 
+_LYRIC_POSITIONS = "lyrics.tokens.positions"
+
 
 @dataclass(frozen=True)
 class ToldVectors:
@@ -90,8 +92,15 @@ class ConditionedModel(nn.Module):
 
     @torch.no_grad()
     def begin_with(self, other: "ConditionedModel") -> list[str]:
-        """Take over the weights of `other` wherever name and shape are the same; returns their names."""
+        """Take over the weights of `other` wherever name and shape are the same; returns their names.
+
+        Learned positions of lyrics are counted from the end, where short lyrics stand, and repeat where there are more.
+        """
         own, theirs = self.state_dict(), other.state_dict()
+        if _LYRIC_POSITIONS in own and _LYRIC_POSITIONS in theirs:
+            known = theirs[_LYRIC_POSITIONS]
+            from_end = torch.arange(-len(own[_LYRIC_POSITIONS]), 0, device=known.device)
+            theirs[_LYRIC_POSITIONS] = known[from_end % len(known)]
         taken = [name for name, tensor in own.items() if name in theirs and theirs[name].shape == tensor.shape]
         for name in taken:
             own[name].copy_(theirs[name])

@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from orchestrion.codes import HIDDEN
 from orchestrion.config.prior import PriorConfig
 from orchestrion.prior.conditioned import ConditionedModel, ToldVectors, given
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.tokens import TokenState
 
+_NO_TARGET = -100
 _LEAST_SHARE = 1e-4
 """Of attention, that its surprise stays finite."""
 
@@ -83,17 +85,21 @@ class Prior(ConditionedModel):
         rng: Generator | None = None,
         following: Following | None = None,
     ) -> PriorLoss:
-        """Cross-entropy of whole windows; characters count with their own weight.
+        """Cross-entropy of windows, `HIDDEN` frames at their ends left out; characters count with their own weight.
 
         Where words are to be followed, so does the surprise that attention goes to the word that is sung (as guided
         attention, Tachibana et al. 2017, arXiv 1710.08969, but towards what is known).
         """
         told = self._tell(conditions, codes.shape[1], rng)
+        real = codes != HIDDEN
+        targets = (codes + self.first_code).where(real, _NO_TARGET)
         tokens = self._all_tokens(codes, conditions)
         layer = following.layer if following else None
         scores, attention = self.tokens.watched(tokens, told.start, told.conditioning, told.memory, layer, rng=rng)
-        nats = _cross_entropy(scores[:, self.config.lyric_tokens :], codes + self.first_code)
-        bits = nats.detach() / math.log(2)
+        lost_nats = _cross_entropy(scores[:, self.config.lyric_tokens :], targets)
+        # Over all frames, hidden or not, as attention below: so the mean of parts of a batch is that of the whole.
+        nats = lost_nats / codes.numel()
+        bits = lost_nats.detach() / real.sum() / math.log(2)
         if self.config.lyrics is None:
             return PriorLoss(nats, bits)
         lyrics = given(conditions.lyrics, "lyrics")
@@ -101,7 +107,7 @@ class Prior(ConditionedModel):
             assert told.memory is not None
             lyric_nats = self.lyrics.loss(told.memory, lyrics)
         else:
-            lyric_nats = _cross_entropy(scores[:, : lyrics.shape[1]], lyrics)
+            lyric_nats = _cross_entropy(scores[:, : lyrics.shape[1]], lyrics) / lyrics.numel()
         weight = self.config.lyrics.loss_weight * lyrics.shape[1]
         total = (nats * codes.shape[1] + lyric_nats * weight) / (codes.shape[1] + lyrics.shape[1])
         lost = lyric_nats.detach() / math.log(2)
@@ -110,7 +116,6 @@ class Prior(ConditionedModel):
         assert attention is not None
         shares = followed(self._to_lyrics(attention, conditions)[:, following.head], following.sung)
         unfollowed = -(shares + _LEAST_SHARE).log().sum()
-        # Over all frames, sung or not: so the mean of parts of a batch is that of the whole.
         total = total + following.weight * unfollowed / codes.numel()
         return PriorLoss(total, bits, lost, unfollowed.detach() / max(1, len(shares)))
 
@@ -166,7 +171,8 @@ class Prior(ConditionedModel):
         return scores
 
     def _all_tokens(self, codes: Tensor, conditions: Conditions) -> Tensor:
-        tokens = codes + self.first_code
+        """Lyrics in the same sequence and then the codes, those after the music's end as code 0: nobody reads them."""
+        tokens = codes.where(codes != HIDDEN, 0) + self.first_code
         if self.config.lyric_tokens:
             tokens = torch.cat((given(conditions.lyrics, "lyrics"), tokens), 1)
         return tokens
@@ -183,5 +189,5 @@ def followed(
 
 
 def _cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean nats, in single precision whatever the scores come in."""
-    return F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten())
+    """Nats of all targets together, in single precision whatever the scores come in."""
+    return F.cross_entropy(scores.flatten(0, 1).float(), targets.flatten(), ignore_index=_NO_TARGET, reduction="sum")

@@ -115,10 +115,15 @@ class Base:
 
     @property
     def window_seconds(self) -> float:
-        """Of the prior that sees most at once."""
-        grid = self.info.grid
+        """Of the prior that sees most at once, of those that learn from whole windows only."""
+        grid, priors = self.info.grid, {level: self.info.prior(level) for level in self.levels}
         return max(
-            (self.info.prior(level).context_frames / grid.frame_rate(level) for level in self.levels), default=0.0
+            (
+                prior.context_frames / grid.frame_rate(level)
+                for level, prior in priors.items()
+                if not prior.takes_short_tracks
+            ),
+            default=0.0,
         )
 
     def prior(self, level: int, store: CodeStore, config: FinetuneConfig, device: torch.device) -> AnyPrior:
@@ -157,7 +162,8 @@ def first_rows(
                 level,
                 prior.config.context_frames,
                 max_windows=_LISTENED,
-                num_characters=prior.config.lyrics.num_characters if prior.config.lyrics else None,
+                num_characters=prior.config.num_characters,
+                short_tracks=prior.config.takes_short_tracks,
             )
         )
         if not nearest or not batches or len(table) == 1:

@@ -7,12 +7,13 @@ from statistics import fmean
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import write_weights
 from orchestrion.codec import Codec
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes, frames_made
 from orchestrion.config import plain
 from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.sampling import LevelSampling
@@ -122,7 +123,7 @@ class PriorRecipe:
         self.held_out = self._windows(config.validation_windows)
         if not self.held_out:
             raise UserError(
-                "no held-out track is as long as a window",
+                "no track is held out, or none as long as a window",
                 "add more tracks, use a shorter context_frames, or hold a longer one out: "
                 '"held_out": true in its line of the manifest',
             )
@@ -173,6 +174,7 @@ class PriorRecipe:
                 config.context_frames,
                 max_windows=most,
                 num_characters=config.lyrics.num_characters if config.lyrics else None,
+                short_tracks=self.prior.config.takes_short_tracks,
             )
         )
 
@@ -237,6 +239,7 @@ class PriorRecipe:
             first=part.first,
             condition_dropout=self.config.condition_dropout,
             listening=self._listening(),
+            short_tracks=self.prior.config.takes_short_tracks,
         )
         rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
         loss = self._training_loss(batch, self._conditions(batch), rng)
@@ -300,15 +303,17 @@ class PriorRecipe:
         head = self._best_head(windows)
         return bits if head is None else bits | {"validation/followed": head.share}
 
-    def _bits(self, windows: list[CodeBatch], *, labelled: bool, wordless: bool = False) -> float:
-        total, num = 0.0, 0
-        for batch in windows:
+    def _bits(self, batches: list[CodeBatch], *, labelled: bool, wordless: bool = False) -> float:
+        total, codes, windows = 0.0, 0, 0
+        for batch in batches:
             conditions = self._conditions(batch, labelled=labelled)
             conditions = conditions.wordless() if wordless else conditions
-            loss = self._held_out_loss(batch.codes.to(self.device), conditions, num // self.config.context_frames)
-            total += float(loss.bits_per_code) * batch.codes.numel()
-            num += batch.codes.numel()
-        return total / num
+            loss = self._held_out_loss(batch.codes.to(self.device), conditions, windows)
+            real = int((batch.codes != HIDDEN).sum())
+            total += float(loss.bits_per_code) * real
+            codes += real
+            windows += len(batch.codes)
+        return total / codes
 
     @torch.no_grad()
     def _best_head(self, windows: list[CodeBatch]) -> "Head | None":
@@ -356,13 +361,16 @@ class PriorRecipe:
             drawn = filled.codes
         assert drawn is not None
         sounds = {
-            name: list(self.codec.decode(Codes.empty(grid).replace(self.level, codes), self.level).cpu())
+            name: [self._sound(row[None, : frames_made(row[None])]) for row in codes]
             for name, codes in (("held out", batch.codes[:rows].to(self.device)), ("drawn", drawn))
         }
         for name, clips in sounds.items():
             for index, clip in enumerate(clips):
                 io.write(folder / f"{name.replace(' ', '-')}-{index}.flac", clip, grid.sample_rate)
         compare_spectrograms(folder / "drawn.png", sounds, grid.sample_rate)
+
+    def _sound(self, codes: Int[Tensor, "1 frame"]) -> Float[Tensor, "channel sample"]:
+        return self.codec.decode(Codes.empty(self.store.grid).replace(self.level, codes), self.level)[0].cpu()
 
     def findings(self, step: int, metrics: dict[str, float]) -> list[str]:
         warmup = self.config.training.optimizer.warmup_steps
