@@ -19,7 +19,9 @@ _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """How well each pitch class fits a key from its tonic on (Krumhansl & Kessler 1982)."""
 
-_STRETCH_SECONDS, _LEAST_LAG_SECONDS = 2, 4
+LEAST_LAG_SECONDS = 4.0
+"""What comes back sooner is a beat or a bar."""
+_STRETCH_SECONDS = 2
 
 
 def chroma(mono: Float[Tensor, " sample"], sample_rate: int) -> Float[Tensor, "frame 12"]:
@@ -53,13 +55,13 @@ def key_clarity(pitches: Float[Tensor, "frame 12"]) -> float:
     return float((keys @ average).max() / average.norm().clamp_min(1e-12))
 
 
-def repetition(pitches: Float[Tensor, "frame 12"]) -> float:
+def repetition(pitches: Float[Tensor, "frame 12"], least_seconds: float = LEAST_LAG_SECONDS) -> float:
     """How much a piece comes back to what it played: the best lag's correlation of stretches of 2 s.
 
-    The mean over the piece at each lag from 4 s to half its length (Foote 1999), after the piece's mean chroma is
-    taken away: staying in one key is no repetition. 1 is a loop; a piece that always goes on is near 0.
+    The mean over the piece at each lag from `least_seconds` to half its length (Foote 1999), after the piece's mean
+    chroma is taken away: staying in one key is no repetition. 1 is a loop; a piece that always goes on is near 0.
     """
-    stretch, least = _STRETCH_SECONDS * FRAMES_PER_SECOND, _LEAST_LAG_SECONDS * FRAMES_PER_SECOND
+    stretch, least = _STRETCH_SECONDS * FRAMES_PER_SECOND, round(least_seconds * FRAMES_PER_SECOND)
     longest = len(pitches) // 2
     assert longest > least + stretch, "too short to repeat anything"
     moved = pitches - pitches.mean(0)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrion.errors import UserError
-from orchestrion.text.timed import LANGUAGE, TimedLine, TimedLyrics, TimedWord, words_between
+from orchestrion.text.timed import LANGUAGE, TimedLine, TimedLyrics, TimedWord, check_sections, words_between
 
 _TIME = r"(\d{1,4}):([0-5]?\d(?:[.:]\d{1,3})?)"
 _LINE_MARK = re.compile(rf"\[{_TIME}\]\s*")
@@ -21,12 +21,11 @@ _LIKE_A_MARK = re.compile(r"[\[<]\d+:[^\]>]*[\]>]?")  # meant as a time, whether
 
 def check(lyrics: TimedLyrics) -> None:
     """Raise UserError for words or a section that LRC would take for its own marks."""
+    check_sections(lyrics, "]", "LRC")
     for line in lyrics.lines:
-        section, text = line.section or "", line.text
-        if "]" in section or section.splitlines() not in ([], [section]) or section != section.strip():
-            raise UserError(f"the section {section!r} cannot be named in LRC", "write JSON, or rename it")
-        if text.startswith("[") or _LIKE_A_MARK.search(text):
-            raise UserError(f"LRC would take the line {text!r} for one of its marks", "write JSON, or change the words")
+        if line.text.startswith("[") or _LIKE_A_MARK.search(line.text):
+            why = f"LRC would take the line {line.text!r} for one of its marks"
+            raise UserError(why, "write JSON, or change the words")
 
 
 def to_lrc(lyrics: TimedLyrics, *, enhanced: bool = True) -> str:

@@ -133,6 +133,14 @@ class TimedLyrics(Settings):
         )
 
 
+def check_sections(lyrics: TimedLyrics, mark: str, kind: str) -> None:
+    """Raise UserError for a section that has no line of its own in the format `kind`, which has `mark` for itself."""
+    for line in lyrics.lines:
+        section = line.section or ""
+        if mark in section or section.splitlines() not in ([], [section]) or section != section.strip():
+            raise UserError(f"the section {section!r} cannot be named in {kind}", "write JSON, or rename it")
+
+
 def words_between(text: str, start: float | None, end: float | None) -> tuple[TimedWord, ...]:
     """The words of a text sung from `start` to `end`: nothing is known of the times within.
 

@@ -8,7 +8,7 @@ import html
 import re
 
 from orchestrion.errors import UserError
-from orchestrion.text.timed import LANGUAGE, TimedLine, TimedLyrics, TimedWord, words_between
+from orchestrion.text.timed import LANGUAGE, TimedLine, TimedLyrics, TimedWord, check_sections, words_between
 
 _TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})"
 _ARROW = re.compile(rf"{_TIME}\s+-->\s+{_TIME}(?:\s.*)?")
@@ -19,10 +19,7 @@ _NOT_CUES = ("NOTE", "STYLE", "REGION")
 
 def check(lyrics: TimedLyrics) -> None:
     """Raise UserError for a section that cannot be the name of a cue."""
-    for line in lyrics.lines:
-        section = line.section or ""
-        if "-->" in section or section.splitlines() not in ([], [section]) or section != section.strip():
-            raise UserError(f"the section {section!r} cannot be named in WebVTT", "write JSON, or rename it")
+    check_sections(lyrics, "-->", "WebVTT")
 
 
 def to_webvtt(lyrics: TimedLyrics) -> str:
