@@ -108,8 +108,18 @@ def test_the_hash_follows_the_weights(model):
 def test_a_codec_alone_is_a_model_too():
     info = read_model(tiny.write_tiny_model(Path("codec"), levels=()))
     assert info.priors == (None, None)
-    with pytest.raises(UserError, match="no prior for level 1"):
+    with pytest.raises(UserError, match="no prior for level 1: it can encode and decode there only"):
         info.prior(1)
+    assert info.finest_composed is None
+
+
+def test_the_finest_level_of_songs_has_a_prior_and_all_above_it(model):
+    assert read_model(model).finest_composed == 0
+    draft = read_model(tiny.write_tiny_model(Path("draft"), levels=(1,)))
+    assert draft.finest_composed == 1
+    with pytest.raises(UserError, match="no prior for level 0: it composes down to level 1: --finest-level 1"):
+        draft.prior(0)
+    assert read_model(tiny.write_tiny_model(Path("headless"), levels=(0,))).finest_composed is None
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ def test_other_songs_in_the_report_are_found_before_any_work_and_given_up_with_f
     with pytest.raises(UserError, match="holds another song"):
         _asked(jukebox, heard, 2, 5.0, tmp_path, replace=False)
     assert _asked(jukebox, heard, 2, 5.0, tmp_path, replace=True).requests == asked.requests
+    assert {request.finest_level for request, _ in asked.requests} == {0}
+    draft = Jukebox(tiny.write_tiny_model(tmp_path / "draft", levels=(1,)))
+    requests = _asked(draft, heard, 2, 5.0, tmp_path / "drafts", replace=False).requests
+    assert {request.finest_level for request, _ in requests} == {1}
 
 
 def test_songs_need_the_weights_of_musicnn(music: Path, tmp_path: Path, capsys, monkeypatch) -> None:

@@ -102,11 +102,22 @@ class ModelInfo(Settings):
         """Settings of a level's prior; UserError if the model has none."""
         found = self.priors[level] if 0 <= level < len(self.priors) else None
         if found is None:
-            raise UserError(
-                f"the model {self.name!r} has no prior for level {level}",
-                "it can encode and decode there only",
-            )
+            finest = self.finest_composed
+            way_out = "it can encode and decode there only"
+            if finest is not None and level < finest:
+                way_out = f"it composes down to level {finest}: --finest-level {finest}"
+            raise UserError(f"the model {self.name!r} has no prior for level {level}", way_out)
         return found
+
+    @property
+    def finest_composed(self) -> int | None:
+        """The finest level of a song: it and all above it have priors. None where the top has none."""
+        finest = None
+        for level in reversed(range(len(self.priors))):
+            if self.priors[level] is None:
+                break
+            finest = level
+        return finest
 
 
 def write_model(

@@ -255,6 +255,7 @@ def _asked(
             genres=(genre,) if genre else (),
             lyrics=words[number % len(words)] if piece.sung and words else "",
             seed=number + 1,
+            finest_level=jukebox.info.finest_composed or 0,
         )
         path = output / "songs" / f"song-{number + 1}.ogg"
         jukebox.is_kept(request, path.with_suffix(".song"), replace=replace)
@@ -300,13 +301,14 @@ def _songs(
     memory, _ = songs.memory_section(index, held_codes, held_tracks, codes, names)
     spoilt, noisy = (songs.noisy(pieces, torch.Generator().manual_seed(0)) for pieces in (held_out, training))
     codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
-    through = songs.coded(held_out, codec)
+    finest = jukebox.info.finest_composed or 0
+    through = songs.coded(held_out, codec, finest)
     lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
     learned_from, noisy_learned, real, noise, heard_as, ours, taught = (
         songs.vectors(pieces, embedded) for pieces in (training, noisy, held_out, spoilt, through, made, lessons)
     )
     versions = {f"with noise at {songs.NOISE_DECIBELS:g} dB": noise, "through the codec": heard_as}
-    if top:
+    if finest < top:
         below = _composed_below(jukebox, codec, like, [request for request, _ in requests], say)
         versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
     return [

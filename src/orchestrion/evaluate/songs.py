@@ -41,13 +41,12 @@ LESSONS = 4
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
-    "few. What the codec's finest level gives back of held-out music is as near as songs of this model can come. Where "
-    "held-out music keeps its codes of the top level and the others are composed to them, it is further by what is "
-    "lost below the top, and songs are further still by what is lost there. These, and held-out music with noise, are "
-    "beside the very pieces, and no other music is as near to them: noisy training music has no such advantage over "
-    "songs. "
-    "Intervals are of tracks and songs drawn again, of the halves those of 50 draws; the lower end may be "
-    "below 0."
+    "few. What the codec gives back of held-out music, by the finest level that songs have, is as near as songs of "
+    "this model can come. Where held-out music keeps its codes of the top level and the others are composed to them, "
+    "it is further by what is lost below the top, and songs are further still by what is lost there. These, and "
+    "held-out music with noise, are beside the very pieces, and no other music is as near to them: noisy training "
+    "music has no such advantage over songs. Intervals are of tracks and songs drawn again, of the halves those of 50 "
+    "draws; the lower end may be below 0."
 )
 _CONTROL = (
     "A classifier that learned from the training music names the artist or the genre, of held-out music and of songs "
@@ -189,17 +188,17 @@ def noisy(pieces: Sequence[Piece], rng: torch.Generator) -> list[Piece]:
     return [replace(piece, audio=with_noise(piece.audio, NOISE_DECIBELS, rng)) for piece in pieces]
 
 
-def coded(pieces: Sequence[Piece], codec: Codec) -> list[Piece]:
-    """The pieces as the finest level of `codec` gives them back: as good as songs can sound that it decodes."""
-    return [replace(piece, audio=_through(piece.audio, codec)) for piece in pieces]
+def coded(pieces: Sequence[Piece], codec: Codec, level: int = 0) -> list[Piece]:
+    """The pieces as a level of `codec` gives them back: as good as songs can sound that it decodes."""
+    return [replace(piece, audio=_through(piece.audio, codec, level)) for piece in pieces]
 
 
-def _through(audio: Float[Tensor, "channel sample"], codec: Codec) -> Float[Tensor, "channel sample"]:
-    device, length = codec.entries(0).device, audio.shape[1]
-    vector = codec.grid.hop_lengths[0] * codec.config.levels[0].depth
+def _through(audio: Float[Tensor, "channel sample"], codec: Codec, level: int) -> Float[Tensor, "channel sample"]:
+    device, length = codec.entries(level).device, audio.shape[1]
+    vector = codec.grid.hop_lengths[level] * codec.config.levels[level].depth
     whole = F.pad(audio, (0, -length % vector))
-    codes = codec.encode(whole[None].to(device), levels=(0,))
-    return codec.decode(codes, 0)[0, :, :length].cpu()
+    codes = codec.encode(whole[None].to(device), levels=(level,))
+    return codec.decode(codes, level)[0, :, :length].cpu()
 
 
 def distance_section(
