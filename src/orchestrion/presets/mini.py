@@ -118,13 +118,13 @@ def mini_top() -> PriorTrainingConfig:
 
 
 def mini_song_top() -> PriorTrainingConfig:
-    """Sees 95 seconds of music, the 1024 letters of its words that are sung around them, and which is sung when.
+    """Sees 24 seconds of music, the 384 letters of its words that are sung around them, and which is sung when.
 
     For codes encoded with four variations. The times of words are told, so no head has to find them by attention.
     """
     encoder = TransformerConfig(width=192, num_heads=3, patterns=("full",) * 3, positions="learned", dropout=0.05)
     return PriorTrainingConfig(
-        context_frames=4096,
+        context_frames=1024,
         validation_windows=32,
         labels_every_frame=True,
         artist_balance=0.1,
@@ -135,10 +135,10 @@ def mini_song_top() -> PriorTrainingConfig:
             patterns=("full", "full", "lyrics", "full", "full", "lyrics", "full"),
             dropout=0.05,
         ),
-        training=_training(steps=7000, batch_size=2, average_decay=0.995, validate_every=700),
+        training=_training(steps=7000, batch_size=4, average_decay=0.995, validate_every=700),
         timing=TimingConfig(num_bins=64, min_total_seconds=5.0, max_total_seconds=600.0),
         lyrics=LyricsTrainingConfig(
-            num_characters=1024, encoder=encoder, attention_weight=0.0, paced=True, dropout=0.05, pace_dropout=0.05
+            num_characters=384, encoder=encoder, attention_weight=0.0, paced=True, dropout=0.05, pace_dropout=0.05
         ),
     )
 
