@@ -30,6 +30,7 @@ SECTIONS = {
     "lieder": "Singing from scores",
     "alignment": "Finding the words",
     "singing": "Singing the words",
+    "repetition": "Coming back to what was played",
     "codec_ablation": "What each part of the codec's training is worth",
     "prior_ablation": "What each part of the top prior is worth",
     "published": "The published models beside their peers",
