@@ -28,7 +28,7 @@ from orchestrion.evaluate.songs import Piece, Vectors, pieces_of, vectors
 from orchestrion.generate.told import told_of
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide_evenly
 from peers.figures import Figure
-from report import add_output_options, machine, publish, table
+from report import add_output_options, estimate, machine, publish, table
 
 WINDOWS = 96
 
@@ -63,10 +63,6 @@ def songs(jukebox: Jukebox, artist: str | None, count: int, seconds: float) -> l
     return [Piece(audio, number, artist, None) for number, audio in enumerate(made)]
 
 
-def shown(found: Estimate) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
-
-
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,8 +87,8 @@ def main() -> None:
         tracks = list(store.validation_tracks(level, frames, max_windows=WINDOWS))
         one, other = bits(before, store, level, named=False), bits(after, store, level, named=True)
         saved = over_tracks(one - other, tracks)
-        rows.append([f"bits per code, level {level}", *(shown(over_tracks(each, tracks)) for each in (one, other))])
-        rows.append([f"saved, level {level}", "", shown(saved)])
+        rows.append([f"bits per code, level {level}", *(estimate(over_tracks(each, tracks)) for each in (one, other))])
+        rows.append([f"saved, level {level}", "", estimate(saved)])
         figures.append(Figure(f"bits saved at level {level}", "finetune", [saved.value], "bits"))
     codec = info.codec
     audio = given.run / "bench-audio"
@@ -108,7 +104,7 @@ def main() -> None:
     tuned = heard(songs(Jukebox(folder, adapter=adapter.folder), artist, given.songs, given.seconds))
     for name, measure in (("Frechet distance", frechet_distance), ("kernel distance", kernel_distance)):
         found = [distance(measure, made.described, real.described) for made in (plain, tuned)]
-        rows.append([f"{name} of songs to the held-out music", *(shown(each) for each in found)])
+        rows.append([f"{name} of songs to the held-out music", *(estimate(each) for each in found)])
         figures.append(Figure(f"{name} after fine-tuning", "finetune", [found[1].value], ""))
     learned = sum(store.shards[index].track.seconds for index in store.indices("train"))
     header = ["", f"`{info.name}`, told of nobody", f"with its adapter, told of {artist}"]

@@ -21,10 +21,10 @@ from orchestrion.checkpoints.folder import load_codec
 from orchestrion.data.chunks import evenly
 from orchestrion.data.manifest import read_manifest, split
 from orchestrion.errors import UserError
-from orchestrion.evaluate.chroma import chroma, repetition
+from orchestrion.evaluate.chroma import LEAST_LAG_SECONDS, chroma, repetition
 from orchestrion.evaluate.interval import mean
 from peers.figures import Figure
-from report import add_output_options, machine, publish, table
+from report import add_output_options, estimate, machine, publish, table
 
 
 def main() -> None:
@@ -68,14 +68,15 @@ def main() -> None:
                 jukebox.info.codec.sample_rate,
             )
         print(f"{number + 1} of {len(tracks)}: {track.path.stem}", flush=True)
+    lags = [f"from {seconds:g} s on" for seconds in (LEAST_LAG_SECONDS, given.late)]
     rows, figures = [], []
     for name, values in found.items():
-        both = [mean(torch.tensor(column)) for column in zip(*values, strict=True)]
-        rows.append([name, *(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in both)])
-        for lag, column in zip(("4 s", f"{given.late:g} s"), zip(*values, strict=True), strict=True):
-            figures.append(Figure(f"repetition from {lag} on", name, list(column), "correlation"))
+        columns = dict(zip(lags, zip(*values, strict=True), strict=True))
+        rows.append([name, *(estimate(mean(torch.tensor(column))) for column in columns.values())])
+        for lag, column in columns.items():
+            figures.append(Figure(f"repetition {lag}", name, list(column), "correlation"))
     text = (
-        f"{table(['', 'from 4 s on', f'from {given.late:g} s on'], rows)}\n\n{len(tracks)} pieces of "
+        f"{table(['', *lags], rows)}\n\n{len(tracks)} pieces of "
         f"{given.seconds:g} s, songs without words; all but the music itself by the top level alone. {machine()} "
         "Script: `bench/repetition.py`."
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from orchestrion.align.linear import summary
+from orchestrion.evaluate.interval import Estimate
 from orchestrion.files import write_text
 from orchestrion.version import __version__
 from peers.figures import Figure, add_json_option, write_json
@@ -45,6 +46,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown."""
     lines = [list(header), ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def estimate(found: Estimate, spec: str = ".3f") -> str:
+    """A figure with its interval, all three written by `spec`."""
+    return f"{found.value:{spec}} ({found.low:{spec}} to {found.high:{spec}})"
 
 
 ERRORS_HEADER = ("words", "median error (s)", "within 0.25 s", "within 1 s")

@@ -28,12 +28,12 @@ from orchestrion.audio import io
 from orchestrion.data.chunks import evenly
 from orchestrion.data.manifest import Track, read_manifest, split
 from orchestrion.errors import UserError
-from orchestrion.evaluate.interval import Estimate, bootstrap
+from orchestrion.evaluate.interval import bootstrap
 from orchestrion.text.lyric_files import read_lyrics
 from orchestrion.text.lyrics import untimed
 from orchestrion.text.timed import TimedLyrics, TimedWord
 from peers.figures import Figure
-from report import ERRORS_HEADER, add_output_options, errors_row, machine, publish, table
+from report import ERRORS_HEADER, add_output_options, errors_row, estimate, machine, publish, table
 
 LEAD_SECONDS = 1.0
 
@@ -122,9 +122,7 @@ def error_of(found: Sequence[int], true: Sequence[int]) -> Error:
 
 def shown(errors: Sequence[Error]) -> str:
     """The share that is wrong of all, with its interval over songs."""
-
-    estimate = bootstrap(len(errors), lambda drawn: _share(errors, drawn.tolist()))
-    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+    return estimate(bootstrap(len(errors), lambda drawn: _share(errors, drawn.tolist())), ".1%")
 
 
 def lower(own: Sequence[Error], other: Sequence[Error]) -> str:
@@ -133,11 +131,7 @@ def lower(own: Sequence[Error], other: Sequence[Error]) -> str:
     def saved(drawn: Tensor) -> float:
         return 1 - _share(own, drawn.tolist()) / _share(other, drawn.tolist())
 
-    return _percent(bootstrap(len(own), saved))
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+    return estimate(bootstrap(len(own), saved), ".1%")
 
 
 def _share(errors: Sequence[Error], drawn: list[int]) -> float:

@@ -72,7 +72,7 @@ def measure_prior(prior: AnyPrior, store: CodeStore, level: int, max_windows: in
     codes = torch.cat([window.codes for window in windows])
     labelled = _each(prior, windows, labelled=True)
     unlabelled = _each(prior, windows, labelled=False)
-    tracks = _numbered(store.validation_tracks(level, frames, max_windows=max_windows, short_tracks=short))
+    tracks = torch.tensor(store.validation_tracks(level, frames, max_windows=max_windows, short_tracks=short))
     assert len(tracks) == len(windows)
     ended = codes == HIDDEN
     longest = int((~ended).sum(1).max())
@@ -168,20 +168,14 @@ def _each(prior: AnyPrior, windows: list[CodeBatch], *, labelled: bool) -> Float
     return torch.cat(found)
 
 
-def _numbered(places: list[int]) -> Int[Tensor, " window"]:
-    """Tracks by numbers from 0 on."""
-    numbers = {place: number for number, place in enumerate(sorted(set(places)))}
-    return torch.tensor([numbers[place] for place in places])
-
-
 def _clustered(values: Float[Tensor, "window frame"], tracks: Int[Tensor, " window"]) -> Estimate:
     """The mean over windows of their own means, those without one left out; whole tracks are drawn again, or windows of
     the only one."""
     there = ~values.isnan().all(1)
-    of_windows, tracks = values[there].double().nanmean(1), _numbered(tracks[there].tolist())
-    if int(tracks.max()) == 0:
+    of_windows, tracks = values[there].double().nanmean(1), tracks[there]
+    members = [(tracks == track).nonzero()[:, 0] for track in sorted(set(tracks.tolist()))]
+    if len(members) == 1:
         return mean(of_windows)
-    members = [(tracks == track).nonzero()[:, 0] for track in range(int(tracks.max()) + 1)]
 
     def drawn_mean(drawn: Int[Tensor, " drawn"]) -> float:
         chosen = torch.cat([members[track] for track in drawn.tolist()])

@@ -173,7 +173,7 @@ class PriorRecipe:
                 self.level,
                 config.context_frames,
                 max_windows=most,
-                num_characters=config.lyrics.num_characters if config.lyrics else None,
+                num_characters=self.prior.config.num_characters,
                 short_tracks=self.prior.config.takes_short_tracks,
             )
         )
