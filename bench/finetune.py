@@ -1,57 +1,34 @@
 """What fine-tuning is worth: writes a section of docs/benchmarks.md.
 
-    python bench/finetune.py MODEL RUN MANIFEST [--songs 24] [--seconds 15] [--no-page]
+    python bench/finetune.py MODEL RUN [--songs 24] [--seconds 15] [--no-page]
 
-RUN is the folder of `orchestrion train finetune MODEL --data MANIFEST`, finished, of music by one artist that MODEL
-does not know. Bits per code of the held-out windows: the model, which is told of nobody, beside the model with its
-adapter, which is told of the artist. Songs by both, as many and with the same seeds, beside the held-out music.
+RUN is the folder of `orchestrion train finetune MODEL`, finished, of music by one artist that MODEL does not know, five
+tracks or more of it held out. Bits per code of the held-out windows: the model, which is told of nobody, beside the
+model with its adapter, which is told of the artist. Songs by both, as many and with the same seeds, beside the
+held-out music.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from orchestrion import Jukebox, Request
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeStore
-from orchestrion.data.manifest import read_manifest
-from orchestrion.data.tracks import TrackStore, prepare
-from orchestrion.evaluate.distance import distance, frechet_distance, kernel_distance
-from orchestrion.evaluate.interval import Estimate, bootstrap
+from orchestrion.data.tracks import TrackStore
+from orchestrion.evaluate.distance import LEAST_TRACKS, distance, frechet_distance, kernel_distance
 from orchestrion.evaluate.musicnn import embed, open_musicnn
+from orchestrion.evaluate.priors import code_bits, held_out_windows, mean_bits
 from orchestrion.evaluate.songs import Piece, Vectors, pieces_of, vectors
-from orchestrion.generate.told import told_of
-from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide_evenly
+from orchestrion.prior import Conditions
+from orchestrion.prior.masked import MaskedPrior
 from peers.figures import Figure
 from report import add_output_options, estimate, machine, publish, table
 
 WINDOWS = 96
-
-
-def bits(prior: AnyPrior, store: CodeStore, level: int, *, named: bool) -> Float[Tensor, " window"]:
-    """Bits per code of each held-out window."""
-    found = []
-    for number, window in enumerate(
-        store.validation_batches(1, level, prior.config.context_frames, max_windows=WINDOWS)
-    ):
-        told = told_of(window) if named else told_of(window).unlabelled()
-        if isinstance(prior, MaskedPrior):
-            loss = prior.loss(window.codes, hide_evenly(1, window.codes.shape[1], number, prior.depth), told)
-        else:
-            loss = prior.loss(window.codes, told)
-        found.append(loss.bits_per_code)
-    return torch.stack(found).double()
-
-
-def over_tracks(values: Float[Tensor, " window"], tracks: list[int]) -> Estimate:
-    """The mean over windows; whole tracks are drawn again."""
-    members = [torch.tensor([at for at, own in enumerate(tracks) if own == track]) for track in sorted(set(tracks))]
-    return bootstrap(len(members), lambda drawn: float(values[torch.cat([members[i] for i in drawn.tolist()])].mean()))
 
 
 def songs(jukebox: Jukebox, artist: str | None, count: int, seconds: float) -> list[Piece]:
@@ -68,7 +45,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("run", type=Path)
-    parser.add_argument("manifest", type=Path)
     parser.add_argument("--songs", type=int, default=24)
     parser.add_argument("--seconds", type=float, default=15.0)
     add_output_options(parser)
@@ -78,28 +54,30 @@ def main() -> None:
     grown = adapter.grown(folder, info)
     (artist,) = grown.vocabulary.artists[len(info.vocabulary.artists) :]
     store = CodeStore(given.run / "codes", grown.vocabulary)
+    samples = round(given.seconds * info.codec.sample_rate)
+    held_out = pieces_of(TrackStore(given.run / "audio"), "validation", samples, given.songs)
+    if len({piece.track for piece in held_out}) < LEAST_TRACKS:
+        parser.error(f"fewer than {LEAST_TRACKS} tracks of {given.seconds:g} s are held out, too few to judge songs by")
     rows: list[list[object]] = []
     figures: list[Figure] = []
     for level in adapter.info.levels:
         before, after = load_prior(folder, info, level).eval(), load_prior(folder, info, level).eval()
         adapter.fit(after, level)
-        frames = info.prior(level).context_frames
-        tracks = list(store.validation_tracks(level, frames, max_windows=WINDOWS))
-        one, other = bits(before, store, level, named=False), bits(after, store, level, named=True)
-        saved = over_tracks(one - other, tracks)
-        rows.append([f"bits per code, level {level}", *(estimate(over_tracks(each, tracks)) for each in (one, other))])
+        windows, tracks = held_out_windows(info.prior(level), store, level, WINDOWS)
+        one, other = code_bits(before, windows, Conditions.unlabelled), code_bits(after, windows)
+        found = [
+            mean_bits(each, tracks, of_windows=isinstance(after, MaskedPrior)) for each in (one, other, one - other)
+        ]
+        saved = found.pop()
+        rows.append([f"bits per code, level {level}", *map(estimate, found)])
         rows.append([f"saved, level {level}", "", estimate(saved)])
         figures.append(Figure(f"bits saved at level {level}", "finetune", [saved.value], "bits"))
-    codec = info.codec
-    audio = given.run / "bench-audio"
-    for _ in prepare(read_manifest(given.manifest), audio, codec.sample_rate, codec.channels, workers=1):
-        pass
-    samples, network = round(given.seconds * codec.sample_rate), open_musicnn()
+    network = open_musicnn()
 
     def heard(pieces: list[Piece]) -> Vectors:
-        return vectors(pieces, lambda sound: embed(network, sound, codec.sample_rate))
+        return vectors(pieces, lambda sound: embed(network, sound, info.codec.sample_rate))
 
-    real = heard(pieces_of(TrackStore(audio), "validation", samples, given.songs))
+    real = heard(held_out)
     plain = heard(songs(Jukebox(folder), None, given.songs, given.seconds))
     tuned = heard(songs(Jukebox(folder, adapter=adapter.folder), artist, given.songs, given.seconds))
     for name, measure in (("Frechet distance", frechet_distance), ("kernel distance", kernel_distance)):

@@ -64,9 +64,12 @@ def main() -> None:
     info = read_model(folder)
     prior = load_prior(folder, info, given.level).eval()
     assert isinstance(prior, Prior), "only a prior that draws code by code can check a draft"
-    frames = prior.config.context_frames
-    store = CodeStore(given.codes, info.vocabulary)
-    batches = list(store.validation_batches(1, given.level, frames, max_windows=given.windows))
+    config, store = prior.config, CodeStore(given.codes, info.vocabulary)
+    batches = list(
+        store.validation_batches(
+            1, given.level, config.context_frames, max_windows=given.windows, num_characters=config.num_characters
+        )
+    )
     chances = {"": [prior(batch.codes, told_of(batch)).softmax(-1) for batch in batches]}
     follows = pair_chances(store, given.level)[0].float()
     chances["pairs of codes"] = [

@@ -20,6 +20,7 @@ from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.interval import mean
+from orchestrion.evaluate.priors import held_out_windows
 from orchestrion.generate.told import told_of
 from orchestrion.nn.compiled import CompiledSteps
 from orchestrion.nn.fast import Weights, quantized, whole_numbers
@@ -78,7 +79,7 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
         if config is None:
             continue
         prior = load_prior(folder, info, level).eval()
-        windows = list(store.validation_batches(1, level, config.context_frames, max_windows=given.windows))
+        windows = held_out_windows(config, store, level, given.windows).batches
         exact = torch.tensor([bits(prior, batch, place) for place, batch in enumerate(windows)], dtype=torch.float64)
         rows.append([level, "float32", f"{exact.mean():.4f}", "", ""])
         kinds = {weights: quantized(prior, weights) for weights in given.weights}

@@ -179,6 +179,7 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
     def distances(
         learned: songs.Vectors,
         noisy_learned: songs.Vectors,
+        by_genre: songs.Vectors,
         real: songs.Vectors,
         versions: dict[str, songs.Vectors],
         made: songs.Vectors,
@@ -187,7 +188,7 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
         for name, side in sides.items():
             assert side.described.tracks.tolist() == real.described.tracks.tolist() or name not in versions
             compared[name] = float(side.described.features[:, 0].mean())
-        return distance_section(learned, noisy_learned, real, versions, made)
+        return distance_section(learned, noisy_learned, by_genre, real, versions, made)
 
     distance_section = songs.distance_section
     monkeypatch.setattr(songs, "distance_section", distances)

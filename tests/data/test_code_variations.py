@@ -7,6 +7,7 @@ from small_data import GRID, invented, write_codes
 from orchestrion.codes import Codes
 from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.errors import UserError
+from orchestrion.evaluate.memory import learned
 
 FRAMES = 64
 
@@ -47,7 +48,15 @@ def test_figures_and_validation_disregard_variations(store):
     assert store.counts(1, "train").sum() == 2 * FRAMES
     (batch,) = store.validation_batches(8, 1, FRAMES)
     assert len(batch.codes) == 1 and (batch.codes < 4000).all()
-    assert len(store.indices("train")) == 2
+    assert len(store.indices("train")) == 2 and len(store.indices("train", varied=True)) == 4
+
+
+def test_a_copy_of_a_variation_is_remembered(store):
+    index, shards = learned(store, 1)
+    assert [store.shards[shard].variation for shard in shards] == [0, 1, 0, 1]
+    found = index.longest_run(torch.tensor([4095, 4001, 4001, 4094]))
+    assert found.length == 1 and store.shards[shards[found.track]].variation == 1
+    assert len(learned(store, 0)[1]) == 2  # variations lack it
 
 
 def test_variations_are_kept_when_the_work_goes_on_and_are_part_of_the_hash(store, tmp_path):

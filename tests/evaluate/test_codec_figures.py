@@ -12,6 +12,7 @@ from orchestrion.evaluate.codec import codec_section, measure_codec, nearness, s
 from orchestrion.evaluate.opus import check_tools, through_opus
 
 RATE = 8000
+EACH = torch.arange(3)  # clips of tracks of their own
 
 
 def clips(rng: torch.Generator, count: int = 3) -> torch.Tensor:
@@ -20,10 +21,21 @@ def clips(rng: torch.Generator, count: int = 3) -> torch.Tensor:
 
 def test_a_clip_is_nearest_to_itself(rng: torch.Generator) -> None:
     sound = clips(rng)
-    same, other = nearness(sound, sound, RATE), nearness(sound, clips(rng), RATE)
+    same, other = nearness(sound, sound, EACH, RATE), nearness(sound, clips(rng), EACH, RATE)
     assert same.log_spectral.value == same.mel.value == 0
     assert other.log_spectral.value > 0.5 and other.mel.value > 0.1
     assert same.si_sdr.value > 100 > other.si_sdr.value
+
+
+def test_clips_of_one_track_tell_no_more_than_one_of_them(rng: torch.Generator) -> None:
+    sound = clips(rng, 4).repeat_interleave(6, 0)
+    made = sound + (torch.arange(4) / 10 + 0.1).repeat_interleave(6)[:, None, None] * clips(rng, 24)
+    apart, together = (
+        nearness(sound, made, tracks, RATE).si_sdr
+        for tracks in (torch.arange(24), torch.arange(4).repeat_interleave(6))
+    )
+    assert apart.value == pytest.approx(together.value)
+    assert together.high - together.low > 1.8 * (apart.high - apart.low)
 
 
 def test_si_sdr_is_what_was_mixed_and_gain_does_not_change_it(rng: torch.Generator) -> None:
@@ -39,7 +51,7 @@ def test_every_level_is_measured_with_its_rate_and_its_codebook(rng: torch.Gener
     codec = tiny.codec().eval()
     samples = codec.grid.whole(codec.grid.num_samples(1.0))
     sound = 0.3 * torch.randn(4, codec.config.channels, samples, generator=rng)
-    levels = list(measure_codec(codec, sound))
+    levels = list(measure_codec(codec, sound, torch.arange(4)))
     assert [found.level for found in levels] == list(range(codec.grid.num_levels))
     bits = math.log2(codec.config.codebook.size)
     for found in levels:
@@ -55,7 +67,8 @@ def test_opus_takes_the_bits_that_it_is_given(rng: torch.Generator) -> None:
     (few, taken_few), (many, taken_many) = (through_opus(sound, RATE, kilobits) for kilobits in (6, 24))
     assert few.shape == many.shape == sound.shape
     assert taken_few < taken_many
-    assert nearness(sound, many, RATE).mel.value < nearness(sound, few, RATE).mel.value
+    tracks = torch.arange(2)
+    assert nearness(sound, many, tracks, RATE).mel.value < nearness(sound, few, tracks, RATE).mel.value
 
 
 def test_without_opus_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,5 +80,6 @@ def test_without_opus_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_section_has_a_row_for_each_level(rng: torch.Generator) -> None:
     codec = tiny.codec().eval()
     samples = codec.grid.whole(codec.grid.num_samples(1.0))
-    section = codec_section(codec, 0.3 * torch.randn(2, codec.config.channels, samples, generator=rng), ())
+    sound = 0.3 * torch.randn(2, codec.config.channels, samples, generator=rng)
+    section = codec_section(codec, sound, torch.arange(2), ())
     assert [row[0] for row in section.tables[0].rows] == ["level 0 (8 samples a code)", "level 1 (32 samples a code)"]

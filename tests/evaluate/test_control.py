@@ -52,8 +52,9 @@ def test_a_rare_label_is_not_drowned_by_a_common_one(rng):
 
 
 def test_a_label_that_was_never_learned_is_never_found(rng):
-    learned, labels = clusters(rng)
-    assert accuracy(learn(learned.features, labels), learned, ["opera"] * 120).found.value == 0
+    learned, labels = clusters(rng, apart=8.0)
+    asked = ["opera" if number < 30 else label for number, label in enumerate(labels)]  # 10 of 40 tracks
+    assert accuracy(learn(learned.features, labels), learned, asked).found.value == 0.75
 
 
 def test_balanced_accuracy_counts_rare_labels_as_much_as_common_ones(rng):
@@ -65,4 +66,4 @@ def test_balanced_accuracy_counts_rare_labels_as_much_as_common_ones(rng):
     found = accuracy(learn(learned.features, labels), judged, asked)
     assert found.found.value == found.chance == 0.75
     assert found.balanced.value == found.balanced_chance == 0.5
-    assert (found.balanced.low, found.balanced.high) == (0.5, 1.0)
+    assert found.balanced.low < 0.5 < found.balanced.high <= 1

@@ -109,6 +109,16 @@ def test_music_from_one_corner_is_precise_and_recalls_little(rng):
     assert found.recall.value < 0.2
 
 
+def test_reach_is_to_other_tracks_not_to_other_pieces_of_the_same(rng):
+    tracks = torch.randn(40, 2, generator=rng)
+    pieces = tracks.repeat_interleave(6, 0) + 1e-3 * torch.randn(240, 2, generator=rng)
+    real = Described(pieces, torch.arange(40).repeat_interleave(6))
+    made = Described(torch.randn(200, 2, generator=rng), torch.arange(200))
+    of_tracks = coverage(Described(tracks, torch.arange(40)), made, neighbours=1).precision.value
+    assert coverage(real, made, neighbours=6).precision.value == pytest.approx(of_tracks, abs=0.02)
+    assert of_tracks > 0.5
+
+
 def test_noise_is_as_loud_as_asked(rng):
     audio = torch.sin(torch.arange(40_000) / 7)[None]
     noise = with_noise(audio, 20.0, rng) - audio

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orchestrion.evaluate.interval import bootstrap, bootstrap_two, mean
+from orchestrion.evaluate.interval import bootstrap, bootstrap_tracks, bootstrap_two, mean, share
 
 
 def test_the_value_is_the_statistic_of_each_item_once():
@@ -25,6 +25,35 @@ def test_more_items_make_narrower_intervals():
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     few, many = mean(values[:40]), mean(values)
     assert (many.high - many.low) < 0.5 * (few.high - few.low)
+
+
+def test_pieces_of_one_track_are_drawn_together(rng):
+    of_tracks = torch.randn(20, generator=rng)
+    tracks = torch.arange(20).repeat_interleave(5)
+    pieces = of_tracks.repeat_interleave(5)
+    found = bootstrap_tracks(tracks, lambda drawn: float(pieces[drawn].mean()))
+    alone = mean(of_tracks)
+    assert found.value == pytest.approx(alone.value, abs=1e-6)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=1e-6)
+    one = bootstrap_tracks(torch.zeros(20, dtype=torch.long), lambda drawn: float(of_tracks[drawn].mean()))
+    assert (one.low, one.high) == pytest.approx((alone.low, alone.high), abs=1e-6)  # nothing else to draw
+
+
+def test_draws_in_which_items_are_missing_can_be_brought_to_the_value(rng):
+    values = torch.arange(10.0)
+    plain, centred = (bootstrap(10, lambda drawn: float(values[drawn].amax()), centred=each) for each in (False, True))
+    assert plain.value == centred.value == 9 == plain.high
+    assert centred.high - centred.low == pytest.approx(plain.high - plain.low)
+    assert centred.low < 9 < centred.high
+
+
+def test_a_share_of_none_may_have_been_one_of_a_few(rng):
+    none = share(torch.zeros(64, dtype=torch.bool))
+    assert (none.value, none.low) == (0, 0) and none.high == pytest.approx(0.0566, abs=1e-4)
+    whole = share(torch.ones(64, dtype=torch.bool))
+    assert (whole.value, whole.high) == (1, 1) and whole.low == pytest.approx(1 - none.high)
+    half = share(torch.arange(100) < 50)
+    assert (half.low, half.high) == pytest.approx((0.4038, 0.5962), abs=1e-3)
 
 
 def test_nothing_has_no_mean():

@@ -8,13 +8,15 @@ import torch
 
 import tiny
 from orchestrion.codes import Codes
+from orchestrion.config.prior import LyricsConfig, PriorConfig, TransformerConfig
 from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.manifest import Track
 from orchestrion.errors import UserError
-from orchestrion.evaluate.priors import _pairs, measure_prior, pair_chances, priors_section, single_chances
+from orchestrion.evaluate.priors import _pairs, mean_bits, measure_prior, pair_chances, priors_section, single_chances
 from orchestrion.grid import Grid
 from orchestrion.prior import Prior
 from orchestrion.prior.masked import MaskedPrior
+from orchestrion.text.alphabet import Alphabet
 
 SIZE = tiny.CODEBOOK_SIZE
 STAY = 0.9
@@ -114,6 +116,25 @@ def test_bits_are_those_of_music_where_it_ends_within_the_context(store: CodeSto
     assert [place.value for place in found.places] == pytest.approx(
         [place.value for place in expected.places], rel=1e-4
     )
+
+
+def test_a_short_track_weighs_as_little_as_it_has_codes() -> None:
+    values = torch.full((3, 10), torch.nan)
+    values[0], values[1, :2] = 1.0, 7.0  # of the third nothing is known
+    tracks = torch.arange(3)
+    assert mean_bits(values, tracks).value == pytest.approx((10 * 1 + 2 * 7) / 12)
+    assert mean_bits(values, tracks, of_windows=True).value == pytest.approx((1 + 7) / 2)
+
+
+def test_what_words_are_worth_is_said_of_priors_that_read_them(store: CodeStore) -> None:
+    assert measure_prior(tiny.prior(1), store, 1, 4).wordless is None
+    config = tiny.prior_config(1)
+    encoder = TransformerConfig(width=8, num_heads=2, patterns=("full",))
+    lyrics = LyricsConfig(alphabet_size=Alphabet().size, num_characters=8, encoder=encoder)
+    stack = config.transformer.model_copy(update={"patterns": ("full", "lyrics")})
+    sings = PriorConfig.model_validate(config.model_dump() | {"lyrics": lyrics, "transformer": stack})
+    found = measure_prior(tiny.scrambled(Prior(sings), 3), store, 1, 4)
+    assert found.wordless is not None and found.wordless.value == found.bits.value  # none of this music has words
 
 
 def test_windows_that_do_not_fit_are_a_persons_mistake(store: CodeStore) -> None:

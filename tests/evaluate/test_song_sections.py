@@ -54,7 +54,7 @@ def distances(training: list[Piece], held_out: list[Piece], songs: list[Piece], 
     parts = (training, noisy(training, rng), held_out, noisy(held_out, rng), heard, songs)
     learned, noisy_learned, real, noise, coded, made = (vectors(part, embed) for part in parts)
     versions = {"with noise": noise, "through the codec": coded}
-    return distance_section(learned, noisy_learned, real, versions, made)
+    return distance_section(learned, noisy_learned, learned, real, versions, made)
 
 
 def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator) -> None:
@@ -82,6 +82,16 @@ def test_another_genre_is_a_ceiling(rng: torch.Generator) -> None:
     songs = rows["the songs"][2]
     assert isinstance(other, Estimate) and isinstance(songs, Estimate)
     assert songs.value < other.low
+
+
+def test_a_genre_is_compared_by_as_many_tracks_as_there_are_songs(rng: torch.Generator) -> None:
+    training, lessons, songs = pieces(12, rng), pieces(60, rng), pieces(10, rng)
+    found = vectors(lessons, embed)
+    parts = (vectors(training, embed), vectors(training, embed), found, vectors(pieces(10, rng), embed))
+    section = distance_section(*parts, {}, vectors(songs, embed))
+    rows = {str(row[0]): row[1] for row in section.tables[0].rows}
+    assert rows["real: genre of Ada, to held-out music of other genres"] == rows["the songs"] == 10
+    assert found.first(3).described.tracks.unique().tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("obeyed", [True, False])
@@ -166,7 +176,7 @@ def test_a_song_that_plays_what_a_track_plays_is_named_by_chroma(tmp_path: Path,
     held_out = [Piece(chords(rng), number, None, None) for number in range(4)]
     songs = [Piece(chords(rng), 0, None, None), Piece(learned[1], 1, None, None)]
     section = likeness_section(TrackStore(tmp_path / "audio"), held_out, songs, ["mine", "theirs"], RATE)
-    assert re.search(r"what they are like: theirs at (\d) s, Tune 1 at \1 s\.$", section.text)
+    assert re.search(r"what they are like: theirs at (\d) s, Tune 1 at \1 s\. Of 4 held-out pieces", section.text)
 
 
 def test_a_copied_song_is_named(rng: torch.Generator) -> None:
@@ -176,7 +186,8 @@ def test_a_copied_song_is_named(rng: torch.Generator) -> None:
         CodeIndex(tracks, 500), new[:4], range(4), [new[4], tracks[1][50:150]], ["mine", "theirs"]
     )
     assert found.which == (1,)
-    assert section.text.endswith("above the limit: theirs.")
+    assert "above the limit: theirs." in section.text
+    assert section.text.endswith("Of 4 held-out pieces, fewer than 100, the limit is little below the most.")
 
 
 def test_songs_are_asked_for_by_one_piece_of_each_track_before_the_second_of_any():

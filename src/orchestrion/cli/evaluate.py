@@ -182,10 +182,10 @@ def _codec(
 
     grid = jukebox.info.grid
     samples = grid.whole(grid.num_samples(CODEC_SECONDS))
-    chosen = next(heard.validation_batches(clips, samples, max_chunks=clips), None)
-    if chosen is None:
+    chunks = heard.validation_chunks(samples, clips)
+    if not chunks:
         raise UserError("what is held out of the music is silent", "add music")
-    chosen = chosen.to(jukebox.device)
+    chosen, tracks = heard.cut(chunks, samples).to(jukebox.device), torch.tensor([chunk.track for chunk in chunks])
     codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
     heard_as = {"The first clip as it is": chosen[0]}
     with torch.inference_mode():
@@ -198,7 +198,7 @@ def _codec(
         path.parent.mkdir(exist_ok=True)
         io.write(path, audio.cpu(), grid.sample_rate)
         sounds.append(Sound(title, str(path.relative_to(output))))
-    return replace(codec_section(codec, chosen, KILOBITS if opus else (), store), sounds=tuple(sounds))
+    return replace(codec_section(codec, chosen, tracks, KILOBITS if opus else (), store), sounds=tuple(sounds))
 
 
 def _priors(jukebox: "Jukebox", store: "CodeStore", windows: int | None) -> "Section":
@@ -270,7 +270,7 @@ def _songs(
 
     from orchestrion.checkpoints.folder import load_codec
     from orchestrion.evaluate import songs
-    from orchestrion.evaluate.memory import learned
+    from orchestrion.evaluate.memory import LEAST_PIECES, learned
     from orchestrion.evaluate.musicnn import embed, open_musicnn
     from orchestrion.evaluate.report import Section, Sound
 
@@ -303,6 +303,7 @@ def _songs(
     codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
     finest = jukebox.info.finest_composed or 0
     through = songs.coded(held_out, codec, finest)
+    compared = songs.pieces_of(heard, "validation", held_out[0].audio.shape[1], max(LEAST_PIECES, len(held_out)))
     lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
     learned_from, noisy_learned, real, noise, heard_as, ours, taught = (
         songs.vectors(pieces, embedded) for pieces in (training, noisy, held_out, spoilt, through, made, lessons)
@@ -312,13 +313,13 @@ def _songs(
         below = _composed_below(jukebox, codec, like, [request for request, _ in requests], say)
         versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
     return [
-        songs.distance_section(learned_from, noisy_learned, real, versions, ours),
+        songs.distance_section(learned_from, noisy_learned, taught, real, versions, ours),
         songs.control_section(
             taught, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}, asked=ours
         ),
         songs.musical_section(held_out, through, made, rate),
         memory,
-        songs.likeness_section(heard, held_out, made, names, rate),
+        songs.likeness_section(heard, compared, made, names, rate),
         Section("The first songs", "Not picked: seeds 1 to 8.", sounds=tuple(sounds[:8])),
     ]
 

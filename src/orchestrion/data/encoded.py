@@ -250,9 +250,13 @@ class CodeStore:
         )
         return hashlib.blake2b(json.dumps([self.codec_hash, seen]).encode(), digest_size=8).hexdigest()
 
-    def indices(self, side: Split) -> list[int]:
-        """The places in `shards` of the tracks on one side of the split, as they are."""
-        return [index for index, shard in enumerate(self.shards) if shard.variation == 0 and split(shard.track) == side]
+    def indices(self, side: Split, *, varied: bool = False) -> list[int]:
+        """The places in `shards` of the tracks on one side of the split, as they are, or their variations as well."""
+        return [
+            index
+            for index, shard in enumerate(self.shards)
+            if (varied or shard.variation == 0) and split(shard.track) == side
+        ]
 
     @property
     def learned_from(self) -> set[str]:

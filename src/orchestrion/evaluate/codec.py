@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from math import log2
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.audio.spectral import decibels, distance, mel_distance
 from orchestrion.codec import Codec
 from orchestrion.codes import counts_of, entropy_bits
 from orchestrion.data.encoded import CodeStore
-from orchestrion.evaluate.interval import Estimate, mean
+from orchestrion.evaluate.interval import Estimate, bootstrap_tracks
 from orchestrion.evaluate.opus import through_opus
 from orchestrion.evaluate.report import Section, Table
 
@@ -24,7 +24,8 @@ _TEXT = (
     "magnitudes in mel bands; convergence the error of the magnitudes over their norm. Lower is better for these "
     "three, higher for SI-SDR, the energy of what is like the clip over that of all else. Entropy and used entries "
     "are those of {music}, where a level has several codebooks of the least used; they grow with the amount of music "
-    "and have no interval, for music drawn again can only use fewer. Intervals hold 95 % of means of clips drawn again."
+    "and have no interval, for music drawn again can only use fewer. Intervals hold 95 % of means of clips "
+    "whose tracks are drawn again."
 )
 
 
@@ -64,9 +65,17 @@ def si_sdr(
 
 
 def nearness(
-    target: Float[Tensor, "clip channel sample"], estimate: Float[Tensor, "clip channel sample"], sample_rate: int
+    target: Float[Tensor, "clip channel sample"],
+    estimate: Float[Tensor, "clip channel sample"],
+    tracks: Int[Tensor, " clip"],
+    sample_rate: int,
 ) -> Nearness:
-    """All measures of nearness of `estimate` to `target`."""
+    """All measures of nearness of `estimate` to `target`, clips that were cut from `tracks`."""
+
+    def mean(values: Float[Tensor, " clip"]) -> Estimate:
+        exact = values.cpu().double()
+        return bootstrap_tracks(tracks, lambda drawn: float(exact[drawn].mean()))
+
     apart = distance(target, estimate)
     return Nearness(
         log_spectral=mean(apart.convergence + 0.5 * apart.log_difference),
@@ -78,9 +87,12 @@ def nearness(
 
 @torch.inference_mode()
 def measure_codec(
-    codec: Codec, clips: Float[Tensor, "clip channel sample"], store: CodeStore | None = None
+    codec: Codec,
+    clips: Float[Tensor, "clip channel sample"],
+    tracks: Int[Tensor, " clip"],
+    store: CodeStore | None = None,
 ) -> Iterator[LevelFigures]:
-    """Every level of `codec` from the finest up, on clips of whole frames of the top level.
+    """Every level of `codec` from the finest up, on clips of whole frames of the top level, cut from `tracks`.
 
     How the codebooks are used is counted in the clips, or else in all the music of `store`.
     """
@@ -96,7 +108,7 @@ def measure_codec(
         yield LevelFigures(
             level=level,
             kilobits=grid.frame_rate(level) * log2(size) / 1000,
-            near=nearness(clips, restored, grid.sample_rate),
+            near=nearness(clips, restored, tracks, grid.sample_rate),
             entropy=min(map(entropy_bits, counts)),
             used_share=float((counts > 0).float().mean(1).min()),
         )
@@ -105,17 +117,18 @@ def measure_codec(
 def codec_section(
     codec: Codec,
     clips: Float[Tensor, "clip channel sample"],
+    tracks: Int[Tensor, " clip"],
     kilobits: Sequence[int] = KILOBITS,
     store: CodeStore | None = None,
 ) -> Section:
-    """The codec beside Opus at `kilobits` a second, or alone where there are none; `store` as for `measure_codec`."""
+    """The codec beside Opus at `kilobits` a second, or alone where there are none; the rest as for `measure_codec`."""
     grid, rows = codec.grid, list[tuple[Estimate | float | str | None, ...]]()
-    for found in measure_codec(codec, clips, store):
+    for found in measure_codec(codec, clips, tracks, store):
         name = f"level {found.level} ({grid.hop_lengths[found.level]} samples a code)"
         rows.append((name, found.kilobits, *_cells(found.near), found.entropy, found.used_share))
     for asked in kilobits:
         restored, taken = through_opus(clips, grid.sample_rate, asked)
-        near = nearness(clips, restored, grid.sample_rate)
+        near = nearness(clips, restored, tracks, grid.sample_rate)
         rows.append((f"Opus asked for {asked}", taken, *_cells(near), None, None))
     bits = log2(codec.config.codebook.size)
     music = "all clips together" if store is None else "all music, learned from and held out"

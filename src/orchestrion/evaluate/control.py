@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from orchestrion.evaluate.distance import Described
-from orchestrion.evaluate.interval import Estimate, bootstrap
+from orchestrion.evaluate.interval import Estimate, bootstrap, share
 
 PENALTY = 1.0
 """Weight of ‖W‖²/2 beside the summed loss of all items, on features of deviation 1."""
@@ -87,18 +87,19 @@ def accuracy(classifier: Classifier, judged: Described, labels: Sequence[str], *
         label = labels[int(items[0])]
         true.append(label)
         right.append(classifier.labels[int(scores[items].sum(0).argmax())] == label)
-    hits = torch.tensor(right, dtype=torch.float64)
+    hits = torch.tensor(right)
     names = sorted(set(true))
     of_label = torch.tensor([names.index(label) for label in true])
 
     def balanced(drawn: Tensor) -> float:
         counts = of_label[drawn].bincount(minlength=len(names))
-        found = torch.zeros(len(names), dtype=torch.float64).index_add(0, of_label[drawn], hits[drawn])
+        found = torch.zeros(len(names), dtype=torch.float64).index_add(0, of_label[drawn], hits[drawn].double())
         return float((found / counts)[counts > 0].mean())
 
+    even = bootstrap(len(hits), balanced, centred=True, seed=seed)
     return Accuracy(
-        found=bootstrap(len(hits), lambda drawn: float(hits[drawn].mean()), seed=seed),
+        found=share(hits),
         chance=max(true.count(label) for label in names) / len(true),
-        balanced=bootstrap(len(hits), balanced, seed=seed),
+        balanced=Estimate(even.value, max(0.0, even.low), min(1.0, even.high)),
         balanced_chance=1 / len(names),
     )

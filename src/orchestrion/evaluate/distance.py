@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from orchestrion.evaluate.interval import Estimate, around, bootstrap, bootstrap_two
+from orchestrion.evaluate.interval import Estimate, around, bootstrap_tracks, bootstrap_two, by_track
 
 NEIGHBOURS = 3
 """Kynkäänniemi et al. 2019 use 3 for 50,000 items; few items leave gaps that no number of neighbours closes."""
@@ -28,15 +28,11 @@ class Described:
     @cached_property
     def of_tracks(self) -> list[Int[Tensor, " member"]]:
         """The items of each track, in the order of the tracks' numbers."""
-        return [(self.tracks == track).nonzero()[:, 0] for track in torch.unique(self.tracks)]
-
-    def items(self, drawn: Int[Tensor, " drawn"]) -> Int[Tensor, " item"]:
-        """The items of the tracks at these places of `of_tracks`, as often as they are named."""
-        return torch.cat([self.of_tracks[place] for place in drawn.tolist()])
+        return by_track(self.tracks)
 
     def part(self, drawn: Int[Tensor, " drawn"]) -> "Described":
-        """Only these tracks."""
-        items = self.items(drawn)
+        """Only the tracks at these places of `of_tracks`, as often as they are named."""
+        items = torch.cat([self.of_tracks[place] for place in drawn.tolist()])
         return Described(self.features[items], self.tracks[items])
 
 
@@ -108,8 +104,9 @@ class Coverage:
 def coverage(real: Described, made: Described, *, neighbours: int = NEIGHBOURS, seed: int = 0) -> Coverage:
     """Precision and recall by nearest neighbours (Kynkäänniemi et al. 2019, section 2).
 
-    A set covers what is within the distance to its `neighbours`-th nearest other item around any of its items. The
-    intervals are of other draws of the tracks that are judged; what covers them is kept.
+    A set covers what is within the distance to its `neighbours`-th nearest item of another track around any of its
+    items: the pieces of one track would make the reach that of a piece, not of the music. The intervals are of other
+    draws of the tracks that are judged; what covers them is kept.
     """
     return Coverage(
         _share(made, _covered(made, real, neighbours), seed), _share(real, _covered(real, made, neighbours), seed)
@@ -158,12 +155,13 @@ def _apart(one: Described, other: Described) -> Tensor:
 
 
 def _covered(judged: Described, by: Described, neighbours: int) -> Bool[Tensor, " item"]:
-    assert len(by.features) > neighbours, "fewer items than neighbours"
     own = torch.cdist(by.features.double(), by.features.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    radius = own.fill_diagonal_(math.inf).kthvalue(neighbours, dim=1).values
+    own = own.masked_fill(by.tracks[:, None] == by.tracks, math.inf)
+    radius = own.kthvalue(neighbours, dim=1).values
+    assert radius.isfinite().all(), "fewer items of other tracks than neighbours"
     apart = torch.cdist(judged.features.double(), by.features.double(), compute_mode="donot_use_mm_for_euclid_dist")
     return (apart <= radius).any(1)
 
 
 def _share(judged: Described, inside: Bool[Tensor, " item"], seed: int) -> Estimate:
-    return bootstrap(len(judged.of_tracks), lambda drawn: float(inside[judged.items(drawn)].double().mean()), seed=seed)
+    return bootstrap_tracks(judged.tracks, lambda drawn: float(inside[drawn].double().mean()), seed=seed)

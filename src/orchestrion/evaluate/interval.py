@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 DRAWS = 1000
 _SHARE = 0.95
+_NORMAL_QUANTILE = 1.959964  # that 2.5 % of a normal distribution pass
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,53 @@ class Estimate:
 
 
 def bootstrap(
-    count: int, statistic: Callable[[Int[Tensor, " drawn"]], float], *, draws: int = DRAWS, seed: int = 0
+    count: int,
+    statistic: Callable[[Int[Tensor, " drawn"]], float],
+    *,
+    centred: bool = False,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Estimate:
     """`statistic` of the items numbered 0 to `count` - 1, and its percentile interval (Efron 1979).
 
     It is given the numbers of the items to be used: all of them once for the value, then `draws` times as many drawn
-    with replacement.
+    with replacement. `centred` shifts the draws so that their mean is the value, for a statistic that is another one
+    of draws in which some items are missing.
     """
     assert count > 0, "a statistic of nothing"
     rng = torch.Generator().manual_seed(seed)
     found = torch.tensor(
         [statistic(torch.randint(count, (count,), generator=rng)) for _ in range(draws)], dtype=torch.float64
     )
-    return around(statistic(torch.arange(count)), found)
+    value = statistic(torch.arange(count))
+    return around(value, found - found.mean() + value if centred else found)
+
+
+def bootstrap_tracks(
+    tracks: Int[Tensor, " item"],
+    statistic: Callable[[Int[Tensor, " drawn"]], float],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Estimate:
+    """As `bootstrap`, of pieces that were cut from `tracks`, one number each.
+
+    Pieces of one track resemble one another, so whole tracks are drawn, or the pieces of the only one.
+    """
+    members = by_track(tracks)
+    if len(members) == 1:
+        return bootstrap(len(tracks), statistic, draws=draws, seed=seed)
+    return bootstrap(
+        len(members),
+        lambda drawn: statistic(torch.cat([members[place] for place in drawn.tolist()])),
+        draws=draws,
+        seed=seed,
+    )
+
+
+def by_track(tracks: Int[Tensor, " item"]) -> list[Int[Tensor, " member"]]:
+    """The items of each track, in the order of the tracks' numbers."""
+    return [(tracks == track).nonzero()[:, 0] for track in torch.unique(tracks)]
 
 
 def bootstrap_two(
@@ -68,6 +103,18 @@ def around(value: float, found: Float[Tensor, " draw"]) -> Estimate:
     tail = (1 - _SHARE) / 2
     low, high = torch.quantile(found, torch.tensor([tail, 1 - tail], dtype=found.dtype)).tolist()
     return Estimate(float(value), low, high)
+
+
+def share(found: Bool[Tensor, " item"]) -> Estimate:
+    """The share of independent items that something is found of, with its score interval (Wilson 1927, 95 %).
+
+    A bootstrap has none where it is found of no item, or of all.
+    """
+    count, value = len(found), float(found.double().mean())
+    squared = _NORMAL_QUANTILE**2 / count
+    middle = (value + squared / 2) / (1 + squared)
+    reach = (value * (1 - value) * squared + squared**2 / 4) ** 0.5 / (1 + squared)
+    return Estimate(value, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
 def mean(values: Float[Tensor, " item"], *, draws: int = DRAWS, seed: int = 0) -> Estimate:

@@ -17,8 +17,7 @@ from orchestrion.data.manifest import Track
 from orchestrion.data.runs import CodeIndex
 from orchestrion.errors import UserError
 from orchestrion.evaluate.chroma import FRAMES_PER_SECOND
-from orchestrion.evaluate.distance import Described
-from orchestrion.evaluate.interval import Estimate, bootstrap, mean
+from orchestrion.evaluate.interval import Estimate, bootstrap_tracks, mean, share
 
 WINDOW_SECONDS = 4
 """Passages that are compared by chroma last so long."""
@@ -32,8 +31,11 @@ _NEAR = 0.99
 
 
 def learned(store: CodeStore, level: int) -> tuple[CodeIndex, list[int]]:
-    """The training tracks' codes at a level; and, in the order of their numbers, the shards they come from."""
-    shards = store.indices("train")
+    """The training tracks' codes at a level, of their variations too, which are learned from as much.
+
+    And, in the order of their numbers, the shards they come from.
+    """
+    shards = [shard for shard in store.indices("train", varied=True) if store.shards[shard].num_frames[level]]
     return CodeIndex([store.codes(shard, level) for shard in shards], store.codebook_size), shards
 
 
@@ -177,13 +179,11 @@ def remembered(
     music as long as the songs.
     """
     above = songs > limit(held_out)
-    pieces = Described(held_out[:, None], tracks)
-    count = len(pieces.of_tracks)
     return Remembered(
-        held_out=bootstrap(count, lambda drawn: float(held_out[pieces.items(drawn)].double().mean()), seed=seed),
+        held_out=bootstrap_tracks(tracks, lambda drawn: float(held_out[drawn].double().mean()), seed=seed),
         songs=mean(songs, seed=seed),
-        limit=bootstrap(count, lambda drawn: limit(held_out[pieces.items(drawn)]), seed=seed),
+        limit=bootstrap_tracks(tracks, lambda drawn: limit(held_out[drawn]), seed=seed),
         most=float(held_out.max()),
-        over=mean(above.double(), seed=seed),
+        over=share(above),
         which=tuple(above.nonzero()[:, 0].tolist()),
     )

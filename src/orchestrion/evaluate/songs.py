@@ -29,7 +29,7 @@ from orchestrion.evaluate.distance import (
     with_noise,
 )
 from orchestrion.evaluate.interval import Estimate
-from orchestrion.evaluate.memory import Remembered, name_of, nearest_passages, remembered
+from orchestrion.evaluate.memory import LEAST_PIECES, Remembered, name_of, nearest_passages, remembered
 from orchestrion.evaluate.musical import compare, musical, pitches_of, sounds
 from orchestrion.evaluate.report import Cell, Section, Table
 from orchestrion.text.lyric_files import read_lyrics
@@ -41,12 +41,12 @@ LESSONS = 4
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
-    "few. What the codec gives back of held-out music, by the finest level that songs have, is as near as songs of "
-    "this model can come. Where held-out music keeps its codes of the top level and the others are composed to them, "
-    "it is further by what is lost below the top, and songs are further still by what is lost there. These, and "
-    "held-out music with noise, are beside the very pieces, and no other music is as near to them: noisy training "
-    "music has no such advantage over songs. Intervals are of tracks and songs drawn again, of the halves those of 50 "
-    "draws; the lower end may be below 0."
+    "few. A genre has as many training tracks as there are songs, or all of its. What the codec gives back of held-out "
+    "music, by the finest level that songs have, is as near as songs of this model can come. Where held-out music "
+    "keeps its codes of the top level and the others are composed to them, it is further by what is lost below the "
+    "top, and songs are further still by what is lost there. These, and held-out music with noise, are beside the very "
+    "pieces, and no other music is as near to them: noisy training music has no such advantage over songs. Intervals "
+    "are of tracks and songs drawn again, of the halves those of 50 draws; the lower end may be below 0."
 )
 _CONTROL = (
     "A classifier that learned from the training music names the artist or the genre, of held-out music and of songs "
@@ -60,9 +60,9 @@ _MUSICAL = (
     "music are apart in its unit."
 )
 _MEMORY = (
-    "The longest run of codes of the top level that each piece shares with any training track; a code that is held "
-    "counts once. The limit is what 99 of 100 pieces of held-out music of the same length stay within: a song above it "
-    "may hold a copy and should be listened to. Below it nothing is proved."
+    "The longest run of codes of the top level that each piece shares with any training track, or with a variation of "
+    "one that CODES has; a code that is held counts once. The limit is what 99 of 100 pieces of held-out music of the "
+    "same length stay within: a song above it may hold a copy and should be listened to. Below it nothing is proved."
 )
 _LIKENESS = (
     "How alike 4 s of each piece and of any training track are by chroma, in any key and whatever they sound like: "
@@ -152,6 +152,10 @@ class Vectors:
             tuple(self.genres[place] for place in places),
         )
 
+    def first(self, tracks: int) -> "Vectors":
+        """Those of so many tracks."""
+        return self.at(torch.cat(self.described.of_tracks[:tracks]).tolist() if self.described.of_tracks else [])
+
     def of(self, genre: str, *, others: bool = False) -> "Vectors":
         """Those of a genre, or all `others`."""
         return self.at([place for place, own in enumerate(self.genres) if (own == genre) != others])
@@ -202,15 +206,22 @@ def _through(audio: Float[Tensor, "channel sample"], codec: Codec, level: int) -
 
 
 def distance_section(
-    learned: Vectors, noisy_learned: Vectors, real: Vectors, versions: Mapping[str, Vectors], made: Vectors
+    learned: Vectors,
+    noisy_learned: Vectors,
+    by_genre: Vectors,
+    real: Vectors,
+    versions: Mapping[str, Vectors],
+    made: Vectors,
 ) -> Section:
     """How far songs (`made`), training music, as it is and noisy, and versions of held-out music are from the latter.
 
-    `real` is the held-out music, each of the `versions` the same pieces, by what was done to them. Needs five tracks
-    of each.
+    `real` is the held-out music, each of the `versions` the same pieces, by what was done to them. In `by_genre` there
+    is enough training music to compare each genre with as many tracks as there are songs, if it has so many. Needs five
+    tracks of each.
     """
     versions = {name: each.beside(learned) for name, each in versions.items()}
-    learned, noisy_learned, real, made = (each.beside(learned) for each in (learned, noisy_learned, real, made))
+    parts = (learned, noisy_learned, by_genre, real, made)
+    learned, noisy_learned, by_genre, real, made = (each.beside(learned) for each in parts)
     rows: list[tuple[Cell, ...]] = [
         _distances("the songs", made, real),
         _distances("real: training tracks", learned, real),
@@ -223,9 +234,9 @@ def distance_section(
             floor(learned.described, kernel_distance, torch.Generator().manual_seed(0)),
         ),
     ]
-    genres = sorted({genre for genre in learned.genres if genre})
+    genres = sorted({genre for genre in by_genre.genres if genre})
     for genre in genres:
-        own, others = learned.of(genre), real.of(genre, others=True)
+        own, others = by_genre.of(genre).first(made.num_tracks), real.of(genre, others=True)
         if min(own.num_tracks, others.num_tracks) >= LEAST_TRACKS:
             rows.append(_distances(f"real: {genre}, to held-out music of other genres", own, others))
     covered, flattered = coverage(real.described, made.described), coverage(real.described, learned.described)
@@ -312,6 +323,7 @@ def memory_section(
     )
     above = ", ".join(names[place] for place in found.which)
     text = f"{_MEMORY}\n\nSongs above the limit: {above or 'none'}."
+    text += _few(len(held_out))
     header = ("", "pieces", "codes shared", "limit (99th percentile)", "most", "share above the limit")
     return Section("Memory", text, (Table(header, rows),)), found
 
@@ -319,7 +331,10 @@ def memory_section(
 def likeness_section(
     store: TrackStore, held_out: Sequence[Piece], songs: Sequence[Piece], names: Sequence[str], sample_rate: int
 ) -> Section:
-    """The likest passages by chroma in the training music of `store`; `names` are those of the songs."""
+    """The likest passages by chroma in the training music of `store`; `names` are those of the songs.
+
+    The limit wants `memory.LEAST_PIECES` held-out pieces or more.
+    """
     shards = store.indices("train")
     parts = [[pitches_of(piece.audio, sample_rate) for piece in part] for part in (held_out, songs)]
     passages = nearest_passages(
@@ -340,7 +355,14 @@ def likeness_section(
     )
     header = ("", "pieces", "likeness", "limit (99th percentile)", "most", "share above the limit")
     text = f"{_LIKENESS}\n\nSongs above the limit, and what they are like: {'; '.join(above) or 'none'}."
+    text += _few(len(held_out))
     return Section("Memory by chroma", text, (Table(header, rows, decimals=3),))
+
+
+def _few(pieces: int) -> str:
+    if pieces >= LEAST_PIECES:
+        return ""
+    return f" Of {pieces} held-out pieces, fewer than {LEAST_PIECES}, the limit is little below the most."
 
 
 def _distances(name: str, one: Vectors, other: Vectors, *, paired: bool = False) -> tuple[str, int, Estimate, Estimate]:
