@@ -24,7 +24,7 @@ from orchestrion.evaluate.distance import distance, frechet_distance, kernel_dis
 from orchestrion.evaluate.interval import Estimate
 from orchestrion.evaluate.musicnn import embed, open_musicnn
 from peers.figures import Figure
-from report import add_output_options, machine, publish, table
+from report import add_output_options, estimate, machine, publish, table
 
 
 def composed(
@@ -103,7 +103,7 @@ MEASURES = (frechet_distance, kernel_distance)
 
 def _shown(cell: object) -> str:
     assert isinstance(cell, Estimate)
-    return f"{cell.value:.2f} ({cell.low:.2f} – {cell.high:.2f})"
+    return estimate(cell, ".2f")
 
 
 def main() -> None:

@@ -114,14 +114,13 @@ def main() -> None:
         config = row_settings(ROWS[name](base), store, given.codec, folder, seconds)
         records = trained_prior(top_recipe(config, store, given.codec), folder)
         last = [record for record in records if "validation/bits" in record][-1]
-        recent = last["train/recent_bits"]
-        rows.append([name, config.training.steps, f"{recent:.3f}", f"{last['validation/bits']:.3f}"])
+        rows.append([name, config.training.steps, f"{last['validation/bits']:.3f}"])
     text = (
         f"Top priors of the preset `mini`, each trained for {seconds:g} s by its own median step: "
         f"{base.training.batch_size} windows of {base.context_frames} codes a step, averaged weights, bits per code on "
         f"{base.validation_windows} held-out windows; codes of {store.codec_hash[:8]}. Lower is better. How far "
         '"another seed" is from "as it is" says how small a difference means nothing.\n\n'
-        f"{table(['', 'steps', 'bits in training', 'bits, held out'], rows)}\n\n{machine()} "
+        f"{table(['', 'steps', 'bits, held out'], rows)}\n\n{machine()} "
         "Script: `bench/prior_ablation.py`."
     )
     write_text(given.run / "table.md", text + "\n")

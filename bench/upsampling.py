@@ -5,7 +5,8 @@ python bench/upsampling.py CODES --codec MODEL --sequential RUN_OR_MODEL --paral
 Both fill whole windows under the level above of held-out music. "surprise" is the bits per code that the sequential
 upsampler finds in what was made; "spectra" the distance of its sound, decoded, from that of the true codes
 (multi-resolution log-magnitudes); "Frechet" that of the distributions of mean and deviation of log-mel bands from those
-of the true codes. Intervals hold 95 % of 2,000 means (distances) of windows drawn again.
+of the true codes. Intervals hold 95 % of 2,000 means, or 200 Frechet distances, of windows drawn
+again.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.evaluate.distance import frechet
-from orchestrion.evaluate.interval import Estimate, bootstrap_two, mean
+from orchestrion.evaluate.interval import bootstrap_two, mean
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.fast import quantized
@@ -33,7 +34,7 @@ from orchestrion.prior import Prior
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.train.assemble import trained_prior
 from peers.figures import Figure, timed
-from report import add_output_options, machine, publish, table
+from report import add_output_options, estimate, machine, publish, table
 
 DRAWS, FRECHET_DRAWS = 2000, 200
 USUAL = (LevelSampling().order, LevelSampling().order_temperature)
@@ -91,10 +92,6 @@ def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"
     return torch.cat([bands.mean(2), bands.std(2)], 1).double()
 
 
-def shown(figure: Estimate) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f}–{figure.high:.3f})"
-
-
 @torch.no_grad()
 def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     info = read_model(given.codec)
@@ -124,9 +121,9 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
                 name,
                 "" if seconds is None else f"{1e3 * seconds:.0f}",
                 "" if seconds is None else f"{slow / seconds:.1f}",
-                shown(mean(bits, draws=DRAWS)),
-                shown(mean(apart, draws=DRAWS)),
-                shown(
+                estimate(mean(bits, draws=DRAWS)),
+                estimate(mean(apart, draws=DRAWS)),
+                estimate(
                     bootstrap_two(
                         count,
                         count,

@@ -194,7 +194,8 @@ def codec_figures(given: argparse.Namespace) -> Iterator[Figure]:
 MINI_RATE, MINI_HOPS, MINI_CONTEXT, MINI_LAYERS = 22_050, (64, 512), 512, (5, 6)
 MINI_NOTE = (
     "the original at `mini`'s size has convolutions of kernel 128 where ours have 256, one width and depth for both "
-    "codecs, learned positions, no labels, and one stage of stride 8 to read the top codes"
+    "codecs, learned positions, no labels, and one stage of stride 8 to read the top codes; it draws every code of "
+    "level 0 after the one before, where `mini` fills windows in passes, and in float32, where `mini` draws in int8"
 )
 
 

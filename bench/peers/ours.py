@@ -44,13 +44,13 @@ class Prior:
     def sample(self, prompt: Tensor, num_codes: int) -> tuple[float, list[float]]:
         batch, started, rng = len(prompt), time.perf_counter(), torch.Generator().manual_seed(0)
         state = self.prior.begin(self._conditions(batch), self.prior.config.context_frames)
-        for piece in prompt.split(PREFILL_FRAMES, 1) if prompt.shape[1] else ():
-            logits = self.prior.advance(piece, state)
+        # The first code is drawn by a pass over the last known one, as the others do it.
+        for piece in prompt[:, :-1].split(PREFILL_FRAMES, 1) if prompt.shape[1] > 1 else ():
+            self.prior.advance(piece, state)
         times = [time.perf_counter()]
-        drawn = prompt[:, :0] if not prompt.shape[1] else None
+        drawn = prompt[:, -1:]
         for _ in range(num_codes):
-            if drawn is not None:
-                logits = self.prior.advance(drawn, state)
+            logits = self.prior.advance(drawn, state)
             drawn = pick(logits, torch.rand(batch, generator=rng), LevelSampling())[:, None]
             times.append(time.perf_counter())
         return times[0] - started, times
