@@ -43,6 +43,17 @@ def test_an_optimizer_goes_on_from_its_saved_state(kind):
         assert torch.equal(left, right)
 
 
+def test_muon_may_train_all_there_is():
+    one = nn.Linear(4, 2, bias=False)
+    before = one.weight.clone()
+    optimizer = Optimizer(one, OptimizerConfig(kind="muon", warmup_steps=0), 10, [one.weight])
+    one_step(one, optimizer, 0)
+    assert not torch.equal(one.weight, before)
+    again = Optimizer(one, OptimizerConfig(kind="muon"), 10, [one.weight])
+    again.load(optimizer.tensors())
+    assert again.tensors().keys() == optimizer.tensors().keys() != set()
+
+
 def test_the_rate_rises_then_falls_to_nothing():
     config = OptimizerConfig(warmup_steps=10, decay_share=0.5)
     factors = [rate_factor(step, 100, config) for step in range(101)]
@@ -118,6 +129,13 @@ def test_a_silent_decoder_is_told():
     assert "no better than silence" in " ".join(
         checks.codec_findings(codec_numbers(**{"level_0/snr": 0.0}), 0, 1000, 100)
     )
+
+
+@pytest.mark.parametrize(("convergence", "told"), [(0.0, True), (0.4, True), (-1.4, False)])
+def test_a_decoder_of_magnitudes_is_judged_by_them(convergence, told):
+    numbers = codec_numbers(**{"level_0/snr": -1.0, "level_0/convergence_db": convergence})
+    found = list(checks.codec_findings(numbers, 0, 1000, 100, magnitudes=True))
+    assert [f"spectral convergence {convergence:.2f} dB" in sentence for sentence in found] == [True] * told
 
 
 def prior_numbers(**changed: float) -> dict[str, float]:
