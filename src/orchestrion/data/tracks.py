@@ -66,6 +66,11 @@ class TrackStore:
         """The places in `tracks` of those on one side of the split."""
         return [index for index, each in enumerate(self.tracks) if split(each.track) == side]
 
+    @property
+    def learned_from(self) -> set[str]:
+        """Content hashes of the training tracks."""
+        return {self.tracks[index].track.content_hash for index in self.indices("train")}
+
     def seconds(self, side: Split) -> float:
         return sum(self.tracks[index].num_samples for index in self.indices(side)) / self.sample_rate
 
