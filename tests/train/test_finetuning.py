@@ -292,8 +292,10 @@ def test_some_music_is_held_out_of_any_two_tracks():
     assert [split(track) for track in with_held_out(kept, 4.0)] == ["train", "validation"]
     mixed = [learned_from[0], kept[1]]
     assert with_held_out(mixed, 4.0) == mixed
-    with pytest.raises(UserError, match="two or more"):
-        with_held_out(learned_from[:1], 4.0)
+    with pytest.raises(UserError, match="0 of 1 tracks last 5.0 s.*two or more"):
+        with_held_out(learned_from[:1], 5.0)
+    with pytest.raises(UserError, match="^two tracks are needed: one"):
+        with_held_out(learned_from[:1], 0.0)
 
 
 def test_what_is_held_out_fills_a_window(base):

@@ -375,7 +375,7 @@ class CodeStore:
         stop = self.shards[index].num_frames[level] if stop is None else stop
         try:
             if index not in self._open:
-                self._open[index] = safe_open(self._files.fetch(self.shards[index].file), "pt")
+                self._open[index] = self._opened(self.shards[index])
             self._open.move_to_end(index)
             codes: Tensor = self._open[index].get_slice(_key(level))[start:stop]
             if len(self._open) > _MOST_OPEN:
@@ -384,6 +384,13 @@ class CodeStore:
             path = self.folder / self.shards[index].file
             raise UserError(f"{path} of the set of codes is missing or damaged", "encode the music again") from error
         return codes.long()
+
+    def _opened(self, shard: Shard) -> Any:
+        opened = safe_open(self._files.fetch(shard.file), "pt")
+        wanted = {_key(level) for level, frames in enumerate(shard.num_frames) if frames}
+        if wanted <= set(opened.keys()):
+            return opened
+        return safe_open(self._files.fetch(shard.file, anew=True), "pt")  # a mirror's, written with more levels since
 
     def counts(self, level: int, side: Split, depth: int = 1) -> Int[Tensor, "place code"]:
         """How often each code occurs at one level of one side of the split, at each place of a vector of `depth`."""

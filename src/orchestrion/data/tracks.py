@@ -46,6 +46,11 @@ class TrackStore:
         self.tracks = tuple(sorted(found, key=lambda each: each.track.content_hash))
         self._sounds: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
         heard = [self._learned_length(each) for each in self.tracks]
+        if not self.indices("train"):
+            raise UserError(
+                f"{folder} holds nothing to learn from: every track is held out for validation",
+                'add music, or put "held_out": false into the line of a track in the manifest',
+            )
         if not any(heard):
             raise UserError(f"{folder} holds nothing to learn from: every training track is silent", "add music")
         artists = [each.track.artist for each in self.tracks]
