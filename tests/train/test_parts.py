@@ -10,6 +10,7 @@ from orchestrion.config import CodebookConfig
 from orchestrion.config.training import OptimizerConfig
 from orchestrion.train import checks
 from orchestrion.train.ema import AveragedWeights
+from orchestrion.train.log import RunLog, read_metrics
 from orchestrion.train.loop import seed_of
 from orchestrion.train.optim import Optimizer, rate_factor
 
@@ -163,6 +164,18 @@ def test_a_sick_prior_is_told(changed, words):
 def test_numbers_that_are_none_are_told():
     assert "loss" in " ".join(checks.nonfinite({"loss": float("nan"), "fine": 1.0}))
     assert not list(checks.nonfinite({"loss": 1.0}))
+
+
+def test_a_run_that_goes_on_cuts_what_was_written_after_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrion.train.log._tensorboard", lambda *_: None)
+    first = RunLog(tmp_path, 0)
+    for step in (1, 3, 5):
+        first.numbers(step, {"loss": 1.0})
+        first.finding(step, "the loss is high")
+    RunLog(tmp_path, 4)
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 3]
+    kept = (tmp_path / "findings.txt").read_text()
+    assert kept == "step 1: the loss is high\nstep 3: the loss is high\n"
 
 
 def test_there_is_something_to_try_against_the_collapse_of_each_kind_of_codebook():

@@ -150,6 +150,15 @@ def test_it_sees_whole_batches():
         CodecTrainingConfig.model_validate(small.codec_config(1).model_dump() | {"speech": {"kernel": 2}})
 
 
+def test_a_top_level_of_several_codes_a_vector_is_refused():
+    given = small.codec_config(1).model_dump()
+    (level, *_) = given["codec"]["levels"]
+    given["codec"]["levels"] = (level | {"depth": 2},)
+    CodecTrainingConfig.model_validate(given)
+    with pytest.raises(ValueError, match="one code a vector"):
+        CodecTrainingConfig.model_validate(given | {"speech": {}})
+
+
 def resized(own: CodecTrainingConfig, **changes: object) -> CodecTrainingConfig:
     return own.model_copy(update={"codec": own.codec.model_copy(update=changes)})
 
