@@ -386,7 +386,7 @@ class CodeStore:
         return codes.long()
 
     def _opened(self, shard: Shard) -> Any:
-        opened = safe_open(self._files.fetch(shard.file), "pt")
+        opened: Any = safe_open(self._files.fetch(shard.file), "pt")
         wanted = {_key(level) for level, frames in enumerate(shard.num_frames) if frames}
         if wanted <= set(opened.keys()):
             return opened

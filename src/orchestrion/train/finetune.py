@@ -54,9 +54,12 @@ def with_held_out(tracks: Sequence[Track], window_seconds: float) -> list[Track]
     """
     long = [track for track in tracks if track.seconds >= window_seconds]
     if len(long) < 2:
-        last = f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s, which the model sees at once"
+        needed = "two tracks are needed"
+        if window_seconds:
+            last = f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s"
+            needed = f"{last}, which the model sees at once, and two must"
         raise UserError(
-            f"{f'{last}, and two must' if window_seconds else 'two tracks are needed'}: one is learned from, one held out",
+            f"{needed}: one is learned from, one held out",
             "give two or more such tracks, or cut a long one into pieces",
         )
     sides = {split(track) for track in long}
