@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from orchestrion.errors import UserError
 from orchestrion.processes import worker_processes
 
 WORK = """
@@ -57,3 +58,12 @@ def test_work_at_hand_is_finished_where_something_fails():
             time.sleep(0.01)
         raise ZeroDivisionError
     assert work.result() == (3, 1)
+
+
+def test_a_system_that_begins_no_more_processes_is_a_sentence(monkeypatch):
+    def refused(process):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess._Popen", staticmethod(refused))
+    with pytest.raises(UserError, match="no more processes"), worker_processes(2) as pool:
+        pool.submit(divmod, 7, 2)

@@ -6,12 +6,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+from orchestrion.errors import UserError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _SECONDS_TO_LEAVE = 2.0  # to give back what is borrowed; a long computation hears of nothing before it is done
 
@@ -21,12 +26,13 @@ def worker_processes(num: int, begin: Callable[..., None] | None = None, *told: 
     """A pool of `num` processes, each of which begins with `begin(*told)`.
 
     Work at hand is finished where the block ends, even by an error; it is given up where the block is stopped, by
-    Ctrl-C or because nobody asks for more, and where this process ends in whatever way.
+    Ctrl-C or because nobody asks for more, and where this process ends in whatever way. UserError, by `submit`, where
+    the system begins no more processes.
     """
     # A fresh interpreter each: a process forked while others compute with torch can hang.
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)  # no other process has `held`: `watched` ends when this one does
-    with watched, held, ProcessPoolExecutor(num, context, _begin, (watched, begin, told)) as pool:
+    with watched, held, _Pool(num, context, _begin, (watched, begin, told)) as pool:
         try:
             yield pool
         except (KeyboardInterrupt, GeneratorExit):
@@ -34,6 +40,16 @@ def worker_processes(num: int, begin: Callable[..., None] | None = None, *told: 
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, work: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        try:
+            return super().submit(work, *args, **kwargs)  # begins a process where none is idle
+        except OSError as error:
+            raise UserError(
+                "the system begins no more processes", "end some others, and give the same command again"
+            ) from error
 
 
 def _begin(watched: Connection, begin: Callable[..., None] | None, told: tuple[Any, ...]) -> None:

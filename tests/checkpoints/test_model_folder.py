@@ -15,6 +15,7 @@ from orchestrion.checkpoints.folder import (
     unfilled,
     write_model,
 )
+from orchestrion.checkpoints.memory import MEMORY
 from orchestrion.errors import UserError
 from orchestrion.prior.model import Prior
 
@@ -207,6 +208,16 @@ def test_weights_of_something_else_are_refused_by_name(model, change, problem):
     rewrite_weights(model, change)
     with pytest.raises(UserError, match=problem):
         load_prior(model, read_model(model), 1)
+
+
+def test_a_model_written_over_another_keeps_none_of_its_files(model):
+    (model / MEMORY).write_bytes(b"what the other learned from")
+    (model / "mine.txt").write_text("notes")
+    info = read_model(model)
+    write_model(model, info, tiny.codec(), {1: tiny.prior(1)}, card="# another\n")
+    assert {path.name for path in model.iterdir()} == {
+        "model.json", "README.md", "codec.safetensors", "prior_1.safetensors", "mine.txt"
+    }  # fmt: skip
 
 
 def test_weights_that_a_narrow_type_cannot_hold_are_not_written():

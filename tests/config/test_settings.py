@@ -50,6 +50,13 @@ def test_levels_that_do_not_nest_are_refused():
         read_settings(CodecConfig, given)
 
 
+def test_short_tracks_are_left_out_where_timing_refuses_lengths():
+    config = tiny.prior_config(1)
+    assert config.timing is not None and config.takes_short_tracks
+    strict = config.timing.model_copy(update={"clamp": False})
+    assert not config.model_copy(update={"timing": strict}).takes_short_tracks
+
+
 def test_several_codes_a_vector_are_for_the_finest_level():
     given = plain(tiny.codec_config())
     given["levels"][1]["depth"] = 2

@@ -70,6 +70,19 @@ def test_variations_are_kept_when_the_work_goes_on_and_are_part_of_the_hash(stor
     assert again.data_hash != store.data_hash
 
 
+def test_levels_that_a_variation_has_are_part_of_the_hash(store):
+    before = store.data_hash
+    writer = ShardWriter(store.folder, GRID, 4096, "weights")
+    for shard in store.shards:
+        assert writer.has(shard.track, shard.variation)
+    top = torch.full((1, FRAMES), 4000)
+    codes = Codes(GRID, (torch.zeros(1, 4 * FRAMES, dtype=torch.long), top))
+    writer.add(store.shards[0].track, codes, FRAMES * 32, 1)
+    writer.finish()
+    whole = CodeStore(store.folder)
+    assert len(whole.shards) == len(store.shards) and whole.data_hash != before
+
+
 def test_a_damaged_variation_is_explained(store):
     assert store.shards[1].variation
     (store.folder / store.shards[1].file).write_bytes(b"")

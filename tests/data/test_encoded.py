@@ -129,6 +129,19 @@ def test_windows_of_long_tracks_are_the_same_where_short_ones_are_taken(store):
     assert same(plain, store.batch(5, 4, 1, 16, seed=0, short_tracks=True))
 
 
+def test_each_second_of_short_and_long_tracks_is_heard_as_often(tmp_path):
+    frames = {1: 20, 2: 200}  # a window has 40
+    writer = ShardWriter(tmp_path, GRID, 4096, "weights")
+    for number, count in frames.items():
+        fine = torch.full((1, 4 * count), number)
+        writer.add(invented(number, artist="Ada"), Codes(GRID, (fine, fine[:, :count])), count * 32)
+    writer.finish()
+    store = CodeStore(tmp_path, artist_balance=0.0)
+    heard = torch.cat([store.batch(step, 16, 1, 40, seed=0, short_tracks=True).codes for step in range(150)])
+    often = {number: float((heard == number).sum()) / count for number, count in frames.items()}
+    assert 0.85 < often[1] / often[2] < 1.15
+
+
 def test_unigram_entropy_is_that_of_the_counts(tmp_path, store):
     assert store.unigram_entropy(1, "validation") == pytest.approx(math.log2(64))
     assert store.counts(1, "train").sum() == 3 * 64

@@ -54,6 +54,13 @@ def test_paths_follow_the_manifest_when_the_folder_moves(tmp_path):
     assert moved[1].path == Path("/elsewhere/song.wav")
 
 
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    write_manifest(path, [track_at(tmp_path / "song.wav")])
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert read_manifest(path) == [track_at(tmp_path / "song.wav")]
+
+
 def test_a_name_with_a_separator_of_lines_stays_one_line(tmp_path):
     track = track_at(tmp_path / "one\u2028two\x85.flac")
     write_manifest(tmp_path / "manifest.jsonl", [track])

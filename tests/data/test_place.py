@@ -73,6 +73,24 @@ def test_the_index_is_fetched_anew_and_shards_are_kept(remote):
     assert len(CodeStore(ADDRESS).shards) == 2 and len(before.shards) == 4
 
 
+def test_a_shard_that_was_written_with_more_levels_since_is_fetched_anew(remote):
+    def write(*levels):
+        writer = ShardWriter(ADDRESS, GRID, 4096, "weights")
+        for track in TRACKS:
+            assert writer.has(track)
+        writer.add(TRACKS[0], Codes(GRID, levels), 500, 1)
+        writer.finish()
+
+    fine, top = torch.ones(1, 64).long(), torch.ones(1, 16).long()
+    write(None, top)
+    store = CodeStore(ADDRESS)
+    mirrored = store.folder / store.shards[1].file
+    before = mirrored.read_bytes()
+    write(fine, top)
+    mirrored.write_bytes(before)  # as on a machine that did not write it
+    assert CodeStore(ADDRESS).codes(1, 0).tolist() == [1] * 64
+
+
 def test_what_another_codec_left_in_the_mirror_is_dropped(remote, tmp_path):
     name = CodeStore(ADDRESS).shards[0].file
     mirrored = CodeStore(ADDRESS).folder / name

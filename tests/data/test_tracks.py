@@ -221,3 +221,14 @@ def test_two_workers_make_the_same_cache_as_one(listed, tmp_path, store):
     list(prepare(listed[:3], tmp_path / "pcm2", RATE, 1, workers=2))
     for path in (tmp_path / "pcm2").glob("*.npy"):
         assert path.read_bytes() == (tmp_path / "pcm" / path.name).read_bytes()
+
+
+def test_a_data_set_with_nothing_to_learn_from_says_why(listed, tmp_path):
+    held_out = [each.model_copy(update={"held_out": True}) for each in listed[:2]]
+    list(prepare(held_out, tmp_path / "held-out", RATE, 1))
+    with pytest.raises(UserError, match="every track is held out"):
+        TrackStore(tmp_path / "held-out")
+    silent = track(sound(tmp_path / "silent.wav", 0.5, amplitude=0.0), held_out=False)
+    list(prepare([silent], tmp_path / "silent", RATE, 1))
+    with pytest.raises(UserError, match="every training track is silent"):
+        TrackStore(tmp_path / "silent")

@@ -15,7 +15,7 @@ from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
-from orchestrion.train.assemble import build_model, lineage, open_codec, open_prior
+from orchestrion.train.assemble import build_model, open_codec, open_prior
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.log import read_metrics
 from orchestrion.train.loop import train
@@ -69,9 +69,9 @@ def deep(store, one_level, tmp_path_factory):
         "principal_batches": 4,
     }
     config = CodecTrainingConfig.model_validate(given)
-    sha256, begun = open_codec(one_level / "codec")
+    before, begun = open_codec(one_level / "codec")
     recipe = CodecRecipe(config, store, small.CPU)
-    left = recipe.begin_with(begun, sha256)
+    left = recipe.begin_with(begun, before)
     assert left and all(name.startswith("levels.0.") for name in left)
     begin_run(folder / "codec", "codec", config, {"tracks": store.data_hash})
     assert train(recipe, config.training, folder / "codec")
@@ -98,7 +98,7 @@ def test_the_level_that_was_there_stays_and_its_prior_is_known_one_level_up(one_
     for name, value in before.items():
         assert torch.equal(value, after[name.replace("levels.0.", "levels.1.")]), name
     info = read_model(deep / "model")
-    sha256, _ = open_codec(one_level / "codec")
+    sha256 = open_codec(one_level / "codec")[0].sha256[CODEC]
     assert unchanged_since(info, 1) == [(sha256, 0)] and unchanged_since(info, 0) == []
     with pytest.raises(UserError, match="for level 0"):
         open_prior(one_level / "prior", 1, sha256)
@@ -109,11 +109,11 @@ def test_priors_are_known_through_codecs_that_began_with_one_another(one_level, 
         update={"codec": read_model(deep / "model").codec, "decoders_only": True}
     )
     recipe = CodecRecipe(decoders, store, small.CPU)
-    sha256, begun = open_codec(deep)
-    assert recipe.begin_with(begun, sha256, lineage(deep)) == []
+    before, begun = open_codec(deep)
+    assert recipe.begin_with(begun, before) == []
     train(recipe, decoders.training, tmp_path / "third")
     info = read_model(tmp_path / "third" / "model")
-    first, _ = open_codec(one_level / "codec")
+    sha256, first = before.sha256[CODEC], open_codec(one_level / "codec")[0].sha256[CODEC]
     assert unchanged_since(info, 1) == [(sha256, 1), (first, 0)] and unchanged_since(info, 0) == [(sha256, 0)]
     known = open_prior(one_level / "prior", 1, info.sha256[CODEC], unchanged_since(info, 1))
     assert known.prior.config.hop_length == 32
@@ -127,7 +127,7 @@ def test_a_model_in_half_precision_knows_the_codes_that_it_learned_from(one_leve
     assert built.sha256[CODEC] != sha256
     assert knows_codes(built, sha256, built.grid) and knows_codes(built, built.sha256[CODEC], built.grid)
     assert not knows_codes(codec, built.sha256[CODEC], codec.grid)
-    first, _ = open_codec(one_level / "codec")
+    first = open_codec(one_level / "codec")[0].sha256[CODEC]
     one = read_model(one_level / "codec" / "model").grid
     assert not knows_codes(built, first, one), "a level was added"
     for level in range(2):

@@ -16,6 +16,7 @@ from orchestrion.checkpoints.folder import CODEC, load_prior, model_sha256, read
 from orchestrion.cli.main import STOPPED, main
 from orchestrion.codes import Codes
 from orchestrion.config import plain
+from orchestrion.config.prior import LyricsConfig
 from orchestrion.config.training import AdapterConfig, FinetuneConfig
 from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.manifest import Track, split, write_manifest
@@ -29,6 +30,7 @@ from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.finetune import (
     Base,
     FinetuneRecipe,
+    _listening,
     first_rows,
     grown_names,
     with_held_out,
@@ -136,6 +138,17 @@ def test_an_update_begins_at_nothing_and_settles_to_the_same_scores(base, level,
 def test_windows_are_told_nothing_as_often_as_is_asked(base, store):
     recipe = FinetuneRecipe(base, config(), store, 1, small.CPU)
     assert recipe.inner.config.condition_dropout == config().condition_dropout == 0.1
+
+
+def test_a_model_without_priors_is_refused(tmp_path):
+    with pytest.raises(UserError, match="has no prior"):
+        Base.open(tiny.write_tiny_model(tmp_path, levels=()))
+
+
+def test_a_singer_that_is_told_the_pace_goes_on_without_help_of_its_attention():
+    lyrics = LyricsConfig(alphabet_size=9, num_characters=12)
+    assert _listening(lyrics).attention_weight > 0
+    assert _listening(lyrics.model_copy(update={"paced": True})).attention_weight == 0
 
 
 def test_new_rows_come_after_the_known_ones_which_stay(base):
@@ -279,8 +292,10 @@ def test_some_music_is_held_out_of_any_two_tracks():
     assert [split(track) for track in with_held_out(kept, 4.0)] == ["train", "validation"]
     mixed = [learned_from[0], kept[1]]
     assert with_held_out(mixed, 4.0) == mixed
-    with pytest.raises(UserError, match="two or more"):
-        with_held_out(learned_from[:1], 4.0)
+    with pytest.raises(UserError, match="0 of 1 tracks last 5.0 s.*two or more"):
+        with_held_out(learned_from[:1], 5.0)
+    with pytest.raises(UserError, match="^two tracks are needed: one"):
+        with_held_out(learned_from[:1], 0.0)
 
 
 def test_what_is_held_out_fills_a_window(base):

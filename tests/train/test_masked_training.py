@@ -16,7 +16,8 @@ from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.prior.masked import MaskedPrior
 from orchestrion.prior.model import Prior
-from orchestrion.train.assemble import build_model, trained_prior
+from orchestrion.text.vocab import Vocabulary
+from orchestrion.train.assemble import Trained, build_model, trained_prior
 from orchestrion.train.log import read_metrics
 from orchestrion.train.masked import MaskedRecipe, open_teacher
 from orchestrion.train.parallel import Part
@@ -97,10 +98,36 @@ def test_a_teacher_with_names_of_its_own_is_told_of_nobody(codes, codec_run):
     model = codec_run / "model"
     theirs = prior_config(small.prior_config(0, 2), codes, 0, 1)
     labels = LabelConfig(num_artists=1, num_genres=1)
-    teacher = Prior(theirs.model_copy(update={"labels": labels}), torch.Generator().manual_seed(0))
+    prior = Prior(theirs.model_copy(update={"labels": labels}), torch.Generator().manual_seed(0))
+    teacher = Trained(prior, Vocabulary(), None, ())
     recipe = MaskedRecipe(config, codes, 0, load_codec(model, read_model(model)), small.CPU, teacher)
     assert recipe.loss(0, Part(0, 2, 2)).loss.isfinite()
     assert recipe.prior.labels.artist.num_embeddings > 1
+
+
+class _Hearing(Prior):
+    """A teacher that remembers whom it was told of."""
+
+    def forward(self, codes, conditions):
+        self.told = conditions.artist
+        return super().forward(codes, conditions)
+
+
+def test_a_teacher_is_told_of_names_where_they_are_the_same_and_not_only_as_many(codes, codec_run):
+    model = codec_run / "model"
+    coder = load_codec(model, read_model(model))
+    config = small.masked_config(2).model_copy(update={"label_dropout": 0.0})
+    own = codes.vocabulary
+    assert len(own.artists) == 2
+    theirs = prior_config(small.prior_config(0, 2).model_copy(update={"labels_every_frame": True}), codes, 0, 1)
+    for names, known in ((own, True), (own.model_copy(update={"artists": own.artists[::-1]}), False)):
+        prior = _Hearing(theirs, torch.Generator().manual_seed(0))
+        recipe = MaskedRecipe(config, codes, 0, coder, small.CPU, Trained(prior, names, None, ("f" * 16,)))
+        recipe.loss(0, Part(0, 2, 2))
+        assert bool(prior.told.any()) == known
+        rows, taken = prior.labels.artist.weight, recipe.prior.labels.artist.weight
+        assert torch.equal(taken[1:], rows[1:] if known else rows[1:].flip(0))
+        assert "f" * 16 in recipe._learned_from
 
 
 def test_teachers_that_cannot_teach_are_refused(codes, codec_run, taught, teacher, tmp_path, capsys):
@@ -114,7 +141,7 @@ def test_teachers_that_cannot_teach_are_refused(codes, codec_run, taught, teache
         small.run_masked(codes, codec_run / "model", tmp_path / "r", small.masked_config(2), top)
     coder = load_codec(codec_run / "model", read_model(codec_run / "model"))
     with pytest.raises(UserError, match="another hop_length"):
-        MaskedRecipe(small.masked_config(2), codes, 0, coder, small.CPU, trained_prior(top))
+        MaskedRecipe(small.masked_config(2), codes, 0, coder, small.CPU, Trained(trained_prior(top), None, None, ()))
     longer = small.masked_config(2).model_copy(update={"context_frames": 64})
     with pytest.raises(UserError, match="sees 32 frames"):
         small.run_masked(codes, codec_run / "model", tmp_path / "s", longer, teacher)

@@ -10,6 +10,7 @@ from orchestrion.config import CodebookConfig
 from orchestrion.config.training import OptimizerConfig
 from orchestrion.train import checks
 from orchestrion.train.ema import AveragedWeights
+from orchestrion.train.log import RunLog, read_metrics
 from orchestrion.train.loop import seed_of
 from orchestrion.train.optim import Optimizer, rate_factor
 
@@ -41,6 +42,17 @@ def test_an_optimizer_goes_on_from_its_saved_state(kind):
         one_step(other, second, step)
     for left, right in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+def test_muon_may_train_all_there_is():
+    one = nn.Linear(4, 2, bias=False)
+    before = one.weight.clone()
+    optimizer = Optimizer(one, OptimizerConfig(kind="muon", warmup_steps=0), 10, [one.weight])
+    one_step(one, optimizer, 0)
+    assert not torch.equal(one.weight, before)
+    again = Optimizer(one, OptimizerConfig(kind="muon"), 10, [one.weight])
+    again.load(optimizer.tensors())
+    assert again.tensors().keys() == optimizer.tensors().keys() != set()
 
 
 def test_the_rate_rises_then_falls_to_nothing():
@@ -120,6 +132,13 @@ def test_a_silent_decoder_is_told():
     )
 
 
+@pytest.mark.parametrize(("convergence", "told"), [(0.0, True), (0.4, True), (-1.4, False)])
+def test_a_decoder_of_magnitudes_is_judged_by_them(convergence, told):
+    numbers = codec_numbers(**{"level_0/snr": -1.0, "level_0/convergence_db": convergence})
+    found = list(checks.codec_findings(numbers, 0, 1000, 100, magnitudes=True))
+    assert [f"spectral convergence {convergence:.2f} dB" in sentence for sentence in found] == [True] * told
+
+
 def prior_numbers(**changed: float) -> dict[str, float]:
     return {"train/recent_bits": 7.0, "validation/bits": 7.2, "unigram_bits": 10.0} | {
         name.replace("_", "/", 1) if name != "unigram_bits" else name: value for name, value in changed.items()
@@ -145,6 +164,18 @@ def test_a_sick_prior_is_told(changed, words):
 def test_numbers_that_are_none_are_told():
     assert "loss" in " ".join(checks.nonfinite({"loss": float("nan"), "fine": 1.0}))
     assert not list(checks.nonfinite({"loss": 1.0}))
+
+
+def test_a_run_that_goes_on_cuts_what_was_written_after_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrion.train.log._tensorboard", lambda *_: None)
+    first = RunLog(tmp_path, 0)
+    for step in (1, 3, 5):
+        first.numbers(step, {"loss": 1.0})
+        first.finding(step, "the loss is high")
+    RunLog(tmp_path, 4)
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 3]
+    kept = (tmp_path / "findings.txt").read_text()
+    assert kept == "step 1: the loss is high\nstep 3: the loss is high\n"
 
 
 def test_there_is_something_to_try_against_the_collapse_of_each_kind_of_codebook():

@@ -9,7 +9,7 @@ from torch import nn
 
 import tiny
 from orchestrion.align.recognizer import BLANK
-from orchestrion.checkpoints.folder import read_model
+from orchestrion.checkpoints.folder import CODEC, read_model
 from orchestrion.checkpoints.lineage import begun_with
 from orchestrion.config.training import CodecTrainingConfig, OptimizerConfig, SpeechConfig
 from orchestrion.data.chunks import Chunk
@@ -150,16 +150,26 @@ def test_it_sees_whole_batches():
         CodecTrainingConfig.model_validate(small.codec_config(1).model_dump() | {"speech": {"kernel": 2}})
 
 
+def test_a_top_level_of_several_codes_a_vector_is_refused():
+    given = small.codec_config(1).model_dump()
+    (level, *_) = given["codec"]["levels"]
+    given["codec"]["levels"] = (level | {"depth": 2},)
+    CodecTrainingConfig.model_validate(given)
+    with pytest.raises(ValueError, match="one code a vector"):
+        CodecTrainingConfig.model_validate(given | {"speech": {}})
+
+
 def resized(own: CodecTrainingConfig, **changes: object) -> CodecTrainingConfig:
     return own.model_copy(update={"codec": own.codec.model_copy(update=changes)})
 
 
 def test_a_codec_begins_with_what_another_knows(store, tmp_path):
     assert small.run_codec(store, tmp_path / "first", config(3))
-    sha256, begun = open_codec(tmp_path / "first")
+    first, begun = open_codec(tmp_path / "first")
+    sha256 = first.sha256[CODEC]
     own = config(2)
     recipe = CodecRecipe(own, store, small.CPU)
-    assert recipe.begin_with(begun, sha256) == []
+    assert recipe.begin_with(begun, first) == []
     ours, theirs = recipe.codec.state_dict(), load_file(tmp_path / "first" / "model" / "codec.safetensors")
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
     train(recipe, own.training, tmp_path / "second")
@@ -170,7 +180,8 @@ def test_a_codec_begins_with_what_another_knows(store, tmp_path):
 
 def test_what_has_another_shape_begins_by_chance_and_other_levels_can_stay_as_they_are(store, tmp_path):
     assert small.run_codec(store, tmp_path / "first", config(3))
-    sha256, begun = open_codec(tmp_path / "first")
+    first, begun = open_codec(tmp_path / "first")
+    sha256 = first.sha256[CODEC]
     fine, top = config(4).codec.levels
     own = resized(config(4), levels=(fine, top.model_copy(update={"bands": ((64, 8), (16, 3))})))
     own = own.model_copy(update={"levels": (1,)})
@@ -179,7 +190,7 @@ def test_what_has_another_shape_begins_by_chance_and_other_levels_can_stay_as_th
 
     def recipe() -> CodecRecipe:
         made = CodecRecipe(own, store, small.CPU)
-        left = made.begin_with(begun, sha256)
+        left = made.begin_with(begun, first)
         assert {".".join(name.split(".")[:4]) for name in left if "encoder" in name} == {"levels.1.encoder.layers"}
         assert {name for name in left if "codebook" in name} == {name for name in ours if "levels.1.codebook" in name}
         assert not [name for name in left if "decoder" in name]
@@ -194,15 +205,17 @@ def test_what_has_another_shape_begins_by_chance_and_other_levels_can_stay_as_th
     with pytest.raises(_Enough):
         train(recipe(), own.training, tmp_path / "cut", on_progress=stop)
     train(recipe(), own.training, tmp_path / "cut")
-    whole, cut, first = (load_file(tmp_path / run / "model" / "codec.safetensors") for run in ("whole", "cut", "first"))
+    whole, cut, before = (
+        load_file(tmp_path / run / "model" / "codec.safetensors") for run in ("whole", "cut", "first")
+    )
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    assert all(torch.equal(whole[name], first[name]) for name in whole if name.startswith("levels.0."))
-    assert not torch.equal(whole["levels.1.codebook.entries"], first["levels.1.codebook.entries"])
+    assert all(torch.equal(whole[name], before[name]) for name in whole if name.startswith("levels.0."))
+    assert not torch.equal(whole["levels.1.codebook.entries"], before["levels.1.codebook.entries"])
     info = read_model(tmp_path / "whole" / "model")
     assert begun_with(info, 0) == [(sha256, 0)] and begun_with(info, 1) == []
     other = resized(own, codebook=own.codec.codebook.model_copy(update={"size": 8}))
     with pytest.raises(UserError, match="another shape at level 0, which does not learn"):
-        CodecRecipe(other, store, small.CPU).begin_with(begun, sha256)
+        CodecRecipe(other, store, small.CPU).begin_with(begun, first)
 
 
 def test_a_codec_whose_training_is_not_finished_begins_nothing(store, tmp_path):

@@ -1,8 +1,10 @@
 """Training is the same however it is cut, explains itself, and ends in a model that can be played."""
 
+import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,9 +288,9 @@ def test_a_model_that_has_nothing_to_give_is_refused(codes, codec_run, prior_run
 def later(codec_run: Path, store: TrackStore, folder: Path, **settings: object) -> Path:
     """The model of a run that goes on from a codec."""
     config = small.codec_config(2, seed=1).model_copy(update=settings)
-    sha256, begun = open_codec(codec_run)
+    before, begun = open_codec(codec_run)
     recipe = CodecRecipe(config, store, small.CPU)
-    recipe.begin_with(begun, sha256)
+    recipe.begin_with(begun, before)
     assert train(recipe, config.training, folder)
     return folder / "model"
 
@@ -314,11 +316,12 @@ def test_decoders_alone_learn_and_codes_and_priors_stay(codec_run, codes, prior_
         ours, theirs = load_file(again.folder / ours.file), load_file(codes.folder / theirs.file)
         assert all(torch.equal(ours[level], theirs[level]) for level in theirs)
     build_model("tones", model, prior_runs, again, tmp_path / "model", licence="CC0-1.0")
+    before, begun = open_codec(codec_run)
     wider = small.codec_config(2).codec.codebook.model_copy(update={"width": 8})
     config = small.codec_config(2).model_copy(update={"decoders_only": True})
     config = config.model_copy(update={"codec": config.codec.model_copy(update={"codebook": wider})})
     with pytest.raises(UserError, match="another shape at level 0, which does not learn"):
-        CodecRecipe(config, store, small.CPU).begin_with(open_codec(codec_run)[1], "")
+        CodecRecipe(config, store, small.CPU).begin_with(begun, before)
 
 
 def recipe_of(codes, codec_run, config, level: int = 1) -> PriorRecipe:
@@ -333,7 +336,7 @@ def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(co
     assert known.vocabulary is not None and len(known.vocabulary.artists) > 1
     first, *others = known.vocabulary.artists
     swapped = Vocabulary(artists=("Somebody else", f" {first.upper()}", *others[1:]), genres=())
-    recipe.begin_with(Trained(known.prior, swapped, None))
+    recipe.begin_with(Trained(known.prior, swapped, None, ()))
     own, theirs = recipe.prior.state_dict(), known.prior.state_dict()
     for name, tensor in own.items():
         if not name.startswith("labels."):
@@ -343,6 +346,38 @@ def test_a_prior_begins_with_what_another_knows_and_with_chance_for_new_names(co
     assert torch.equal(artists[1], theirs["labels.artist.weight"][2])
     assert torch.equal(artists[2], fresh["labels.artist.weight"][2])
     assert torch.equal(own["labels.genre.weight"][1:], fresh["labels.genre.weight"][1:])
+
+
+def test_a_part_tells_what_it_learned_from_and_what_it_began_with_did(codes, codec_run, prior_runs, store, tmp_path):
+    before, begun = open_codec(codec_run)
+    assert set(before.learned_from) == store.learned_from == codes.learned_from
+    told = before.model_copy(update={"about": {"learned_from": ["0" * 16]}})
+    coder = CodecRecipe(small.codec_config(1), store, small.CPU)
+    coder.begin_with(begun, told)
+    coder.export(tmp_path)
+    assert set(read_model(tmp_path / "model").learned_from) == {"0" * 16, *store.learned_from}
+    config = small.prior_config(1, 1)
+    recipe = recipe_of(codes, codec_run, config)
+    known = open_prior(prior_runs[1], 1, codes.codec_hash)
+    assert set(known.learned_from) == codes.learned_from
+    recipe.begin_with(dataclasses.replace(known, learned_from=("f" * 16,)))
+    recipe.export(tmp_path)
+    made = build_model("x", codec_run / "model", [tmp_path], codes, tmp_path / "built", licence="CC0-1.0")
+    assert set(made.learned_from) == {"f" * 16, *codes.learned_from}
+    description = json.loads((tmp_path / "prior.json").read_text())
+    del description["learned_from"]  # of a run of before
+    (tmp_path / "prior.json").write_text(json.dumps(description))
+    made = build_model("x", codec_run / "model", [tmp_path], codes, tmp_path / "again", licence="CC0-1.0")
+    assert set(made.learned_from) == codes.learned_from
+
+
+def test_the_weights_of_a_run_are_those_that_it_describes(prior_runs, tmp_path):
+    shutil.copytree(prior_runs[1], tmp_path / "run")
+    weights = bytearray((tmp_path / "run" / "prior.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "run" / "prior.safetensors").write_bytes(weights)
+    with pytest.raises(UserError, match="damaged"):
+        trained_prior(tmp_path / "run")
 
 
 def test_a_prior_learns_from_music_that_ends_within_its_context(codes, codec_run, tmp_path):

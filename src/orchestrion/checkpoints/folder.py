@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from orchestrion.checkpoints.memory import MEMORY
 from orchestrion.codec.model import Codec
 from orchestrion.config import CodecConfig, Settings, plain, read_described
 from orchestrion.config.prior import PriorConfig
@@ -133,6 +134,7 @@ def write_model(
 
     `info` may leave `priors` and `sha256` out: they are taken from what is written. Parameters are stored as
     `dtype`, or as they are; buffers, such as codebooks, always as they are. `card` is the text of README.md.
+    Priors and the memory of a model that was there before are removed.
     """
     priors = priors or {}
     modules: dict[str, nn.Module] = {
@@ -143,6 +145,9 @@ def write_model(
     configs = tuple(priors[level].config if level in priors else None for level in range(info.grid.num_levels))
     sampling = info.sampling or tuple(LevelSampling() for _ in configs)
     written = info.model_copy(update={"priors": configs, "sha256": hashes, "sampling": sampling})
+    for path in (folder / MEMORY, *folder.glob("prior_[0-9]*.safetensors")):
+        if path.name not in modules:
+            path.unlink(missing_ok=True)
     write_description(folder, written, card)
     return written
 

@@ -85,7 +85,7 @@ def codec(
     from orchestrion.config.training import CodecTrainingConfig
     from orchestrion.data.tracks import audio_findings
     from orchestrion.errors import UserError
-    from orchestrion.train.assemble import lineage, open_codec
+    from orchestrion.train.assemble import open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run, begun_with, weights_digest
@@ -101,8 +101,8 @@ def codec(
     if recipe.sung:
         data["sounds"] = recipe.sung.digest
     if begin:
-        sha256, begun = open_codec(begin)
-        left = recipe.begin_with(begun, sha256, lineage(begin))
+        info, begun = open_codec(begin)
+        left = recipe.begin_with(begun, info)
         data["begin"] = weights_digest(begun)
         if left:
             _tell(f"{len(left)} weights of another shape begin by chance: {left[0]}, …")
@@ -178,7 +178,7 @@ def prior(
     before = (*begun_with(info, level), *unchanged_since(info, level))
     begun = open_prior(begin, level, store.codec_hash, before) if begin else None
     data = {"codes": store.data_hash, "level": level}
-    data |= {"teacher": weights_digest(taught)} if taught else {}
+    data |= {"teacher": weights_digest(taught.prior)} if taught else {}
     data |= {"begin": weights_digest(begun.prior)} if begun else {}
     codec_ = load_codec(folder_of_codec, info)
     recipe = (

@@ -219,8 +219,11 @@ class PriorConfig(Settings):
 
     @property
     def takes_short_tracks(self) -> bool:
-        """Whether it can learn from music that ends within its context: it sees what is before alone."""
-        return not self.masked and self.conditioner is None
+        """Whether it can learn from music that ends within its context: it sees what is before alone.
+
+        Not where lengths are refused that its timing does not know.
+        """
+        return not self.masked and self.conditioner is None and (self.timing is None or self.timing.clamp)
 
     @property
     def first_code(self) -> int:

@@ -160,6 +160,8 @@ class CodecTrainingConfig(Settings):
             raise ValueError("speech is for the top level, which does not learn")
         if self.speech and self.decoders_only:
             raise ValueError("speech is for an encoder, and none learns where decoders_only is set")
+        if self.speech and self.codec.levels[-1].depth > 1:
+            raise ValueError("speech is for a top level of one code a vector: put a coarser level above this one")
         if self.speech and self.speech.kernel % 2 == 0:
             raise ValueError("speech.kernel must be odd")
         return self

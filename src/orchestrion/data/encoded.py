@@ -209,8 +209,8 @@ class CodeStore:
     Shards are in the order of their content, whatever that of the index is.
     Labels become ids of `vocabulary`, by default of every artist and genre that occurs; UserError where it
     lacks one. `artist_balance` is as for `TrackStore`. Tracks shorter than a window are left out, but where
-    `short_tracks` is asked for, at the top level: there such a track fills the beginning of a window, and `HIDDEN`
-    frames follow. `alphabet` spells lyrics.
+    `short_tracks` is asked for, at the top level: there such a track fills the beginning of a window, `HIDDEN` frames
+    follow, and it is drawn as often as one that is as long as a window. `alphabet` spells lyrics.
 
     Of an object store each process fetches the shards that its own windows are cut from, when they are drawn: batches
     are functions of the step, however many processes there are and wherever a run goes on.
@@ -241,12 +241,14 @@ class CodeStore:
 
     @property
     def data_hash(self) -> str:
-        """A hash of what is learned from: the codec, the content, the labels and the words."""
+        """A hash of what is learned from: the codec, the content, the levels, the labels and the words."""
         seen = sorted(
             (shard.track.content_hash, shard.variation, shard.track.artist or "", shard.track.genres, *told)
             + ((shard.lyrics,) if shard.lyrics else ())
+            + ((missing,) if missing else ())
             for shard in self.shards
             for told in [() if shard.track.held_out is None else (shard.track.held_out,)]
+            for missing in [tuple(level for level, frames in enumerate(shard.num_frames) if not frames)]
         )
         return hashlib.blake2b(json.dumps([self.codec_hash, seen]).encode(), digest_size=8).hexdigest()
 
@@ -373,7 +375,7 @@ class CodeStore:
         stop = self.shards[index].num_frames[level] if stop is None else stop
         try:
             if index not in self._open:
-                self._open[index] = safe_open(self._files.fetch(self.shards[index].file), "pt")
+                self._open[index] = self._opened(self.shards[index])
             self._open.move_to_end(index)
             codes: Tensor = self._open[index].get_slice(_key(level))[start:stop]
             if len(self._open) > _MOST_OPEN:
@@ -382,6 +384,13 @@ class CodeStore:
             path = self.folder / self.shards[index].file
             raise UserError(f"{path} of the set of codes is missing or damaged", "encode the music again") from error
         return codes.long()
+
+    def _opened(self, shard: Shard) -> Any:
+        opened: Any = safe_open(self._files.fetch(shard.file), "pt")
+        wanted = {_key(level) for level, frames in enumerate(shard.num_frames) if frames}
+        if wanted <= set(opened.keys()):
+            return opened
+        return safe_open(self._files.fetch(shard.file, anew=True), "pt")  # a mirror's, written with more levels since
 
     def counts(self, level: int, side: Split, depth: int = 1) -> Int[Tensor, "place code"]:
         """How often each code occurs at one level of one side of the split, at each place of a vector of `depth`."""
@@ -427,7 +436,9 @@ class CodeStore:
                     "use a shorter window, or longer tracks",
                 )
             artists = [shard.track.artist for shard in self.shards]
-            draw = Draw(lengths, track_weights(lengths, artists, self._balance))
+            # Of a short track every window has all, of a long one `context_frames`: so each second is heard as often.
+            counted = [max(length, context_frames) if length else 0 for length in lengths]
+            draw = Draw(lengths, track_weights(counted, artists, self._balance))
             self._draws[level, context_frames, short_tracks] = draw
         return self._draws[level, context_frames, short_tracks]
 

@@ -69,7 +69,7 @@ def content_hash(path: Path) -> str:
 def read_manifest(path: Path) -> list[Track]:
     """The tracks of a manifest. Raises UserError naming the line of anything that is not as it should be."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # editors may put a byte order mark there
     except FileNotFoundError as error:
         raise UserError(f"there is no manifest at {path}", "make one: orchestrion data scan FOLDER") from error
     except OSError as error:

@@ -46,6 +46,11 @@ class TrackStore:
         self.tracks = tuple(sorted(found, key=lambda each: each.track.content_hash))
         self._sounds: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
         heard = [self._learned_length(each) for each in self.tracks]
+        if not self.indices("train"):
+            raise UserError(
+                f"{folder} holds nothing to learn from: every track is held out for validation",
+                'add music, or put "held_out": false into the line of a track in the manifest',
+            )
         if not any(heard):
             raise UserError(f"{folder} holds nothing to learn from: every training track is silent", "add music")
         artists = [each.track.artist for each in self.tracks]
@@ -65,6 +70,11 @@ class TrackStore:
     def indices(self, side: Split) -> list[int]:
         """The places in `tracks` of those on one side of the split."""
         return [index for index, each in enumerate(self.tracks) if split(each.track) == side]
+
+    @property
+    def learned_from(self) -> set[str]:
+        """Content hashes of the training tracks."""
+        return {self.tracks[index].track.content_hash for index in self.indices("train")}
 
     def seconds(self, side: Split) -> float:
         return sum(self.tracks[index].num_samples for index in self.indices(side)) / self.sample_rate

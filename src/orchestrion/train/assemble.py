@@ -31,7 +31,7 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
-from orchestrion.files import read_json
+from orchestrion.files import file_sha256, read_json
 from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
 from orchestrion.text.alphabet import Alphabet
@@ -123,7 +123,7 @@ def build_model(
 class _Part:
     """A trained prior: where it is, the codes it knows, its names and spelling, and how well it predicts.
 
-    `learned_from` are content hashes of its music, where that may be other than what a model is built with.
+    `learned_from` are content hashes of its music, as far as that is known.
     """
 
     source: Path
@@ -161,7 +161,7 @@ def _of_run(run: Path) -> _Part:
         vocabulary=Vocabulary.from_json(description["vocabulary"], str(run)),
         alphabet=None if spelling is None else read_settings(Alphabet, spelling, str(run / _RUN)),
         figures=description["figures"],
-        learned_from=(),
+        learned_from=description.get("learned_from", ()),  # absent in runs of before
         load=partial(trained_prior, run),
     )
 
@@ -205,32 +205,39 @@ def run_description(run: Path) -> Any:
 
 def trained_prior(run: Path) -> AnyPrior:
     """The prior of a finished run."""
-    config = read_settings(PriorConfig, run_description(run)["config"], str(run / _RUN))
-    prior = unfilled(make_prior, config)
+    description, weights = run_description(run), run / "prior.safetensors"
+    prior = unfilled(make_prior, read_settings(PriorConfig, description["config"], str(run / _RUN)))
+    damaged = UserError(f"{weights} is damaged", "run its training command again")
     try:
-        prior.load_state_dict(load_file(run / "prior.safetensors"), assign=True)
+        if file_sha256(weights) != description["sha256"]:
+            raise damaged
+        prior.load_state_dict(load_file(weights), assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise UserError(f"{run / 'prior.safetensors'} is damaged", "run its training command again") from error
+        raise damaged from error
     return prior
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A prior, and the names and the spelling that it knows: None where another program gave it those."""
+    """A prior, and the names and the spelling that it knows: None where another program gave it those.
+
+    `learned_from` are content hashes of its music, as far as that is known.
+    """
 
     prior: AnyPrior
     vocabulary: Vocabulary | None
     alphabet: Alphabet | None
+    learned_from: Sequence[str]
 
 
-def open_codec(name: str | Path) -> tuple[str, Codec]:
-    """The codec of a model, given by its name or folder, or of a run that trained one, and its file's SHA-256.
+def open_codec(name: str | Path) -> tuple[ModelInfo, Codec]:
+    """The codec of a model, given by its name or folder, or of a run that trained one, and what the model says.
 
     UserError where there is none.
     """
     folder = _codec_folder(name)
     info = read_model(folder)
-    return info.sha256[CODEC], load_codec(folder, info)
+    return info, load_codec(folder, info)
 
 
 def _codec_folder(name: str | Path) -> Path:
@@ -240,12 +247,6 @@ def _codec_folder(name: str | Path) -> Path:
     if not (run / "model").exists():
         raise UserError(f"the training of the codec in {run} is not finished", "run its command again")
     return run / "model"
-
-
-def lineage(name: str | Path) -> dict[str, Any] | None:
-    """What the codec of a model, or of a finished run, says of the one that it began with."""
-    found: dict[str, Any] | None = read_model(_codec_folder(name)).about.get("begun_with")
-    return found
 
 
 def open_prior(name: str | Path, level: int, codec_hash: str, before: Sequence[Before] = ()) -> Trained:
@@ -262,7 +263,7 @@ def open_prior(name: str | Path, level: int, codec_hash: str, before: Sequence[B
         wanted = levels.get(codec, level)
         if found != wanted:
             raise UserError(f"the prior in {run} is for level {found}", f"give one for level {wanted}")
-        trained = Trained(part.load(), part.vocabulary, part.alphabet)
+        trained = Trained(part.load(), part.vocabulary, part.alphabet, part.learned_from)
     else:
         folder = zoo.locate(name)
         info = read_model(folder)
@@ -273,9 +274,8 @@ def open_prior(name: str | Path, level: int, codec_hash: str, before: Sequence[B
             if any(levels.get(sha256) == then for sha256, then in (Before(own, found), *begun_with(info, found)))
         ]
         codec, wanted = (codec_hash, fitting[0]) if fitting else (own, level)
-        trained = Trained(
-            load_prior(folder, info, wanted), None if info.published_names else info.vocabulary, info.alphabet
-        )
+        names = None if info.published_names else info.vocabulary
+        trained = Trained(load_prior(folder, info, wanted), names, info.alphabet, info.learned_from)
     if codec not in levels:
         raise UserError(f"the prior in {name} knows the codes of another codec", "give one for these codes")
     return trained

@@ -40,12 +40,16 @@ def codebook_findings(metrics: Numbers, level: int, codebook_size: int, kind: st
         )
 
 
-def codec_findings(metrics: Numbers, level: int, step: int, warmup_steps: int) -> Iterable[str]:
-    """A decoder that ignores its codes."""
-    if step > 5 * warmup_steps and metrics[f"level_{level}/snr"] < 0.1:
+def codec_findings(
+    metrics: Numbers, level: int, step: int, warmup_steps: int, *, magnitudes: bool = False
+) -> Iterable[str]:
+    """A decoder that ignores its codes; one that writes `magnitudes` keeps no waveform and is judged by them."""
+    name, what = ("convergence_db", "spectral convergence") if magnitudes else ("snr", "signal to noise")
+    found = metrics[f"level_{level}/{name}"]
+    if step > 5 * warmup_steps and (found > -0.1 if magnitudes else found < 0.1):
         yield (
-            f"level {level} reconstructs no better than silence (signal to noise "
-            f"{metrics[f'level_{level}/snr']:.2f} dB): lower the learning rate, and listen to the input"
+            f"level {level} reconstructs no better than silence ({what} {found:.2f} dB): lower the learning rate, and "
+            "listen to the input"
         )
 
 

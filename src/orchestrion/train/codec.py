@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from orchestrion.audio import io
 from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_to_noise
-from orchestrion.checkpoints.folder import ModelInfo, write_model
+from orchestrion.checkpoints.folder import CODEC, ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.loss import SCALE_SIZE, LossScales, loss_scales
 from orchestrion.codec.model import Choice
@@ -69,6 +69,7 @@ class CodecRecipe:
         self.tracks = tracks
         self.device = device
         self._begun_with: dict[str, Any] | None = None
+        self._learned_from = tracks.learned_from
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
@@ -121,16 +122,16 @@ class CodecRecipe:
             device=self.device,
         )
 
-    def begin_with(self, trained: Codec, sha256: str, before: dict[str, Any] | None = None) -> list[str]:
+    def begin_with(self, trained: Codec, info: ModelInfo) -> list[str]:
         """Take over weights and codebooks of the same shape; returns the names of what is left to chance.
 
         Levels are the same from the top down: below those of the other codec, finer ones begin by chance. A codebook
         begins anew, where the music is, if what comes before it does: its entries would be far from all.
 
-        `sha256`, of its file, is kept in the model with the levels that were taken over whole and what they were there,
-        so that priors that knew their codes may begin with those of this, and with those whose codes stay what they
-        were, so that priors that know them know these; so is what that codec says of the one `before` it. UserError
-        for parts that do not learn and are not taken over.
+        `info` describes that codec's model. The SHA-256 of its file is kept with the levels that were taken over whole
+        and what they were there, so that priors that knew their codes may begin with those of this, and with those
+        whose codes stay what they were, so that priors that know them know these; so is what that codec says of the
+        one before it, and what it learned from. UserError for parts that do not learn and are not taken over.
         """
         lower = self.codec.grid.num_levels - trained.grid.num_levels
         own = self.codec.state_dict()
@@ -150,10 +151,11 @@ class CodecRecipe:
         learning = {_level_of(name) for name in own if ".decoder." not in name and self._learns(name)}
         levels = range(self.codec.grid.num_levels)
         self._begun_with = {
-            "sha256": sha256,
+            "sha256": info.sha256[CODEC],
             "levels": {str(level): level - lower for level in levels if level not in changed},
             "unchanged": {str(level): level - lower for level in levels if level not in learning},
-        } | ({"before": before} if before else {})
+        } | ({"before": before} if (before := info.about.get("begun_with")) else {})
+        self._learned_from |= set(info.learned_from)
         return left
 
     def _learns(self, name: str) -> bool:
@@ -304,7 +306,8 @@ class CodecRecipe:
         for level in self.config.learning:
             size = self.config.codec.codebook.size
             sentences += codebook_findings(metrics, level, size, self.config.codec.codebook.kind)
-            sentences += codec_findings(metrics, level, step, warmup)
+            magnitudes = self.config.codec.levels[level].spectrum is not None
+            sentences += codec_findings(metrics, level, step, warmup, magnitudes=magnitudes)
             if self.adversary:
                 own = self.adversary.config.optimizer.warmup_steps
                 sentences += adversarial_findings(metrics, level, step - self.adversary.first, own)
@@ -312,7 +315,11 @@ class CodecRecipe:
 
     def export(self, folder: Path) -> None:
         """Write `model/`: a model folder with a codec and no priors yet."""
-        about = {"trained_on": self.tracks.data_hash, "steps": self.config.training.steps}
+        about: dict[str, Any] = {
+            "trained_on": self.tracks.data_hash,
+            "learned_from": sorted(self._learned_from),
+            "steps": self.config.training.steps,
+        }
         if self._begun_with:
             about["begun_with"] = self._begun_with
         info = ModelInfo(name=folder.name, codec=self.config.codec, about=about)

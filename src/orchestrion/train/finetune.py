@@ -54,9 +54,12 @@ def with_held_out(tracks: Sequence[Track], window_seconds: float) -> list[Track]
     """
     long = [track for track in tracks if track.seconds >= window_seconds]
     if len(long) < 2:
+        needed = "two tracks are needed"
+        if window_seconds:
+            last = f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s"
+            needed = f"{last}, which the model sees at once, and two must"
         raise UserError(
-            f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s, which the model sees at once, and two "
-            "must: one is learned from, one held out",
+            f"{needed}: one is learned from, one held out",
             "give two or more such tracks, or cut a long one into pieces",
         )
     sides = {split(track) for track in long}
@@ -97,8 +100,10 @@ class Base:
 
     @staticmethod
     def open(folder: Path) -> "Base":
-        """UserError for a model that was imported, whose names are not trained here, and for another spelling."""
+        """UserError for a codec alone, an imported model, whose names are not trained here, and another spelling."""
         info = read_model(folder)
+        if not any(info.priors):
+            raise UserError(f"{info.name!r} has no prior, and those are what learns", "fine-tune a model that composes")
         if info.published_names:
             raise UserError(
                 f"{info.name!r} was imported, and each of its priors has names of its own",
@@ -206,13 +211,14 @@ def _surprise(prior: AnyPrior, batch: CodeBatch, named: Callable[[Conditions, in
 
 
 def _listening(lyrics: LyricsConfig) -> LyricsTrainingConfig:
-    """How a prior goes on to follow words that it has learned to read so."""
-    return LyricsTrainingConfig(
+    """How a prior goes on to follow words that it has learned to read so; told which are sung it needs no help."""
+    listening = LyricsTrainingConfig(
         num_characters=lyrics.num_characters,
         encoder=lyrics.encoder,
         loss_weight=lyrics.loss_weight,
         paced=lyrics.paced,
     )
+    return listening.model_copy(update={"attention_weight": 0.0}) if lyrics.paced else listening
 
 
 class FinetuneRecipe:

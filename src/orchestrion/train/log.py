@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from orchestrion.files import explained, write_text
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
+METRICS, FINDINGS = "metrics.jsonl", "findings.txt"
 
 
 def read_metrics(folder: Path) -> list[dict[str, int | float]]:
@@ -31,11 +32,12 @@ class RunLog:
         self._board = _tensorboard(folder / "tensorboard", first_step)
 
     def _keep_before(self, step: int) -> None:
-        if self._path.exists():
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
-            if kept != lines:
-                write_text(self._path, "".join(f"{line}\n" for line in kept))
+        for path, step_of in ((self._path, _step_of_record), (self.folder / FINDINGS, _step_of_finding)):
+            if path.exists():
+                lines = path.read_text(encoding="utf-8").splitlines()
+                kept = [line for line in lines if (found := step_of(line)) is not None and found < step]
+                if kept != lines:
+                    write_text(path, "".join(f"{line}\n" for line in kept))
 
     def numbers(self, step: int, metrics: dict[str, float]) -> None:
         with explained(self._path, "write"), self._path.open("a", encoding="utf-8") as file:
@@ -46,15 +48,26 @@ class RunLog:
                 self._board.add_scalar(name, value, step)
 
     def finding(self, step: int, sentence: str) -> None:
-        """A plain sentence about what is wrong, to the log and to `findings.txt`."""
+        """A plain sentence about what is wrong, to the log and to the findings."""
         logger.warning("step %d: %s", step, sentence)
-        path = self.folder / "findings.txt"
+        path = self.folder / FINDINGS
         with explained(path, "write"), path.open("a", encoding="utf-8") as file:
             file.write(f"step {step}: {sentence}\n")
 
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
+
+
+def _step_of_record(line: str) -> int | None:
+    """None for a line that is cut short."""
+    return int(json.loads(line)["step"]) if line.endswith("}") else None
+
+
+def _step_of_finding(line: str) -> int | None:
+    """Likewise."""
+    found = re.match(r"step (\d+): ", line)
+    return int(found[1]) if found else None
 
 
 def _tensorboard(folder: Path, first_step: int) -> Any:

@@ -15,7 +15,7 @@ from orchestrion.nn.chance import RowGenerator
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import AnyPrior, MaskedPrior, hide, hide_evenly
 from orchestrion.prior.model import Prior, PriorLoss
-from orchestrion.train.assemble import open_prior
+from orchestrion.train.assemble import Trained, open_prior
 from orchestrion.train.prior import PriorRecipe
 
 
@@ -35,20 +35,20 @@ class MaskedRecipe(PriorRecipe):
         level: int,
         codec: Codec,
         device: torch.device,
-        teacher: Prior | None = None,
+        teacher: Trained | None = None,
         *,
         prior: AnyPrior | None = None,
     ) -> None:
         super().__init__(config, store, level, codec, device, prior=prior)
-        self.teacher = teacher
-        if teacher is not None:
-            self._learn_from(teacher)
+        self.teacher = None if teacher is None else self._learn_from(teacher)
+        self._teacher_knows_names = teacher is not None and teacher.vocabulary == store.vocabulary
 
     def _make(self, config: PriorConfig, rng: Generator) -> MaskedPrior:
         return MaskedPrior(config, rng)
 
-    def _learn_from(self, teacher: Prior) -> None:
-        assert isinstance(self.prior, MaskedPrior)
+    def _learn_from(self, trained: Trained) -> Prior:
+        teacher = trained.prior
+        assert isinstance(self.prior, MaskedPrior) and isinstance(teacher, Prior)
         theirs, ours = teacher.config, self.prior.config
         for what in ("sample_rate", "hop_length", "codebook_size", "depth"):
             if getattr(theirs, what) != getattr(ours, what):
@@ -60,7 +60,8 @@ class MaskedRecipe(PriorRecipe):
                 "use a shorter context_frames, or another teacher",
             )
         teacher.to(self.device).eval()
-        self.prior.begin_with(teacher)
+        self._take(trained)
+        return teacher
 
     def _training_loss(self, batch: CodeBatch, conditions: Conditions, rng: RowGenerator) -> PriorLoss:
         assert isinstance(self.prior, MaskedPrior)
@@ -70,7 +71,7 @@ class MaskedRecipe(PriorRecipe):
         taught = None
         if self.teacher is not None:
             with torch.no_grad():
-                taught = self.teacher(codes, self._told_teacher(self.teacher, conditions))
+                taught = self.teacher(codes, self._told_teacher(conditions))
         loss = self.prior.loss(
             codes, hidden.to(codes.device), conditions, rng=rng, taught=taught, taught_share=self.config.teacher_share
         )
@@ -79,11 +80,9 @@ class MaskedRecipe(PriorRecipe):
         weight = float(share) * rng.total / len(codes)
         return replace(loss, total=weight * loss.total)
 
-    def _told_teacher(self, teacher: Prior, conditions: Conditions) -> Conditions:
+    def _told_teacher(self, conditions: Conditions) -> Conditions:
         """The same for a teacher that knows the same names; nobody in particular for one with names of its own."""
-        if teacher.config.labels == self.prior.config.labels:
-            return conditions
-        return conditions.unlabelled()
+        return conditions if self._teacher_knows_names else conditions.unlabelled()
 
     def _held_out_loss(self, codes: Tensor, conditions: Conditions, first: int) -> PriorLoss:
         """With every number of hidden frames alike: the bits of filling frames one by one in random order."""
@@ -92,12 +91,12 @@ class MaskedRecipe(PriorRecipe):
         return self.prior.loss(codes, hidden.to(codes.device), conditions)
 
 
-def open_teacher(name: str | Path, level: int, codec_hash: str) -> Prior:
+def open_teacher(name: str | Path, level: int, codec_hash: str) -> Trained:
     """The prior of `level` in a model, given by its name or folder, or that of a finished run.
 
     `codec_hash` names the codec whose codes are learned. UserError for a prior that cannot teach.
     """
-    prior = open_prior(name, level, codec_hash).prior
-    if not isinstance(prior, Prior):
+    trained = open_prior(name, level, codec_hash)
+    if not isinstance(trained.prior, Prior):
         raise UserError(f"the prior in {name} is a masked one itself", "give one that goes from frame to frame")
-    return prior
+    return trained

@@ -44,12 +44,12 @@ class Optimizer:
         by_muon = list(matrices) if config.kind == "muon" else []
         taken = set(by_muon)
         rest = [parameter for parameter in self.parameters if parameter not in taken]
-        adamw = torch.optim.AdamW(
-            rest, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
-        )
-        self._parts: list[tuple[torch.optim.Optimizer, float, list[str]]] = [
-            (adamw, config.learning_rate, [names[parameter] for parameter in rest])
-        ]
+        self._parts: list[tuple[torch.optim.Optimizer, float, list[str]]] = []
+        if rest:
+            adamw = torch.optim.AdamW(
+                rest, config.learning_rate, betas=config.betas, weight_decay=config.weight_decay, fused=True
+            )
+            self._parts.append((adamw, config.learning_rate, [names[parameter] for parameter in rest]))
         if by_muon:
             muon = Muon(by_muon, config.matrix_learning_rate, weight_decay=config.weight_decay, dtype=matrix_dtype)
             self._parts.append((muon, config.matrix_learning_rate, [names[p] for p in by_muon]))

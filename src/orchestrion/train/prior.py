@@ -35,6 +35,7 @@ from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
 from orchestrion.train.show import compare_spectrograms
 
+_LABELS = "labels."  # rows of names, which are no other model's
 _SHOWN = 2  # songs that are drawn at each validation
 _RECENT_STEPS = 50  # one batch may be of easy music: their mean says how well the training music is known
 _FINAL_WINDOWS = 240  # held-out windows, evenly spread, that the final figures are measured on
@@ -110,6 +111,7 @@ class PriorRecipe:
         self.level = level
         self.codec = codec.to(device)
         self.device = device
+        self._learned_from = store.learned_from
         rng = Generator().manual_seed(config.training.seed)
         depth = codec.config.levels[level].depth
         self.prior = self._make(prior_config(config, store, level, depth), rng) if prior is None else prior
@@ -134,9 +136,10 @@ class PriorRecipe:
         UserError where its transformer is another, or where it spells lyrics otherwise.
         """
         ours, theirs = self.prior.config, trained.prior.config
-        kept = {name: row.clone() for name, row in self.prior.state_dict().items() if name.startswith("labels.")}
-        taken = set(self.prior.begin_with(trained.prior))
-        missing = [name for name, _ in self.prior.named_parameters() if name not in taken | set(kept)]
+        taken = self._take(trained)
+        missing = [
+            name for name, _ in self.prior.named_parameters() if name not in taken and not name.startswith(_LABELS)
+        ]
         if missing:
             raise UserError(
                 f"the prior to begin with has another shape: it has no {missing[0]} like this one's",
@@ -144,10 +147,16 @@ class PriorRecipe:
             )
         if ours.lyrics and theirs.lyrics and trained.alphabet != self.store.alphabet:
             raise UserError("the prior to begin with spells lyrics otherwise", "give one of the same version")
-        if self.prior.labels is not None:
-            self.prior.load_state_dict(self.prior.state_dict() | kept)
-            if trained.prior.labels is not None and trained.vocabulary is not None:
-                self._take_names(trained.prior.labels, trained.vocabulary)
+
+    def _take(self, trained: Trained) -> set[str]:
+        """Take over the weights that fit, their names returned, and the rows of artists and genres that both know."""
+        own = {name: row.clone() for name, row in self.prior.state_dict().items() if name.startswith(_LABELS)}
+        taken = set(self.prior.begin_with(trained.prior))
+        self.prior.load_state_dict(self.prior.state_dict() | own)
+        if self.prior.labels is not None and trained.prior.labels is not None and trained.vocabulary is not None:
+            self._take_names(trained.prior.labels, trained.vocabulary)
+        self._learned_from |= set(trained.learned_from)
+        return taken
 
     @torch.no_grad()
     def _take_names(self, labels: LabelEmbedding, known: Vocabulary) -> None:
@@ -390,6 +399,7 @@ class PriorRecipe:
                 "vocabulary": self.store.vocabulary.to_json(),
                 "codec_hash": self.store.codec_hash,
                 "data_hash": self.store.data_hash,
+                "learned_from": sorted(self._learned_from),
                 "figures": figures,
                 "sha256": sha256,
             },
