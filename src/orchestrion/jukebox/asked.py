@@ -95,6 +95,7 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
     if prior.lyrics is None:
         return Told(conditions, latest_start=prior.latest_start)
     spelling = info.spelling(level)
+    by_plan = prior.paced and planned
     songs = tuple(
         SeenLyrics(
             total_samples=grid.num_samples(request.piece_seconds),
@@ -102,8 +103,8 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
             window_samples=prior.context_frames * prior.hop_length,
             lyrics=spelled(request.lyrics, spelling).ids,
             num_characters=prior.lyrics.num_characters,
-            times=_plan_of(request, spelling, grid) if prior.paced and planned else None,
-            hop_length=prior.hop_length if prior.paced else 0,
+            times=_plan_of(request, spelling, grid) if by_plan else None,
+            hop_length=prior.hop_length if by_plan else 0,
         )
         for request in requests
     )

@@ -424,8 +424,9 @@ class Jukebox:
         following = asked.following(self.info, layer, head)
         request = self.resolved(song.request)
         asked.check_codes(song.codes, self.info, 1)
+        told = self._tell([request], top, planned=asked.sings_by_plan(request, self.info))
         with self._prior(top, following[0] + 1) as prior:
-            weights = self._attention(prior, request, song.codes, self._tell([request], top), following)
+            weights = self._attention(prior, request, song.codes, told, following)
         return Alignment(self.info.spelling(top).clean(request.lyrics), weights, self.info.grid.frame_rate(top))
 
     def align(self, song: Song, lyrics: TimedLyrics | None = None) -> Aligned:
@@ -440,7 +441,8 @@ class Jukebox:
         asked.check_codes(song.codes, self.info, 1)
         request = self.resolved(song.request.changed(lyrics=text))
         words = untimed(text) if lyrics is None else lyrics
-        return self._aligned(request, song.codes, words, planned=lyrics is None)
+        planned = lyrics is None and asked.sings_by_plan(request, self.info)
+        return self._aligned(request, song.codes, words, planned=planned)
 
     def align_audio(self, audio: Float[Tensor, "channel sample"], sample_rate: int, lyrics: TimedLyrics) -> Aligned:
         """When each word of a recording is sung, as the top prior hears it; nothing is told of who sings.
@@ -459,7 +461,7 @@ class Jukebox:
 
     @torch.no_grad()
     def _aligned(self, request: Request, codes: Codes, lyrics: TimedLyrics, *, planned: bool) -> Aligned:
-        """The times of the words of a resolved request in these codes; `planned` if these were made for it.
+        """The times of the words of a resolved request in these codes; `planned` if they were sung by its plan.
 
         Of lyrics longer than what the prior sees, each window first sees those that would be there if all were sung
         evenly, and then those that were found there, until nothing changes.
@@ -501,7 +503,7 @@ class Jukebox:
     def _find_words(self, request: Request, codes: Codes) -> TimedLyrics:
         if asked.sings_by_plan(request, self.info):
             return asked.planned(request, self.info)
-        return self._aligned(request, codes, untimed(request.lyrics), planned=True).lyrics
+        return self._aligned(request, codes, untimed(request.lyrics), planned=False).lyrics
 
     def _gone_on_with(self, folders: Sequence[Path | str], until_level: int) -> list[making.Group]:
         """The work on songs that are kept in these folders, from what their records say."""
