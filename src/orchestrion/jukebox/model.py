@@ -256,6 +256,7 @@ class Jukebox:
                 f"a song of {song.request.seconds:g} s cannot be continued from {start_seconds} s",
                 "choose a point inside it",
             )
+        asked.check_source(song.codes, song.request)
         origin = Origin(
             song=song.name, act="continue", codes_sha256=codes_sha256(song.codes), stop_seconds=start_seconds
         )
@@ -273,6 +274,7 @@ class Jukebox:
         if not top:
             raise UserError("this song has a single level: there is none below it to make", "repaint a part of it")
         codes = Codes.empty(song.codes.grid).replace(top, song.codes[top])
+        asked.check_source(codes, song.request)
         origin = Origin(song=song.name, act="upsample", codes_sha256=codes_sha256(codes))
         request = song.request.upsampled(origin, **self._drawn_for(song, changes))
         return self.compose(request, folder, codes=codes, replace=replace)
@@ -297,6 +299,7 @@ class Jukebox:
 
     def repainted(self, song: Song, start_seconds: float, stop_seconds: float, **changes: Any) -> tuple[Request, Codes]:
         """What `repaint` makes, asked for, and the codes that it begins with: for several takes of it."""
+        asked.check_source(song.codes, song.request)
         origin = Origin(
             song=song.name,
             act="repaint",
