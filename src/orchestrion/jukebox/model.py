@@ -40,7 +40,7 @@ from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
 from orchestrion.library.provenance import Engine, SongAdapter, SongModel
-from orchestrion.nn.compiled import check_compiler
+from orchestrion.nn.compiled import can_compile, check_compiler
 from orchestrion.nn.device import chosen_device
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.nn.memory import keep_dropped_memory
@@ -68,8 +68,8 @@ class Jukebox:
     `adapter` is the folder of what the model learned besides (`train finetune`);
     `weights` holds those of priors in fewer bits while they draw (`nn.fast`): "auto" as the model says, where the
     machine can; None leaves them as they are. With `compiled`, codes are drawn by compiled steps
-    (`nn.compiled`): seconds more before the first code, less for each; None does so on CUDA alone. `most_songs` bounds
-    how many of the songs made together are drawn in one go, and with it the memory.
+    (`nn.compiled`): seconds more before the first code, less for each; None does so on CUDA alone, where that can
+    be done. `most_songs` bounds how many of the songs made together are drawn in one go, and with it the memory.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Jukebox:
             best = self.info.weights
             weights = best if best and usable(best, self.device) else None
         self.weights: Weights | None = weights
-        self.compiled = self.device.type == "cuda" if compiled is None else compiled
-        if self.compiled:
+        if compiled:
             check_compiler(self.device)
+        self.compiled = self.device.type == "cuda" and can_compile(self.device) if compiled is None else compiled
         self.most_songs = most_songs
 
     @staticmethod
@@ -614,7 +614,7 @@ class Jukebox:
         asked.check_sound(audio, sample_rate)
         mixed = waveform.mix(audio.float(), self.info.codec.channels)
         heard = waveform.resample(mixed, sample_rate, self.info.codec.sample_rate)
-        return heard[None].to(self.device, self.dtype)
+        return heard[None].to(self.device)
 
     def _tell(self, requests: Sequence[Request], level: int, *, planned: bool = True) -> Told:
         return asked.tell(requests, self.info, level, planned=planned).to(self.device)
@@ -625,8 +625,10 @@ class Jukebox:
         if self.adapter:
             self.adapter.fit(prior, level, partly=num_layers is not None)
         prior = prior.to(self.device)
-        drawing = quantized(prior, self.weights, many_rows=prior.config.masked) if self.weights else prior
-        if self.compiled and isinstance(prior, Prior):
+        compiled, drawing = self.compiled and isinstance(prior, Prior), prior
+        if self.weights and (usable(self.weights, self.device) or not compiled):
+            drawing = quantized(prior, self.weights, many_rows=prior.config.masked)
+        if compiled:
             compile_into(drawing.tokens.transformer, prior.tokens.transformer, self.weights)
         yield drawing
 
