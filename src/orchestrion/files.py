@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ _REASONS = {
     errno.ENOENT: "its folder does not exist",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+_PART = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.[^.]+)?")
 
 
 @contextmanager
@@ -64,6 +67,11 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def is_part(path: Path) -> bool:
+    """Whether `path` has the name of a file that `replacing` was writing, which a machine without power leaves."""
+    return bool(_PART.fullmatch(path.name))
 
 
 def file_sha256(path: Path) -> str:

@@ -130,6 +130,18 @@ def test_a_record_of_impossibly_many_threads_is_refused(capsys):
     assert status == 2 and "1024 at the most" in err
 
 
+def test_what_was_made_on_another_machine_is_made_again_as_far_as_this_one_can(capsys, monkeypatch):
+    compose(capsys)
+    engine = json.loads(Path("song.flac.json").read_text())["engine"]
+    edit(Path("song.flac.json"), engine={**engine, "device": "cuda:63"})
+    status, _, err = run(capsys, "songs", "replay", "song.flac", "-q")
+    assert status == 2 and "'cuda:63' cannot be used here\n  name another with --device" in err
+    assert run(capsys, "songs", "replay", "song.flac", "-q", "--device", "cpu")[0] == 0
+    edit(Path("song.flac.json"), engine={**engine, "compiled": True})
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert run(capsys, "songs", "replay", "song.flac", "-q")[0] == 0
+
+
 def test_the_tags_alone_are_enough_to_make_a_song_again(capsys):
     compose(capsys)
     Path("song.flac.json").unlink()

@@ -7,6 +7,7 @@ from orchestrion import presets
 from orchestrion.config import CodecConfig, PriorConfig, plain, read_settings, read_toml
 from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, TrainingConfig
 from orchestrion.errors import UserError
+from orchestrion.generate.request import Origin
 
 
 @pytest.mark.parametrize("settings", [tiny.codec_config(), tiny.prior_config(0), tiny.prior_config(1), presets.mini()])
@@ -140,3 +141,8 @@ def test_a_file_changes_what_it_names_of_a_preset(tmp_path):
     path.write_text("[codec.loss]\nmell = 0.3\n")
     with pytest.raises(UserError, match="did you mean 'mel'"):
         read_toml(CodecTrainingConfig, path, preset)
+
+
+def test_a_name_that_is_no_text_is_refused():
+    with pytest.raises(UserError, match="not text in UTF-8: rename it"):
+        plain(Origin(song="caf\udce9", act="continue", codes_sha256="0" * 64))

@@ -1,5 +1,6 @@
 """Work ahead of those who ask for it, and the processors that it borrows."""
 
+import threading
 from contextlib import ExitStack
 
 import pytest
@@ -40,3 +41,37 @@ def test_what_goes_wrong_ahead_is_raised_where_its_result_would_be():
         with pytest.raises(ValueError, match="no more"):
             next(results)
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_each_thread_that_asks_gets_its_own_processors_back():
+    def other():
+        torch.get_num_threads()
+        torch.set_num_threads(2)
+        with ahead(iter(range(3))):
+            seen.append(torch.get_num_threads())
+        seen.append(torch.get_num_threads())
+
+    seen: list[int] = []
+    with ahead(iter(range(3))):
+        asking = threading.Thread(target=other)
+        asking.start()
+        asking.join()
+        assert torch.get_num_threads() == 3
+    assert seen == [1, 2] and torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("_four_threads")
+def test_what_works_ahead_has_one_processor_whatever_others_set():
+    begun, changed = threading.Event(), threading.Event()
+
+    def steps():
+        begun.set()
+        changed.wait()
+        yield torch.get_num_threads()
+
+    with ahead(steps()) as results:
+        begun.wait()
+        torch.set_num_threads(3)
+        changed.set()
+        assert list(results) == [1]

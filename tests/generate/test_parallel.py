@@ -144,6 +144,21 @@ def test_windows_fill_what_is_hidden_or_missing_under_its_coarser_codes(
     assert all(stop - start <= contexts * ratio for start, stop in prior.windows)
 
 
+def test_progress_counts_what_is_hidden_and_not_what_stands_behind_it():
+    codes = torch.arange(40).expand(3, -1).clone()
+    codes[:, 10:16] = HIDDEN
+    task = LevelTask(
+        tiny.CountingFiller(5, 1, 40),
+        40,
+        LevelShape(0, 24, 5, 1),
+        Told(tiny.conditions(3)),
+        range(3),
+        LevelSampling(passes=3),
+    )
+    done = [event.frames_done for event in fill_level(task, codes)]
+    assert done == sorted(done) and done[0] > 34 and done[-1] == 40
+
+
 @pytest.mark.parametrize("sampling", [{}, {"top_k": 3}, {"top_p": 0.7}, {"temperature": 0.5, "top_p": 0.9}])
 def test_codes_are_drawn_as_often_as_they_are_likely(sampling):
     settings = LevelSampling(**sampling)

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import tiny
 from orchestrion import Jukebox, LevelSampling, Prime, Request
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo
+from orchestrion.codec.model import Codec
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
@@ -387,6 +389,44 @@ def test_compiled_steps_draw_the_same_song(model, jukebox, monkeypatch):
         drawn = Jukebox.from_pretrained(model, device="cpu", compiled=True).compose(SOME).finish()
     assert steps
     assert equal(drawn.codes, jukebox.compose(SOME).finish().codes)
+
+
+def test_without_a_compiler_for_cuda_a_model_opens_and_only_what_was_asked_for_is_refused(model, monkeypatch):
+    monkeypatch.setattr("orchestrion.jukebox.model.chosen_device", lambda wanted: torch.device("cuda"))
+    for triton, capability in ((None, (9, 0)), ("here", (6, 1))):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=triton: found)
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda device, found=capability: found)
+        assert not Jukebox(model).compiled
+        with pytest.raises(UserError, match="--no-compile"):
+            Jukebox(model, compiled=True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (7, 5))
+    assert Jukebox(model).compiled
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_nothing_is_said_of_weights_that_only_compiled_steps_hold(model, monkeypatch, caplog, compiled):
+    monkeypatch.setenv("CXX", sys.executable)  # no compiler is needed
+    monkeypatch.setattr("orchestrion.nn.fast._failure", lambda weights: "no kernel")
+    jukebox = Jukebox(model, device="cpu", weights="int8", compiled=compiled)
+    with caplog.at_level("WARNING"), jukebox._prior(1) as prior:
+        assert (prior.tokens.transformer.steps is not None) == compiled
+    assert ("no kernel" in caplog.text) == (not compiled)
+
+
+def test_a_sound_is_heard_in_single_precision_however_weights_are_held(model, monkeypatch):
+    heard, real = [], Codec.encode
+    monkeypatch.setattr(Codec, "encode", lambda codec, audio, *more: heard.append(audio.dtype) or real(codec, audio))
+    Jukebox(model, device="cpu", dtype=torch.bfloat16).encode(noise(0.5), tiny.SAMPLE_RATE)
+    assert heard == [torch.float32]
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_drawn(model, jukebox, monkeypatch):
+    song = replace(jukebox.compose(SOME).finish(), folder=Path("caf\udce9.song"))
+    monkeypatch.setattr("orchestrion.jukebox.model.load_prior", None)
+    with pytest.raises(UserError, match="not text in UTF-8"):
+        jukebox.continue_(song, 0.5, "a.song")
+    with pytest.raises(UserError, match="not text in UTF-8"):
+        Jukebox(model, name="caf\udce9", device="cpu").compose(SOME, "a.song").finish()
 
 
 def test_a_song_is_saved_and_drawn(jukebox):

@@ -175,8 +175,7 @@ def singing_top() -> PriorConfig:
     return PriorConfig(**settings)
 
 
-@pytest.fixture
-def singer(tmp_path) -> Jukebox:
+def write_singer(folder: Path, **lyrics: object) -> Jukebox:
     """Its top knows Ada and jazz as numbers 1 and 3, its upsampler nobody."""
     info = ModelInfo(
         name="singer",
@@ -186,9 +185,16 @@ def singer(tmp_path) -> Jukebox:
             PublishedNames(dialect="v3", artists={"ada": 1}, genres={"jazz": 3}),
         ),
     )
-    top = tiny.scrambled(Prior(singing_top(), torch.Generator().manual_seed(0)), 5)
-    write_model(tmp_path / "singer", info, tiny.codec(), {0: tiny.prior(0), 1: top}, card="# singer\n")
-    return Jukebox(tmp_path / "singer", device="cpu")
+    config = singing_top()
+    config = config.model_copy(update={"lyrics": config.lyrics.model_copy(update=lyrics)})
+    top = tiny.scrambled(Prior(config, torch.Generator().manual_seed(0)), 5)
+    write_model(folder, info, tiny.codec(), {0: tiny.prior(0), 1: top}, card="# singer\n")
+    return Jukebox(folder, device="cpu")
+
+
+@pytest.fixture
+def singer(tmp_path) -> Jukebox:
+    return write_singer(tmp_path / "singer")
 
 
 def test_lyrics_and_labels_change_a_song(singer):
@@ -214,6 +220,31 @@ def test_attention_to_lyrics_covers_the_whole_text(singer):
     assert not torch.equal(other.weights, aligned.weights)
     with pytest.raises(UserError, match="layers that do: 1; heads go from 0 to 1"):
         singer.alignment(song, layer=0)
+
+
+def test_words_of_a_song_that_was_sung_by_no_single_plan_are_looked_for_without_one(tmp_path, monkeypatch):
+    """In rounds, where lyrics are longer than what is seen: attention goes evenly from the first word to the last."""
+    told_of = []
+
+    def evenly(self, prior, request, codes, told, following):
+        (seen,) = told.lyrics
+        told_of.append((told.window(0).sung is None, seen.times is None))
+        frames, characters = codes[1].shape[1], len(request.lyrics)
+        return torch.eye(characters)[torch.arange(frames) * characters // frames]
+
+    singer = write_singer(tmp_path / "paced", paced=True)
+    monkeypatch.setattr(Jukebox, "_attention", evenly)
+    song = singer.compose(SUNG).finish()
+    assert song.lyrics is not None and not told_of
+    longer = singer.continue_(song, 0.3).finish()
+    assert longer.lyrics is not None and len(told_of) > 1
+    assert told_of[0] == (True, True) and set(told_of[1:]) == {(True, False)}
+    singer.align(longer)
+    assert told_of[: len(told_of) // 2] == told_of[len(told_of) // 2 :]
+    singer.alignment(longer)
+    assert told_of[-1] == (True, True)
+    singer.align(song)
+    assert told_of[-1] == (False, False)
 
 
 def test_what_does_not_sing_takes_no_lyrics_and_cannot_be_aligned(jukebox, singer):

@@ -1,11 +1,13 @@
 """Drafts, mixed artists, going on from any point, several takes of it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import tiny
 from orchestrion import Jukebox, Request
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Mix
 from orchestrion.library.folder import SongFolder
@@ -69,6 +71,27 @@ def test_a_draft_is_continued_and_refined_as_one(jukebox):
     longer = jukebox.continue_(draft, 0.3, "b.song").finish()
     assert longer.codes[1].shape[1] == 60 and longer.codes[0].shape[1] == 240
     assert torch.equal(longer.codes[1][:, :45], draft.codes[1])
+
+
+def test_a_song_that_is_not_made_as_far_as_it_must_be_is_no_source(jukebox):
+    song = jukebox.compose(SOME).finish()
+    top, fine = song.codes[1], song.codes[0]
+    for levels in ((fine[:, :80], top[:, :0]), (None, top[:, :30]), (fine, top.masked_fill(top == top, HIDDEN))):
+        begun = replace(song, codes=Codes(song.codes.grid, levels))
+        for act, *given in ((jukebox.continue_, 0.3), (jukebox.upsample,), (jukebox.repaint, 0.1, 0.2)):
+            with pytest.raises(UserError, match="finish the song first"):
+                act(begun, *given)
+    hole = fine.clone()
+    hole[:, 40:80] = HIDDEN
+    for levels in ((fine[:, :80], top), (hole, top)):
+        begun = replace(song, codes=Codes(song.codes.grid, levels))
+        assert jukebox.continue_(begun, 0.3).finish().codes[1].shape[1] == 60
+
+
+def test_a_level_without_codes_is_not_decoded(jukebox):
+    top = jukebox.compose(SOME, until_level=1).finish().codes[1]
+    with pytest.raises(UserError, match="level 0 is not made yet"):
+        jukebox.decode(Codes(jukebox.info.grid, (top[:, :0], top)))
 
 
 def test_between_two_artists_lies_the_mean_of_their_vectors(jukebox):

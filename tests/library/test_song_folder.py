@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
+from orchestrion.files import replacing
 from orchestrion.grid import Grid
 from orchestrion.library.folder import (
     SongFolder,
@@ -59,6 +61,18 @@ def test_a_folder_without_its_request_may_be_created_again_and_starts_afresh():
     Path("a.song").mkdir()
     write_codes(Path("a.song/codes.safetensors"), some_codes())
     assert not SongFolder.create(Path("a.song"), INFO, NOTHING).codes().has(1)
+
+
+def test_a_folder_in_which_the_power_went_as_it_was_begun_may_be_created_again():
+    Path("a.song").mkdir()
+    for name in ("codes.safetensors", "request.json"):
+        with replacing(Path("a.song") / name) as part:
+            part.write_text("half")
+            shutil.copy(part, "left")
+        shutil.move("left", part)
+        (Path("a.song") / name).unlink()
+    assert len(list(Path("a.song").iterdir())) == 2
+    assert claim(Path("a.song"), INFO, replace=False).begin(NOTHING).info == INFO
 
 
 def test_the_hash_tells_codes_apart():

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from orchestrion.nn import linear as module
 from orchestrion.nn.linear import Linear, linear
+from orchestrion.nn.precision import _multiplies_well
 
 ROWS = pytest.mark.parametrize("shape", [(1,), (1, 1), (2, 1), (4,), (5, 1), (8, 2), (17,), (2, 3, 4)], ids=str)
 
@@ -76,3 +77,8 @@ def test_a_slow_type_is_never_multiplied_in(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module.F, "linear", product)
     linear(torch.ones(20, 4).bfloat16(), torch.ones(3, 4).bfloat16())
     assert multiplied == [torch.float32]
+
+
+def test_a_type_that_is_only_emulated_does_not_multiply_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not _multiplies_well.__wrapped__(torch.bfloat16, "cuda")

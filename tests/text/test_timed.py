@@ -245,3 +245,24 @@ def test_a_language_of_webvtt_that_is_no_tag_is_explained():
     assert from_webvtt(text.format("pt-BR"), "here").language == "pt-BR"
     with pytest.raises(UserError, match="the header of here names no language: 'English \\(US\\)'"):
         from_webvtt(text.format("English (US)"), "here")
+
+
+@pytest.mark.parametrize("section", ["NOTE", "NOTE of it", "STYLE", "REGION", "12"])
+def test_a_section_that_webvtt_would_not_take_for_the_name_of_a_cue_is_not_written(section):
+    with pytest.raises(UserError, match="cannot be named in WebVTT"):
+        to_webvtt(sung_in(section))
+
+
+@pytest.mark.parametrize("section", ["NOTES", "STYLED", "REGIONAL 2", "Note"])
+def test_a_section_that_only_begins_like_something_else_is_one(section):
+    assert from_webvtt(to_webvtt(sung_in(section)), "here") == sung_in(section)
+
+
+def sung_in(section: str) -> TimedLyrics:
+    return TimedLyrics(lines=(TimedLine(words=(TimedWord(text="la", start=1.0, end=2.0),), section=section),))
+
+
+def test_an_offset_of_lrc_is_that_of_the_whole_file_wherever_it_stands():
+    text = "[00:00.20][00:10.00]<00:10.00>la<00:11.00>\n{}[00:20.00]lu\n{}"
+    first, last = (from_lrc(text.format(*tags), "here") for tags in (("[offset:500]\n", ""), ("", "[offset:500]\n")))
+    assert first == last and [line.start for line in last.lines] == [9.5, 19.3, 19.5]

@@ -185,11 +185,13 @@ def _source_codes(request: "Request", file: Path, source: Path | None) -> Any:
 def _open(
     made: "Made", record: "Record | None", model: str | None, adapter: Path | None, device: str | None
 ) -> "Jukebox":
-    """The model, held and computed as then as far as the record tells."""
+    """The model, held and computed as then as far as the record tells and this machine can."""
     import torch
 
     from orchestrion.checkpoints import zoo
     from orchestrion.jukebox import Jukebox
+    from orchestrion.nn.compiled import can_compile
+    from orchestrion.nn.device import chosen_device
 
     folder, then = zoo.locate(model or made.model.name), record.engine if record else None
     if made.model.adapter and adapter is None:
@@ -202,15 +204,19 @@ def _open(
         raise UserError(f"weights cannot be held as {then.dtype!r}", f"known are {', '.join(DTYPES)}: mend the record")
     if then.threads > MOST_THREADS:
         raise UserError(f"nothing works with {then.threads} threads", f"mend the record: {MOST_THREADS} at the most")
+    try:
+        where = chosen_device(device or then.device)
+    except UserError as error:
+        raise UserError(error.problem, "name another with --device: the bytes may be others there") from error
     torch.set_num_threads(then.threads)
     return Jukebox(
         folder,
         name=made.model.name,
         adapter=adapter,
-        device=device or then.device,
+        device=where,
         dtype=getattr(torch, then.dtype),
         weights=then.weights,
-        compiled=then.compiled,
+        compiled=then.compiled and can_compile(where),
     )
 
 

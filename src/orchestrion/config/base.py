@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from orchestrion.errors import UserError
 from orchestrion.files import read_json
@@ -78,8 +79,14 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON holds them; `read_settings` makes the same object again."""
-    data: dict[str, Any] = json.loads(settings.model_dump_json())
+    """The settings as JSON holds them; `read_settings` makes the same object again.
+
+    UserError for a name in them that is no text, as a file's may be.
+    """
+    try:
+        data: dict[str, Any] = json.loads(settings.model_dump_json())
+    except PydanticSerializationError as error:
+        raise UserError("the name of a file or folder here is not text in UTF-8", "rename it") from error
     return data
 
 

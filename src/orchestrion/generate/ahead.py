@@ -30,6 +30,7 @@ def ahead(steps: Iterator[T]) -> Iterator[Iterator[T]]:
     stop = threading.Event()
 
     def work() -> None:
+        torch.get_num_threads()  # which settles the number: else the next to ask here is told another thread's
         torch.set_num_threads(1)
         error = None
         try:
@@ -42,9 +43,9 @@ def ahead(steps: Iterator[T]) -> Iterator[Iterator[T]]:
         results.put(_End(error))
 
     thread = threading.Thread(target=work, daemon=True)
+    _processors.lend()
     thread.start()
     try:
-        _processors.lend()
         yield _taken(results)
     finally:
         stop.set()
@@ -52,24 +53,21 @@ def ahead(steps: Iterator[T]) -> Iterator[Iterator[T]]:
         _processors.take_back()
 
 
-class _Processors:
-    """Those of the threads that ask: one is lent to each thread that works ahead, whoever ends first."""
+class _Processors(threading.local):
+    """Those of the thread that asks: one is lent to each thread that works ahead for it, whoever ends first."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._lent = self._whole = 0
 
     def lend(self) -> None:
-        with self._lock:
-            if not self._lent:
-                self._whole = torch.get_num_threads()
-            self._lent += 1
-            self._share()
+        if not self._lent:
+            self._whole = torch.get_num_threads()
+        self._lent += 1
+        self._share()
 
     def take_back(self) -> None:
-        with self._lock:
-            self._lent -= 1
-            self._share()
+        self._lent -= 1
+        self._share()
 
     def _share(self) -> None:
         torch.set_num_threads(max(self._whole - self._lent, 1))

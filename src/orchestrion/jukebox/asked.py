@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
@@ -95,6 +96,7 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
     if prior.lyrics is None:
         return Told(conditions, latest_start=prior.latest_start)
     spelling = info.spelling(level)
+    by_plan = prior.paced and planned
     songs = tuple(
         SeenLyrics(
             total_samples=grid.num_samples(request.piece_seconds),
@@ -102,8 +104,8 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
             window_samples=prior.context_frames * prior.hop_length,
             lyrics=spelled(request.lyrics, spelling).ids,
             num_characters=prior.lyrics.num_characters,
-            times=_plan_of(request, spelling, grid) if prior.paced and planned else None,
-            hop_length=prior.hop_length if prior.paced else 0,
+            times=_plan_of(request, spelling, grid) if by_plan else None,
+            hop_length=prior.hop_length if by_plan else 0,
         )
         for request in requests
     )
@@ -237,6 +239,8 @@ def check_codes(
         if part is None or level not in (None, at):
             continue
         frames = part.shape[1]
+        if not plan and not frames:
+            raise UserError(f"level {at} is not made yet", "finish the song first")
         if part.shape[0] != songs:
             raise UserError(f"these are the codes of {part.shape[0]} songs, not {songs}", "give a row for each song")
         if (part == HIDDEN).any():
@@ -252,6 +256,26 @@ def check_codes(
                 f"{codes.seconds(at):.2f} s are there already, more than the song is to last",
                 "ask for more seconds",
             )
+
+
+def check_source(codes: Codes, request: Request) -> None:
+    """Raise UserError for codes of a song that no other can be made from yet.
+
+    All of the top level is there, as in a draft. No code of the others is without the one above it: that it was drawn
+    from, and another would be drawn in its place.
+    """
+    grid = codes.grid
+
+    def made(level: int) -> Tensor:
+        part = codes.levels[level]
+        return torch.zeros(0, dtype=torch.bool) if part is None else part[0] != HIDDEN
+
+    if int(made(grid.top).sum()) < grid.whole(grid.num_samples(request.seconds)) // grid.hop_lengths[grid.top]:
+        raise UserError("the top level of this song is not all made yet", "finish the song first")
+    for level in range(grid.top):
+        below, above = made(level), made(level + 1).repeat_interleave(grid.ratio(level))
+        if len(below) > len(above) or (below & ~above[: len(below)]).any():
+            raise UserError(f"level {level} of this song is ahead of the one above it", "finish the song first")
 
 
 def request_of(kept: SongFolder) -> Request:

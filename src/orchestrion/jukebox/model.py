@@ -40,7 +40,7 @@ from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
 from orchestrion.library.provenance import Engine, SongAdapter, SongModel
-from orchestrion.nn.compiled import check_compiler
+from orchestrion.nn.compiled import can_compile, check_compiler
 from orchestrion.nn.device import chosen_device
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.nn.memory import keep_dropped_memory
@@ -68,8 +68,8 @@ class Jukebox:
     `adapter` is the folder of what the model learned besides (`train finetune`);
     `weights` holds those of priors in fewer bits while they draw (`nn.fast`): "auto" as the model says, where the
     machine can; None leaves them as they are. With `compiled`, codes are drawn by compiled steps
-    (`nn.compiled`): seconds more before the first code, less for each; None does so on CUDA alone. `most_songs` bounds
-    how many of the songs made together are drawn in one go, and with it the memory.
+    (`nn.compiled`): seconds more before the first code, less for each; None does so on CUDA alone, where that can
+    be done. `most_songs` bounds how many of the songs made together are drawn in one go, and with it the memory.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ class Jukebox:
             best = self.info.weights
             weights = best if best and usable(best, self.device) else None
         self.weights: Weights | None = weights
-        self.compiled = self.device.type == "cuda" if compiled is None else compiled
-        if self.compiled:
+        if compiled:
             check_compiler(self.device)
+        self.compiled = self.device.type == "cuda" and can_compile(self.device) if compiled is None else compiled
         self.most_songs = most_songs
 
     @staticmethod
@@ -256,6 +256,7 @@ class Jukebox:
                 f"a song of {song.request.seconds:g} s cannot be continued from {start_seconds} s",
                 "choose a point inside it",
             )
+        asked.check_source(song.codes, song.request)
         origin = Origin(
             song=song.name, act="continue", codes_sha256=codes_sha256(song.codes), stop_seconds=start_seconds
         )
@@ -273,6 +274,7 @@ class Jukebox:
         if not top:
             raise UserError("this song has a single level: there is none below it to make", "repaint a part of it")
         codes = Codes.empty(song.codes.grid).replace(top, song.codes[top])
+        asked.check_source(codes, song.request)
         origin = Origin(song=song.name, act="upsample", codes_sha256=codes_sha256(codes))
         request = song.request.upsampled(origin, **self._drawn_for(song, changes))
         return self.compose(request, folder, codes=codes, replace=replace)
@@ -297,6 +299,7 @@ class Jukebox:
 
     def repainted(self, song: Song, start_seconds: float, stop_seconds: float, **changes: Any) -> tuple[Request, Codes]:
         """What `repaint` makes, asked for, and the codes that it begins with: for several takes of it."""
+        asked.check_source(song.codes, song.request)
         origin = Origin(
             song=song.name,
             act="repaint",
@@ -424,8 +427,9 @@ class Jukebox:
         following = asked.following(self.info, layer, head)
         request = self.resolved(song.request)
         asked.check_codes(song.codes, self.info, 1)
+        told = self._tell([request], top, planned=asked.sings_by_plan(request, self.info))
         with self._prior(top, following[0] + 1) as prior:
-            weights = self._attention(prior, request, song.codes, self._tell([request], top), following)
+            weights = self._attention(prior, request, song.codes, told, following)
         return Alignment(self.info.spelling(top).clean(request.lyrics), weights, self.info.grid.frame_rate(top))
 
     def align(self, song: Song, lyrics: TimedLyrics | None = None) -> Aligned:
@@ -440,7 +444,8 @@ class Jukebox:
         asked.check_codes(song.codes, self.info, 1)
         request = self.resolved(song.request.changed(lyrics=text))
         words = untimed(text) if lyrics is None else lyrics
-        return self._aligned(request, song.codes, words, planned=lyrics is None)
+        planned = lyrics is None and asked.sings_by_plan(request, self.info)
+        return self._aligned(request, song.codes, words, planned=planned)
 
     def align_audio(self, audio: Float[Tensor, "channel sample"], sample_rate: int, lyrics: TimedLyrics) -> Aligned:
         """When each word of a recording is sung, as the top prior hears it; nothing is told of who sings.
@@ -459,7 +464,7 @@ class Jukebox:
 
     @torch.no_grad()
     def _aligned(self, request: Request, codes: Codes, lyrics: TimedLyrics, *, planned: bool) -> Aligned:
-        """The times of the words of a resolved request in these codes; `planned` if these were made for it.
+        """The times of the words of a resolved request in these codes; `planned` if they were sung by its plan.
 
         Of lyrics longer than what the prior sees, each window first sees those that would be there if all were sung
         evenly, and then those that were found there, until nothing changes.
@@ -501,7 +506,7 @@ class Jukebox:
     def _find_words(self, request: Request, codes: Codes) -> TimedLyrics:
         if asked.sings_by_plan(request, self.info):
             return asked.planned(request, self.info)
-        return self._aligned(request, codes, untimed(request.lyrics), planned=True).lyrics
+        return self._aligned(request, codes, untimed(request.lyrics), planned=False).lyrics
 
     def _gone_on_with(self, folders: Sequence[Path | str], until_level: int) -> list[making.Group]:
         """The work on songs that are kept in these folders, from what their records say."""
@@ -609,7 +614,7 @@ class Jukebox:
         asked.check_sound(audio, sample_rate)
         mixed = waveform.mix(audio.float(), self.info.codec.channels)
         heard = waveform.resample(mixed, sample_rate, self.info.codec.sample_rate)
-        return heard[None].to(self.device, self.dtype)
+        return heard[None].to(self.device)
 
     def _tell(self, requests: Sequence[Request], level: int, *, planned: bool = True) -> Told:
         return asked.tell(requests, self.info, level, planned=planned).to(self.device)
@@ -620,8 +625,10 @@ class Jukebox:
         if self.adapter:
             self.adapter.fit(prior, level, partly=num_layers is not None)
         prior = prior.to(self.device)
-        drawing = quantized(prior, self.weights, many_rows=prior.config.masked) if self.weights else prior
-        if self.compiled and isinstance(prior, Prior):
+        compiled, drawing = self.compiled and isinstance(prior, Prior), prior
+        if self.weights and (usable(self.weights, self.device) or not compiled):
+            drawing = quantized(prior, self.weights, many_rows=prior.config.masked)
+        if compiled:
             compile_into(drawing.tokens.transformer, prior.tokens.transformer, self.weights)
         yield drawing
 

@@ -20,7 +20,7 @@ from orchestrion.audio import io
 from orchestrion.codes import Codes
 from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
-from orchestrion.files import explained, replacing, write_json
+from orchestrion.files import explained, is_part, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.library.provenance import Engine, Made, Record, SongModel
 from orchestrion.library.tree import LYRICS_FILE
@@ -203,7 +203,7 @@ def is_begun(path: Path) -> bool:
 
 def is_vacant(path: Path) -> bool:
     """Whether `path` is a folder with nothing in it that anyone could miss."""
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {_CODES}
+    return path.is_dir() and all(file.name == _CODES or is_part(file) for file in path.iterdir())
 
 
 def beside(audio: Path) -> Path:

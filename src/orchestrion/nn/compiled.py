@@ -29,6 +29,8 @@ from orchestrion.nn.transformer import Block, Transformer, bend
 
 MOST_ROWS_CUDA = 64
 """Beyond it a step is arithmetic rather than waiting for one small kernel after another."""
+LEAST_CAPABILITY = (7, 0)
+"""Of a CUDA device that Triton compiles for."""
 MOST_VARIANTS = 256
 """Of compiled code in one process: one for each form of layers, kind of weights and batch size."""
 MADE_ONCE = {"realize_reads_threshold": 2, "realize_opcount_threshold": 8}
@@ -127,6 +129,15 @@ class CompiledSteps:
         return x
 
 
+def can_compile(device: torch.device) -> bool:
+    """Whether `check_compiler` finds all that is needed."""
+    try:
+        check_compiler(device)
+    except UserError:
+        return False
+    return True
+
+
 def check_compiler(device: torch.device) -> None:
     """Raise UserError where nothing can be compiled for `device`."""
     if device.type == "cuda":
@@ -135,11 +146,22 @@ def check_compiler(device: torch.device) -> None:
                 "compiling for CUDA needs Triton, which is not installed",
                 "install it (pip install triton), or say --no-compile (in Python compiled=False)",
             )
+        capability = torch.cuda.get_device_capability(device)
+        if capability < LEAST_CAPABILITY:
+            raise UserError(
+                f"Triton compiles for a compute capability of {_dotted(LEAST_CAPABILITY)} or more, and that of "
+                f"this device is {_dotted(capability)}",
+                "say --no-compile (in Python compiled=False)",
+            )
     elif shutil.which(os.environ.get("CXX", "g++")) is None:
         raise UserError(
             "compiling needs a C++ compiler, and there is none",
             "install g++ (apt install g++), or leave --compile out (in Python compiled=True)",
         )
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"
 
 
 def _period(patterns: tuple[str, ...]) -> int:

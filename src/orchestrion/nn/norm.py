@@ -26,7 +26,7 @@ def unit_rms_in_place(vectors: Float[Tensor, "*shape width"]) -> None:
 def _rms(vectors: Tensor) -> Tensor:
     size: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     scale = vectors.shape[-1] ** -0.5
-    if size.dtype != torch.float32:
+    if size.dtype != torch.float32 or torch.compiler.is_compiling():
         return size.mul_(scale).add_(EPSILON)
     # A number given as such is made a tensor in each operation anew, which is most of the work for few vectors.
     return torch.addcmul(_constant(EPSILON, size.device), size, _constant(scale, size.device))

@@ -7,17 +7,21 @@ import torch
 from torch import Tensor
 
 
-@functools.cache
 def multiplies_well(dtype: torch.dtype, device_type: str) -> bool:
     """Whether products of matrices in `dtype` are no slower than in float32.
 
     On a processor without arithmetic of that width they are a hundred times slower, on one with it several times
     faster: a short product tells, once in a process.
     """
+    return _multiplies_well(dtype, device_type)  # cached there: a compiler takes this for a constant, and not a cache
+
+
+@functools.cache
+def _multiplies_well(dtype: torch.dtype, device_type: str) -> bool:
     if dtype in (torch.float32, torch.float64):
         return True
     if device_type == "cuda":
-        return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported()
+        return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False)
     device = torch.device(device_type)
     return _seconds(dtype, device) < _seconds(torch.float32, device)
 

@@ -16,12 +16,13 @@ _TIME = r"(\d{1,4}):([0-5]?\d(?:[.:]\d{1,3})?)"
 _LINE_MARK = re.compile(rf"\[{_TIME}\]\s*")
 _WORD_MARK = re.compile(rf"<{_TIME}>")
 _TAG = re.compile(r"\[([A-Za-z#][A-Za-z0-9_#]*):([^\]]*)\]\s*")
+_END_OF_TAG = re.compile(r"\]")
 _LIKE_A_MARK = re.compile(r"[\[<]\d+:[^\]>]*[\]>]?")  # meant as a time, whether it is one or not
 
 
 def check(lyrics: TimedLyrics) -> None:
     """Raise UserError for words or a section that LRC would take for its own marks."""
-    check_sections(lyrics, "]", "LRC")
+    check_sections(lyrics, _END_OF_TAG, "LRC")
     for line in lyrics.lines:
         if line.text.startswith("[") or _LIKE_A_MARK.search(line.text):
             why = f"LRC would take the line {line.text!r} for one of its marks"
@@ -48,7 +49,7 @@ def from_lrc(text: str, source: str) -> TimedLyrics:
     """The lyrics in LRC of either kind; `source` names it in the UserError that says which line is broken.
 
     Lines come in the order of their times, one with several times once for each. `[offset:…]`, in milliseconds, is
-    heeded; other tags are passed over.
+    heeded in all lines; other tags are passed over.
     """
     read = _Reader(source)
     for number, row in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
@@ -104,7 +105,7 @@ class _Reader:
         where = f"line {number} of {self._source}"
         times: list[float] = []
         while found := _LINE_MARK.match(row):
-            times.append(max(0.0, _seconds(found) - self._offset))
+            times.append(_seconds(found))
             row = row[found.end() :]
         if not times and (tag := _TAG.fullmatch(row)):
             self._tag(where, tag[1].lower(), tag[2].strip())
@@ -123,7 +124,10 @@ class _Reader:
             raise UserError(f"{self._source} holds no words", "write them after the times of their lines")
         if not any(row.start is not None for row in self._rows):
             raise UserError(f"{self._source} holds no times", "begin its lines with [minutes:seconds]")
-        lines = (TimedLine(words=row.words, section=row.section) for row in _in_time(self._rows))
+        rows = [
+            _Row(_at(row.start, -self._offset), _moved(row.words, -self._offset), row.section) for row in self._rows
+        ]
+        lines = (TimedLine(words=row.words, section=row.section) for row in _in_time(rows))
         return TimedLyrics(language=self._language, lines=tuple(lines))
 
     def _tag(self, where: str, name: str, value: str) -> None:
@@ -146,7 +150,7 @@ class _Reader:
             raise UserError(f"{where} has a time that is none: {found[0]!r}", "write it as <minutes:seconds>")
         edges = [0, *(mark.end() for mark in marks)]
         stops = [*(mark.start() for mark in marks), len(row)]
-        times = [line_start, *(max(0.0, _seconds(mark) - self._offset) for mark in marks)]
+        times = [line_start, *map(_seconds, marks)]
         for at, (start, end) in enumerate(zip(times, [*times[1:], None], strict=True)):
             stretch = row[edges[at] : stops[at]]
             if stretch.strip() and start is not None and end is not None and end < start:
@@ -163,7 +167,12 @@ def _in_time(rows: list[_Row]) -> list[_Row]:
 
 
 def _moved(words: tuple[TimedWord, ...], seconds: float) -> tuple[TimedWord, ...]:
-    def at(time: float | None) -> float | None:
-        return None if time is None else round(time + seconds, 3)
+    def moved(word: TimedWord) -> TimedWord:
+        return word.model_copy(update={"start": _at(word.start, seconds), "end": _at(word.end, seconds)})
 
-    return tuple(word.model_copy(update={"start": at(word.start), "end": at(word.end)}) for word in words)
+    return tuple(map(moved, words))
+
+
+def _at(time: float | None, seconds: float) -> float | None:
+    """A time moved on by so many seconds, to the beginning at the earliest."""
+    return None if time is None else max(0.0, round(time + seconds, 3))

@@ -133,11 +133,11 @@ class TimedLyrics(Settings):
         )
 
 
-def check_sections(lyrics: TimedLyrics, mark: str, kind: str) -> None:
-    """Raise UserError for a section that has no line of its own in the format `kind`, which has `mark` for itself."""
+def check_sections(lyrics: TimedLyrics, taken: re.Pattern[str], kind: str) -> None:
+    """Raise UserError for a section that has no line of its own in the format `kind`, or has what is `taken` there."""
     for line in lyrics.lines:
         section = line.section or ""
-        if mark in section or section.splitlines() not in ([], [section]) or section != section.strip():
+        if taken.search(section) or section.splitlines() not in ([], [section]) or section != section.strip():
             raise UserError(f"the section {section!r} cannot be named in {kind}", "write JSON, or rename it")
 
 

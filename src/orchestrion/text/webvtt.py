@@ -14,12 +14,13 @@ _TIME = r"(?:(\d{2,}):)?([0-5]\d):([0-5]\d\.\d{3})"
 _ARROW = re.compile(rf"{_TIME}\s+-->\s+{_TIME}(?:\s.*)?")
 _WORD_MARK = re.compile(rf"<{_TIME}>")
 _OTHER_MARK = re.compile(r"<[^>]*>")
-_NOT_CUES = ("NOTE", "STYLE", "REGION")
+_NO_CUE = re.compile(r"NOTE(?=\s|$)|(STYLE|REGION)\s*$")
+_NO_NAME = re.compile(rf"-->|^({_NO_CUE.pattern}|\d+$)")
 
 
 def check(lyrics: TimedLyrics) -> None:
     """Raise UserError for a section that cannot be the name of a cue."""
-    check_sections(lyrics, "-->", "WebVTT")
+    check_sections(lyrics, _NO_NAME, "WebVTT")
 
 
 def to_webvtt(lyrics: TimedLyrics) -> str:
@@ -45,7 +46,7 @@ def from_webvtt(text: str, source: str) -> TimedLyrics:
     for first, block in _blocks(rows):
         if first == 1:
             language = _language(next((row[9:].strip() for row in block if row.startswith("Language:")), ""), source)
-        elif not block[0].startswith(_NOT_CUES):
+        elif not _NO_CUE.match(block[0]):
             lines += _cue(first, block, source)
     if not lines:
         raise UserError(f"{source} holds no words", "check what the file is")

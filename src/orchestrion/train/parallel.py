@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orchestrion.config.training import TrainingConfig
 from orchestrion.errors import UserError
+from orchestrion.nn.precision import multiplies_well
 from orchestrion.nn.ranks import num_ranks, rank, summed, wait_for_all
 from orchestrion.nn.transformer import Block
 
@@ -100,6 +101,8 @@ class Shared:
         self.skeleton = _skeleton(model) if self.sharded else None
         self._call = loss
         self._wrapped: DistributedDataParallel | None = None
+        if config.compile_blocks:
+            torch.compiler.assume_constant_result(multiplies_well)
         for module in model.modules():
             if isinstance(module, Block):
                 module.recompute = config.recompute
