@@ -102,7 +102,7 @@ class Shared:
         self._call = loss
         self._wrapped: DistributedDataParallel | None = None
         if config.compile_blocks:
-            torch.compiler.assume_constant_result(multiplies_well)
+            torch.compiler.assume_constant_result(multiplies_well)  # type: ignore[no-untyped-call]
         for module in model.modules():
             if isinstance(module, Block):
                 module.recompute = config.recompute
