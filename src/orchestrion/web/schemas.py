@@ -46,6 +46,7 @@ class ModelState(BaseModel):
 
 class Limits(BaseModel):
     upload_bytes: int
+    import_bytes: int
     body_bytes: int
     seconds: float
     takes: int
