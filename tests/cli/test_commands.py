@@ -380,6 +380,24 @@ def test_a_model_and_its_songs_are_drawn_as_maps(capsys):
         assert status == 2 and f"{name!r}" in err and "Traceback" not in err
 
 
+def test_the_script_counts_songs_of_takes_too_and_leaves_a_batch_its_folder(repo_root, tmp_path):
+    for name, lines in (("scripts/setup", ""), (".venv/bin/orchestrion", 'echo "$@"')):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    script = shutil.copy(repo_root / "scripts/song", tmp_path / "scripts/song")
+
+    def asked(*options: str) -> list[str]:
+        return subprocess.run([script, *options], capture_output=True, text=True, check=True).stdout.split()
+
+    (tmp_path / "songs").mkdir()
+    assert asked("--takes", "3")[-4:] == ["-o", "songs/song-1.flac", "--takes", "3"]
+    for name in ("song-1-1.flac", "song-2.flac"):
+        (tmp_path / "songs" / name).touch()
+    assert asked()[-4:] == ["--seed", "3", "-o", "songs/song-3.flac"]
+    assert "-o" not in asked("--batch", "lines.jsonl") + asked("--batch=lines.jsonl")
+
+
 def test_a_studio_for_others_needs_a_secret(capsys):
     command = ("studio", "--host", "0.0.0.0", "--no-browser", "--library", "songs")
     for given in ((), ("--token", ""), ("--token", " ")):
