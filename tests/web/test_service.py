@@ -384,6 +384,20 @@ def test_songs_go_to_the_bin_and_come_back(page):
     page.post(f"/songs/{song['id']}/restore", status=404)
 
 
+def test_the_bin_is_looked_into_and_emptied(page):
+    first, second = page.song(title="One"), page.song(title="Two")
+    for song in (first, second):
+        assert page.client.delete(f"/api/songs/{song['id']}").status_code == 204
+    (page.studio.places.deleted(first["id"]) / "song.json").write_text("{")
+    there = {song["id"]: song["title"] for song in page.get("/bin")["songs"]}
+    assert there == {first["id"]: first["id"], second["id"]: "Two"}
+    assert page.client.delete(f"/api/bin/{first['id']}").status_code == 204
+    assert page.client.delete(f"/api/bin/{first['id']}").status_code == 404
+    page.post(f"/songs/{second['id']}/restore", status=200)
+    assert page.get("/bin") == {"songs": []} and page.client.delete(f"/api/bin/{second['id']}").status_code == 404
+    assert page.get("/songs")["total"] == 1
+
+
 def test_a_song_that_is_being_made_is_not_deleted(page):
     begun = page.post("/songs", {"seconds": 0.4})
     refused = page.client.delete(f"/api/songs/{begun['song']['id']}")

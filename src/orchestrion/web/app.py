@@ -256,6 +256,16 @@ def _songs(studio: Studio) -> APIRouter:
         studio.restore(song)
         return studio.shown(song)
 
+    @router.get("/bin")
+    def get_bin() -> schemas.Bin:
+        """The songs that were deleted and can be had back, deleted last first."""
+        return studio.bin()
+
+    @router.delete("/bin/{song}", status_code=204)
+    def discard_song(song: Identifier) -> None:
+        """Delete a song in the bin for good."""
+        studio.discard(song)
+
     @router.post("/songs/{song}/undo")
     def undo(song: Identifier) -> schemas.SongOut:
         """Take the last step back: takes that were asked for, or a choice."""

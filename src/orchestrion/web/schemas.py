@@ -143,6 +143,15 @@ class SongPage(BaseModel):
     total: int
 
 
+class BinnedSong(BaseModel):
+    id: str
+    title: str
+
+
+class Bin(BaseModel):
+    songs: list[BinnedSong]
+
+
 class Names(BaseModel):
     """Artists, genres and tags that songs of the library have."""
 

@@ -261,14 +261,25 @@ class Studio:
     def restore(self, song: str) -> LibrarySong:
         """Out of the bin."""
         with self._lock:
-            place = self.places.deleted(song)
-            if not place.is_dir():
-                raise NotFound(f"there is no song {song!r} in the bin", "look in the library")
+            place = self._binned(song)
             with explained(self.places.song(song), "move the song to"):
                 place.rename(self.places.song(song))
             kept = self.song(song)
             self._put(kept)
             return kept
+
+    def discard(self, song: str) -> None:
+        """Out of the bin, for good."""
+        with self._lock:
+            place = self._binned(song)
+            with explained(place, "delete"):
+                shutil.rmtree(place)
+
+    def bin(self) -> schemas.Bin:
+        """What is in the bin, deleted last first; what cannot be read goes by its id."""
+        with self._lock:
+            folders = [folder for folder in self.places.bin.iterdir() if folder.is_dir()]
+            return schemas.Bin(songs=[_binned(folder) for folder in sorted(folders, key=_moved, reverse=True)])
 
     def refreshed(self, song: str) -> None:
         """To be told where takes of a song were made: what can be heard of it has changed."""
@@ -505,6 +516,12 @@ class Studio:
         self.index.remove(song)
         self._changed[song] = None
 
+    def _binned(self, song: str) -> Path:
+        place = self.places.deleted(song)
+        if not place.is_dir():
+            raise NotFound(f"there is no song {song!r} in the bin", "look in the library")
+        return place
+
     def _in_force(self, song: str, take: str) -> Take:
         """A take that was not undone."""
         found = self.take(song, take)
@@ -559,6 +576,19 @@ def _takes(count: int, *, first: int, seed: int, **common: Any) -> list[Take]:
         Take(id=f"take-{secrets.token_hex(6)}", number=first + place, seed=seed + place, **common)
         for place in range(count)
     ]
+
+
+def _binned(folder: Path) -> schemas.BinnedSong:
+    try:
+        title = read_song(folder).title
+    except UserError:
+        title = folder.name
+    return schemas.BinnedSong(id=folder.name, title=title)
+
+
+def _moved(folder: Path) -> float:
+    """When a folder was moved to where it is."""
+    return folder.stat().st_ctime
 
 
 def _is_song_file(parts: tuple[str, ...]) -> bool:
