@@ -228,7 +228,8 @@ def _songs(studio: Studio) -> APIRouter:
     )
     async def import_song(request: Request) -> schemas.SongOut:
         """A song from a zip file that was exported."""
-        with TemporaryDirectory(dir=studio.places.uploads) as folder:
+        place = studio.places.uploads
+        with explained(place, "write into"), TemporaryDirectory(dir=place) as folder:
             packed = Path(folder) / "song.zip"
             await _keep(request, packed)
             song = await run_in_threadpool(studio.unpack, packed)

@@ -25,8 +25,9 @@ from orchestrion.web.studio import Studio
 logger = logging.getLogger(__name__)
 
 _AGAIN_SECONDS = 1.0
-_LONGEST_SECONDS = 60.0
+_MOST_DOUBLED = 6
 _MOST_EARLY = 3
+"""A worker that ended so often before it had begun is told of."""
 _ANY = ("0.0.0.0", "::")
 
 
@@ -107,7 +108,7 @@ def worker_beside(places: Places, jobs: Jobs, model: str, *, threads: int | None
                 problem = f"the worker ended {early} times while it began; the log of the Studio says more"
                 jobs.make_known("model", {"state": "failed", "problem": problem})
             logger.warning("the worker ended (%s) and is begun again", code)
-            if ending.wait(min(_AGAIN_SECONDS * 2**early, _LONGEST_SECONDS)):
+            if ending.wait(_AGAIN_SECONDS * 2 ** min(early, _MOST_DOUBLED)):
                 return
             running[0] = begun()
 
