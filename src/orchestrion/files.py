@@ -108,7 +108,7 @@ def read_json(path: Path, kind: str) -> Any:
         raise UserError(f"there is no {kind} at {path}", "check the path") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a {kind}: it is damaged or something else", "make it anew") from error
 
 

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,9 +145,27 @@ def test_a_ray_cluster_makes_the_same_songs_each_once(capsys):
         ray.shutdown()
 
 
+def test_workers_elsewhere_find_prompts_where_the_command_was_given(capsys, monkeypatch, tmp_path):
+    def elsewhere(work, asked, **_):
+        for one in asked:
+            with chdir(tmp_path / "models"):
+                result = work(one)
+            yield result
+
+    monkeypatch.setattr("orchestrion.cli.batch.everywhere", elsewhere)
+    io.write(Path("mine.wav"), torch.zeros(1, 1600), 1600)
+    ask({"prime": {"path": "mine.wav", "seconds": 0.1}})
+    assert run(capsys, "--ray")[0] == 0
+    asked = json.loads(Path("songs/song-0001.song/request.json").read_text())["request"]
+    assert asked["prime"]["path"] == "mine.wav"
+    assert json.loads(run(capsys, "--json")[1])["made_before"] == 1
+
+
 REFUSED = [
     (["{"], "line 1: is not JSON"),
     (["[1]"], "line 1: is not a JSON object"),
+    (["[" * 100_000], "line 1: holds what cannot be read"),
+    (['{"seed": ' + "1" * 5000 + "}"], "line 1: holds what cannot be read"),
     (
         [{}, {"artst": "bix"}],
         "line 2: what it asks for cannot be used: there is no setting 'artst' (did you mean 'artist'",

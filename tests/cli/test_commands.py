@@ -147,6 +147,8 @@ REFUSED = [
     (("-o", "song.xyz"), "song.xyz"),
     (("-o", "song"), "song"),
     (("-o", "there.flac"), "exists already"),
+    (("-o", "."), "cannot write audio as '.'"),
+    (("-o", ".", "--takes", "2"), "cannot write audio as '.'"),
     (("--seconds", "0"), "above 0"),
     (("--seconds", "-3"), "above 0"),
     (("--seconds", "nan"), "above 0"),
@@ -234,6 +236,19 @@ def test_a_part_of_a_song_is_made_again(capsys):
     before, after = (SongFolder.open(Path(f"{name}.song")).codes() for name in ("song", "song-repainted"))
     assert (before[1][:, :20] == after[1][:, :20]).all() and (before[1][:, 30:] == after[1][:, 30:]).all()
     assert (before[1] != after[1]).any()
+
+
+@pytest.mark.parametrize(
+    "command", [("continue", "--seconds", "0.2"), ("upsample",), ("repaint", "--from", "0", "--to", "0.1")]
+)
+def test_a_song_is_not_replaced_by_what_is_made_of_it(capsys, command):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    codes = Path("song.song/codes.safetensors").read_bytes()
+    Path("link.song").symlink_to("song.song")
+    for name in ("song.flac", "song.wav", "link.flac"):
+        status, _, err = run(capsys, command[0], "song.flac", *command[1:], "-q", "-o", name, "--force")
+        assert status == 2 and "is the song that this is made from" in err
+    assert Path("song.song/codes.safetensors").read_bytes() == codes
 
 
 def test_a_song_is_played_while_it_is_made(capsys, monkeypatch):
@@ -360,7 +375,27 @@ def test_a_model_and_its_songs_are_drawn_as_maps(capsys):
     assert {point["name"] for point in points} >= {*tiny.NAMES.artists, "one"}
     status, _, err = run(capsys, *words)
     assert status == 2 and "--force" in err
-    assert run(capsys, "map", "ditty", "-o", "map.jpg")[0] == 2
+    for name in ("map.jpg", ".", "/"):
+        status, _, err = run(capsys, "map", "ditty", "-o", name)
+        assert status == 2 and f"{name!r}" in err and "Traceback" not in err
+
+
+def test_the_script_counts_songs_of_takes_too_and_leaves_a_batch_its_folder(repo_root, tmp_path):
+    for name, lines in (("scripts/setup", ""), (".venv/bin/orchestrion", 'echo "$@"')):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    script = shutil.copy(repo_root / "scripts/song", tmp_path / "scripts/song")
+
+    def asked(*options: str) -> list[str]:
+        return subprocess.run([script, *options], capture_output=True, text=True, check=True).stdout.split()
+
+    (tmp_path / "songs").mkdir()
+    assert asked("--takes", "3")[-4:] == ["-o", "songs/song-1.flac", "--takes", "3"]
+    for name in ("song-1-1.flac", "song-2.flac"):
+        (tmp_path / "songs" / name).touch()
+    assert asked()[-4:] == ["--seed", "3", "-o", "songs/song-3.flac"]
+    assert "-o" not in asked("--batch", "lines.jsonl") + asked("--batch=lines.jsonl")
 
 
 def test_a_studio_for_others_needs_a_secret(capsys):

@@ -181,6 +181,17 @@ def test_a_primed_song_is_made_again_where_its_prompt_is_at_hand(capsys):
     assert run(capsys, "songs", "replay", "song.flac", "-q", "--source", "deep/mine.wav")[0] == 0
 
 
+def test_a_prompt_is_not_written_over_by_the_song_that_it_began(capsys):
+    noise = 0.2 * torch.randn(1, 1600, generator=torch.Generator().manual_seed(0))
+    io.write(Path("mine.wav"), noise, 1600)
+    before = Path("mine.wav").read_bytes()
+    compose(capsys, "--prime", "mine.wav", "--prime-seconds", "0.2", "-o", "song.wav")
+    for source, said in (((), "its prompt"), (("--source", "mine.wav"), "--source")):
+        status, _, err = run(capsys, "songs", "replay", "song.wav", "-q", *source, "-o", "mine.wav", "--force")
+        assert status == 2 and f"mine.wav is the file of {said}" in err
+    assert Path("mine.wav").read_bytes() == before
+
+
 @pytest.mark.parametrize("folder", ["song.song", None])
 def test_a_song_that_begins_with_a_sound_that_its_record_does_not_hold_is_not_made_again(capsys, folder):
     jukebox = Jukebox.from_pretrained("ditty", device="cpu")
@@ -220,8 +231,9 @@ def test_a_record_beside_a_song_is_not_written_over_by_composing(capsys):
 @pytest.mark.parametrize("command", ["verify", "replay", "sign"])
 def test_what_has_no_record_is_status_2(capsys, command):
     io.write(Path("mine.wav"), torch.zeros(1, 100), 1600)
-    for name in ("none.wav", "mine.wav"):
-        assert run(capsys, "songs", command, name)[0] == 2
+    for name in ("none.wav", "mine.wav", ".", "/"):
+        status, _, err = run(capsys, "songs", command, name)
+        assert status == 2 and "Traceback" not in err
 
 
 @needs_c2pa

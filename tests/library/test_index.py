@@ -101,6 +101,17 @@ def test_a_folder_whose_name_is_no_id_keeps_no_song_out(index, tmp_path):
     assert len(index.rebuild()) == 1 and found(index) == ["whole"]
 
 
+def test_a_folder_under_another_name_than_its_song_is_told_and_hides_nothing(index, tmp_path):
+    for folder, title in (("tune", "mine"), ("tune-backup", "old"), ("renamed", "other")):
+        kept = song("gone" if folder == "renamed" else "tune")
+        write_song(tmp_path / folder, kept.model_copy(update={"title": title}))
+    index.put(song("renamed"))
+    problems = index.rebuild()
+    assert len(problems) == 2 and "renamed holds the song gone" in problems[0]
+    assert "tune-backup holds the song tune" in problems[1] and "rename it to tune" in problems[1]
+    assert found(index, "mine") == found(index) == ["tune"]
+
+
 def test_a_song_whose_takes_cannot_be_looked_at_is_told_and_left_out(index, tmp_path, monkeypatch):
     for name in ("locked", "whole"):
         write_song(tmp_path / name, song(name))

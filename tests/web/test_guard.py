@@ -89,7 +89,7 @@ def test_the_token_in_the_link_becomes_a_cookie(shared):
     response = shared.client.get("/api/status?token=s3cret-t%C3%B8ken&a=1", follow_redirects=False)
     assert response.status_code == 303 and response.headers["location"] == "/api/status?a=1"
     cookie = response.headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie and "s3cret" not in cookie
+    assert "httponly" in cookie and "samesite=lax" in cookie and "s3cret" not in cookie
     assert shared.client.get("/api/status").status_code == 200
     shared.client.cookies.clear()
     bearer = {"authorization": "Bearer s3cret-tøken".encode()}
@@ -111,8 +111,12 @@ def test_large_bodies_are_refused_announced_or_not(page, monkeypatch):
 def test_uploads_have_a_limit_of_their_own(tmp_path, monkeypatch):
     quick_world(tmp_path, monkeypatch)
     monkeypatch.setattr(service, "UPLOAD_BYTES", 2000)
+    monkeypatch.setattr(service, "IMPORT_BYTES", 4000)
     with world(tmp_path / "library") as page:
-        assert page.client.post("/api/uploads", content=iter([bytes(1500), bytes(1500)])).status_code == 413
+        for path, size in (("uploads", 1500), ("songs/import", 2500)):
+            assert page.client.post(f"/api/{path}", content=iter([bytes(size), bytes(size)])).status_code == 413
+        assert page.client.post("/api/songs/import", content=bytes(3000)).status_code == 400
+        assert page.get("/status")["limits"]["import_bytes"] == 4000
         assert not any(page.studio.places.uploads.iterdir())
 
 

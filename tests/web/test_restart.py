@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,11 @@ import pytest
 
 import tiny
 from orchestrion.checkpoints import zoo
+from orchestrion.errors import UserError
 from orchestrion.library.folder import SongFolder
+from orchestrion.web import server
+from orchestrion.web.jobs import Jobs
+from orchestrion.web.places import Places
 
 PATIENCE_SECONDS = 120.0
 
@@ -109,10 +114,20 @@ def test_a_worker_that_dies_is_begun_again(tmp_path):
         assert ask(address, job)["problem"] == ""
 
 
-def test_a_library_is_open_once(tmp_path, capsys):
-    from orchestrion.errors import UserError
-    from orchestrion.web.places import Places
+def test_of_a_worker_that_cannot_begin_one_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(server, "_AGAIN_SECONDS", 0.01)
+    places = Places(tmp_path / "library")
+    places.make()
+    jobs = Jobs(places.jobs)
+    jobs.make_known("model", {"state": "ready", "problem": ""})  # as it was when the Studio was stopped
+    with server.worker_beside(places, jobs, "ditty"):
+        wait_for(lambda: "the worker ended 3 times" in jobs.fact("model")["problem"])
+        assert jobs.fact("model")["state"] != "ready"
+    jobs.close()
 
+
+def test_a_library_is_open_once(tmp_path, capsys):
     places = Places(tmp_path / "library")
     places.make()
     lock = places.lock_server()

@@ -24,7 +24,8 @@ from orchestrion.library.provenance import read_made
 from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
-from orchestrion.web.schemas import LONGEST_SECONDS, LONGEST_UPLOAD_SECONDS, PrimeIn
+from orchestrion.web.places import Places
+from orchestrion.web.schemas import LONGEST_SECONDS, LONGEST_UPLOAD_SECONDS, PrimeIn, SongChanges
 from orchestrion.web.work import Decode
 
 
@@ -194,6 +195,46 @@ def test_undo_and_redo(page):
     assert "do again" in page.post(f"/songs/{song['id']}/redo", status=409)["error"]
 
 
+def test_takes_that_were_undone_are_not_gone_on_from(page):
+    song = page.song(takes=2)
+    begun = page.post(path_of(song, song["tree"][0], "/continue"), {"seconds": 0.2})
+    page.work()
+    page.post(f"/songs/{song['id']}/undo", status=200)
+    take = {"id": begun["job"]["takes"][0]}
+    for act, asked in (
+        ("choose", None),
+        ("refine", None),
+        ("continue", {"seconds": 0.2}),
+        ("repaint", {"start_seconds": 0.0, "stop_seconds": 0.1}),
+    ):
+        assert page.post(path_of(song, take, f"/{act}"), asked, status=409)["error"] == "this take was undone"
+    page.post(f"/songs/{song['id']}/redo", status=200)
+    assert page.post(path_of(song, take, "/choose"), status=200)["tree"][2]["chosen"]
+
+
+def test_a_song_that_cannot_be_written_is_not_made(page, monkeypatch):
+    def full(folder, song):
+        raise UserError("no space is left", "make room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrion.web.studio.write_song", full)
+        assert page.post("/songs", {"seconds": 0.4}, status=400)["error"] == "no space is left"
+    assert [job["state"] for job in page.get("/jobs")["jobs"]] == ["cancelled"] and not page.worker.work()
+
+
+def test_an_answer_shows_what_its_revision_is_of(page, monkeypatch):
+    song, real = page.song(title="First"), page.studio.describe
+
+    def overtaken(name, changes):
+        changed = real(name, changes)
+        real(name, SongChanges(title="Third"))
+        return changed
+
+    monkeypatch.setattr(page.studio, "describe", overtaken)
+    answer = page.client.patch(f"/api/songs/{song['id']}", json={"title": "Second"}).json()
+    assert answer["title"] == "Third" and answer == page.get(f"/songs/{song['id']}")
+
+
 def test_artists_are_mixed(page):
     song = page.song(artist=None, mix={"first": "Bix", "second": "Ada Byron", "share": 0.25})
     (take,) = song["tree"]
@@ -343,6 +384,20 @@ def test_songs_go_to_the_bin_and_come_back(page):
     page.post(f"/songs/{song['id']}/restore", status=404)
 
 
+def test_the_bin_is_looked_into_and_emptied(page):
+    first, second = page.song(title="One"), page.song(title="Two")
+    for song in (first, second):
+        assert page.client.delete(f"/api/songs/{song['id']}").status_code == 204
+    (page.studio.places.deleted(first["id"]) / "song.json").write_text("{")
+    there = {song["id"]: song["title"] for song in page.get("/bin")["songs"]}
+    assert there == {first["id"]: first["id"], second["id"]: "Two"}
+    assert page.client.delete(f"/api/bin/{first['id']}").status_code == 204
+    assert page.client.delete(f"/api/bin/{first['id']}").status_code == 404
+    page.post(f"/songs/{second['id']}/restore", status=200)
+    assert page.get("/bin") == {"songs": []} and page.client.delete(f"/api/bin/{second['id']}").status_code == 404
+    assert page.get("/songs")["total"] == 1
+
+
 def test_a_song_that_is_being_made_is_not_deleted(page):
     begun = page.post("/songs", {"seconds": 0.4})
     refused = page.client.delete(f"/api/songs/{begun['song']['id']}")
@@ -357,6 +412,14 @@ def test_songs_are_exported_and_imported(page, tmp_path, monkeypatch):
     with world(tmp_path / "other") as other:
         assert other.client.post("/api/songs/import", content=packed).json()["id"] == song["id"]
         assert other.get("/songs", q="far")["total"] == 1
+
+
+def test_files_of_before_1980_are_exported(page):
+    song = page.song()
+    os.utime(page.studio.places.song(song["id"]) / "song.json", (0, 0))
+    packed = page.get(f"/songs/{song['id']}/export")
+    assert f"{song['id']}/song.json" in zipfile.ZipFile(bytes_io.BytesIO(packed)).namelist()
+    assert not any(page.studio.places.uploads.iterdir())
 
 
 def evil_zip(name: str) -> bytes:
@@ -379,6 +442,7 @@ def evil_zip(name: str) -> bytes:
         evil_zip("song/a.song/../../../evil"),
         evil_zip("other/take.song/request.json"),
         evil_zip("song/take.song/request.json"),
+        evil_zip("song/\u00e9").replace("\u00e9".encode(), b"\xff\xfe"),
     ],
 )
 def test_zip_files_that_are_no_song_are_refused(page, packed, tmp_path):
@@ -463,6 +527,22 @@ def test_a_model_that_cannot_be_read_does_not_hide_the_others(page):
     assert page.get("/status")["model"]["state"] == "ready"
     names = [model["name"] for model in page.get("/models")["models"]]
     assert "ditty" in names and "broken" not in names
+
+
+def test_a_model_that_cannot_even_be_tried_is_told_of(page, monkeypatch):
+    def broken(name):
+        raise ValueError("of all things")
+
+    monkeypatch.setattr(page.worker, "_jukebox", broken)
+    page.worker.introduce()
+    model = page.get("/status")["model"]
+    assert model["state"] == "failed" and "of all things" in model["problem"]
+
+
+def test_a_library_whose_own_folder_is_a_file_is_explained(tmp_path):
+    (tmp_path / ".studio").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot write into"):
+        Places(tmp_path).make()
 
 
 def test_the_description_of_the_service_can_be_read(page):
@@ -599,6 +679,15 @@ def test_a_full_disk_is_not_taken_for_a_bad_file(page, monkeypatch):
     monkeypatch.setattr("orchestrion.web.studio.shutil.copyfileobj", full)
     response = page.client.post("/api/songs/import", content=packed)
     assert response.status_code == 400 and "no space is left" in response.json()["error"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_told_of_where_sound_is_sent(page, monkeypatch):
+    real = page.studio.begin_upload
+    monkeypatch.setattr(page.studio, "begin_upload", lambda name: (real(name)[0], Path("/dev/full")))
+    response = page.client.post("/api/uploads", content=wav(1.0))
+    assert response.status_code == 400 and "no space is left" in response.json()["error"]
+    assert not any(page.studio.places.uploads.iterdir())
 
 
 def test_it_is_made_known_when_all_songs_are_indexed(page, tmp_path, caplog):

@@ -345,6 +345,12 @@ def test_nothing_that_is_typed_is_lost(visit: Visit) -> None:
     page.reload()
     visit.expect(notes).to_have_value("mine")
 
+    notes.fill("typed and left")
+    page.evaluate("location.hash = '#/map'")
+    page.get_by_role("heading", name="Map", exact=True).wait_for()
+    page.evaluate("song => { location.hash = `#/song/${song}` }", song)
+    visit.expect(notes).to_have_value("typed and left")
+
     title = page.get_by_label("Title")
     for typed, kept in (("", "Typed"), ("   ", "Typed"), ("Renamed", "Renamed")):
         title.fill(typed)
@@ -360,6 +366,26 @@ def test_nothing_that_is_typed_is_lost(visit: Visit) -> None:
     page.get_by_label("Go on from second").fill("98")
     page.get_by_label("Go on from second").press("Tab")
     visit.expect(page.get_by_label("Go on from second")).to_have_value("1")
+
+
+def test_a_song_that_was_deleted_is_had_back(visit: Visit) -> None:
+    page = visit.page
+    page.on("dialog", lambda dialog: dialog.accept())
+    visit.compose(1, 1, seed=14, Title="Thrown away")
+    visit.heard(1)
+    visit.button("Delete this song").click()
+    page.get_by_text("Deleted “Thrown away”").wait_for()
+    visit.button("Undo").click()
+    visit.expect(page.get_by_label("Title")).to_have_value("Thrown away")
+    visit.button("Delete this song").click()
+    visit.button("Dismiss").click()
+    page.get_by_text("Deleted songs").click()
+    visit.button("Take back Thrown away").wait_for()
+    assert fits(page)
+    visit.accessible()
+    visit.button("Take back Thrown away").click()
+    page.locator("main > ul").get_by_role("link", name="Thrown away").first.wait_for()
+    page.get_by_text("There are none.").wait_for()
 
 
 def test_the_page_is_used_by_keys_alone(visit: Visit) -> None:

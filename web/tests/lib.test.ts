@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { parts, ramp } from "../src/lib/colour";
 import { doing } from "../src/lib/job";
 import { facts } from "../src/lib/provenance";
-import { command, KEYS } from "../src/lib/keys";
+import { command, KEYS, moment } from "../src/lib/keys";
 import { sungAt } from "../src/lib/lyrics";
 import { bars, columns, peaksOf } from "../src/lib/peaks";
 import { readRoute, writeRoute, type Route } from "../src/lib/route";
@@ -199,6 +199,26 @@ describe("keys", () => {
     expect(press("1", { altKey: true })).toBeNull();
     expect(press("0")).toBeNull();
     expect(press("Tab")).toBeNull();
+  });
+});
+
+describe("a slider over music", () => {
+  const pressed = (key: string, more = {}) => ({
+    key,
+    shiftKey: false,
+    ctrlKey: false,
+    metaKey: false,
+    altKey: false,
+    ...more,
+  });
+
+  it("is moved by keys, and stays within the music", () => {
+    expect(moment(pressed("ArrowRight"), 3, 20)).toBe(8);
+    expect(moment(pressed("ArrowLeft", { shiftKey: true }), 3, 20)).toBe(2);
+    expect(moment(pressed("ArrowLeft"), 3, 20)).toBe(0);
+    expect([moment(pressed("Home"), 3, 20), moment(pressed("End"), 3, 20)]).toEqual([0, 20]);
+    expect(moment(pressed("Enter"), 3, 20)).toBe(null);
+    expect(moment(pressed("ArrowLeft", { altKey: true }), 3, 20)).toBe(null);
   });
 });
 

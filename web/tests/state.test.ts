@@ -73,10 +73,10 @@ describe("a draft", () => {
     works = true;
     const leaving = draft.leave("kept");
     draft.type("mine, and more");
-    await leaving;
     expect(draft.shown("mine")).toBe("mine, and more");
-    await draft.leave("mine");
+    await leaving;
     expect(saved).toEqual(["mine", "mine, and more"]);
+    expect(draft.shown("from another window")).toBe("from another window");
     draft.type("mine, and more");
     await draft.leave("mine, and more");
     expect(saved).toHaveLength(2);
@@ -111,7 +111,9 @@ class FakeAudio extends EventTarget {
     this.paused = true;
   }
   load(): void {}
-  removeAttribute(): void {}
+  removeAttribute(): void {
+    this.src = "";
+  }
 }
 
 class FakeContext {
@@ -184,6 +186,99 @@ describe("the player", () => {
     fake(1).come();
     await loading;
     expect([deck.playing, fake(1).paused, fake(1).currentTime]).toEqual([true, false, 3]);
+  });
+
+  it("does not go on loading what another sound was wanted in place of", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const first = deck.load(sound("a"));
+    const second = deck.load(sound("b"));
+    await first;
+    expect([fake(0).src, fake(1).src]).toEqual(["", "b"]);
+    fake(1).come();
+    await second;
+    expect([deck.sound?.key, deck.problem]).toEqual(["b", ""]);
+  });
+});
+
+describe("a song that is deleted", () => {
+  const api = { remove: vi.fn(), restore: vi.fn(), discard: vi.fn() };
+  class Refused extends Error {
+    problem = "it is being made";
+    hint = "cancel its jobs first";
+  }
+
+  beforeEach(() => {
+    vi.resetModules();
+    vi.doMock("../src/api/client", () => ({ api, Refused }));
+    vi.stubGlobal("cancelAnimationFrame", () => undefined);
+  });
+  afterEach(() => {
+    vi.doUnmock("../src/api/client");
+    vi.unstubAllGlobals();
+  });
+
+  const sound = (song: string): Sound => ({
+    key: song,
+    url: song,
+    seconds: 20,
+    song,
+    title: song,
+    about: "",
+    href: "",
+  });
+
+  it("is heard until the service has let go of it, and others are heard on", async () => {
+    const { bin } = await import("../src/state/bin.svelte");
+    const { deck } = await import("../src/state/deck.svelte");
+    deck.sound = sound("tune");
+    api.remove.mockRejectedValueOnce(new Refused());
+    expect(await bin.put({ id: "tune", title: "Tune" })).toBe(false);
+    expect([deck.sound?.song, bin.latest]).toEqual(["tune", null]);
+    api.remove.mockResolvedValue(undefined);
+    expect(await bin.put({ id: "other", title: "Other" })).toBe(true);
+    expect(deck.sound?.song).toBe("tune");
+    expect(await bin.put({ id: "tune", title: "Tune" })).toBe(true);
+    expect([deck.sound, bin.latest]).toEqual([null, { id: "tune", title: "Tune" }]);
+  });
+
+  it("is taken back, or deleted for good", async () => {
+    const { bin } = await import("../src/state/bin.svelte");
+    const { studio } = await import("../src/state/studio.svelte");
+    const tune = { id: "tune", title: "Tune" };
+    api.remove.mockResolvedValue(undefined);
+    api.discard.mockResolvedValue(undefined);
+    api.restore.mockResolvedValue({ ...tune, revision: 1 });
+    await bin.put(tune);
+    expect(studio.isGone("tune")).toBe(true);
+    expect(await bin.takeBack(tune)).toMatchObject(tune);
+    expect([studio.isGone("tune"), bin.latest]).toEqual([false, null]);
+    await bin.put(tune);
+    expect(await bin.discard(tune)).toBe(true);
+    expect(bin.latest).toBe(null);
+  });
+});
+
+describe("sound of one's own", () => {
+  const api = { upload: vi.fn(), uploaded: vi.fn() };
+  class Refused extends Error {
+    status = 404;
+  }
+
+  beforeEach(() => {
+    vi.resetModules();
+    vi.doMock("../src/api/client", () => ({ api, Refused }));
+  });
+  afterEach(() => void vi.doUnmock("../src/api/client"));
+
+  it("is sent once, and again when the service has it no more", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    const span = { start: 0, stop: 1 };
+    const hum = { file: new Blob(["hum"]), name: "hum", url: "", seconds: 1, peaks: [], span };
+    api.upload.mockResolvedValueOnce({ id: "one" }).mockResolvedValueOnce({ id: "two" });
+    api.uploaded.mockResolvedValueOnce({ id: "one" }).mockRejectedValueOnce(new Refused());
+    const sent = [await own.upload(hum), await own.upload({ ...hum }), await own.upload(hum)];
+    expect(sent.map((one) => one.id)).toEqual(["one", "one", "two"]);
+    expect(api.upload).toHaveBeenCalledTimes(2);
   });
 });
 

@@ -176,7 +176,7 @@ def read_comment(path: Path) -> str:
 def check_suffix(path: Path) -> None:
     """Raise UserError unless `write` knows the suffix of `path`, and can write a file of its name."""
     if path.suffix.lower() not in SUFFIXES_WRITE:
-        raise UserError(f"cannot write audio as {path.name!r}", f"end the name with {', '.join(SUFFIXES_WRITE)}")
+        raise UserError(f"cannot write audio as {str(path)!r}", f"end the name with {', '.join(SUFFIXES_WRITE)}")
     if "\0" in str(path) or re.search("[\ud800-\udfff]", str(path)):  # of bytes that are not UTF-8
         raise UserError(f"cannot write audio as {str(path)!r}: its name is not text", "choose another name")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir, nullcontext
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -172,9 +172,11 @@ def _everywhere(compose: Compose, groups: Iterable[Sequence[Order]], devices: Se
 def _on_ray(compose: Compose, groups: Iterable[Sequence[Order]], engine: dict[str, Any]) -> Iterator[Results]:
     """What comes of the groups, as they are done, by the processes of a Ray cluster: on CUDA each has a GPU."""
     device = worker_device(str(engine["device"]))
-    work = partial(_compose_on, compose, device)
+    work = partial(_compose_on, compose, Path.cwd(), device)
     yield from everywhere(work, groups, num_cpus=engine["threads"] or 1, num_gpus=int(device == "cuda"))
 
 
-def _compose_on(compose: Compose, device: str, orders: Sequence[Order]) -> Results:
-    return compose(orders, device)
+def _compose_on(compose: Compose, place: Path, device: str, orders: Sequence[Order]) -> Results:
+    """Make songs where the command was given, if that is to be seen here: records name prompts as they were named."""
+    with chdir(place) if place.is_dir() else nullcontext():
+        return compose(orders, device)

@@ -141,6 +141,7 @@ def compose(
     (.lrc), and its folder (.song), with the codes that `continue`, `upsample` and `decode` need. The same command again
     goes on with a song that was stopped.
     """
+    from orchestrion.audio.io import check_suffix
     from orchestrion.cli.batch import compose_batch
     from orchestrion.generate.request import Mix, Prime, Request
 
@@ -195,6 +196,7 @@ def compose(
     if on_ray:
         raise UserError("Ray makes many songs at once, and one was asked for", "list songs in a file: --batch FILE")
     output = output or Path("song.flac")
+    check_suffix(output)
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
         refuse_inputs(files_of(path), {"--lyrics": lyrics, "--prime": prime})

@@ -15,6 +15,7 @@ from orchestrion.cli.options import (
     force_option,
     json_option,
     quiet_option,
+    refuse_inputs,
     show_result,
 )
 from orchestrion.errors import UserError
@@ -85,6 +86,7 @@ def replay(
     Status 1 means that they differ.
     """
     from orchestrion.jukebox import provenance
+    from orchestrion.library.provenance import sidecar
 
     there = provenance.known(file)
     if there.made is None:
@@ -93,6 +95,9 @@ def replay(
         provenance.check_same_format(file, output)
         check_output(output, force=force)
     request = _request(there.made, file, source)
+    if output:
+        prompt = Path(request.prime.path) if request.prime else None
+        refuse_inputs((output, sidecar(output)), {"--source": source, "its prompt": prompt})
     codes = _source_codes(request, file, source)
     jukebox = _open(there.made, there.record, model, adapter, device)
     made, _ = watch(jukebox.again(request, codes), quiet=quiet)
@@ -128,9 +133,9 @@ def sign(
     from orchestrion.library import signing
     from orchestrion.library.provenance import read_made, read_record, write_signed_record
 
+    signing.check_suffix(file)
     output = output or file.with_stem(f"{file.stem}-signed")
     made, record = read_made(file), read_record(file)
-    signing.check_suffix(file)
     if made is None or record is None:
         raise UserError(f"{file} lacks its record, in its tags or beside it", "sign a file as orchestrion wrote it")
     if record.made != made or record.sha256 != file_sha256(file):

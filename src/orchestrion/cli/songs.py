@@ -58,8 +58,7 @@ def continue_(
     **settings: Any,
 ) -> None:
     """Make SONG longer: a new song that starts with all of it, or with what is before --from."""
-    kept, output = _source(song), output or _beside(song, "-continued")
-    check_output(output, force=force)
+    kept, output = _source_and_output(song, output, "-continued", force=force)
     if not seconds > 0:
         raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
     jukebox, drawn = _jukebox(kept, model, settings)
@@ -96,8 +95,7 @@ def upsample(
     **settings: Any,
 ) -> None:
     """Make the levels of SONG below its top anew: what a draft lacks, or another version."""
-    kept, output = _source(song), output or _beside(song, "-upsampled")
-    check_output(output, force=force)
+    kept, output = _source_and_output(song, output, "-upsampled", force=force)
     jukebox, drawn = _jukebox(kept, model, settings)
     before = jukebox.load(kept.path)
     changed = changes(seed=seed, sampling=drawn)
@@ -140,8 +138,7 @@ def repaint(
     **settings: Any,
 ) -> None:
     """Make a part of SONG anew, to fit what is around it: a new song that keeps all the rest."""
-    kept, output = _source(song), output or _beside(song, "-repainted")
-    check_output(output, force=force)
+    kept, output = _source_and_output(song, output, "-repainted", force=force)
     jukebox, drawn = _jukebox(kept, model, settings)
     before = jukebox.load(kept.path)
     changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
@@ -249,6 +246,18 @@ def _source(song: Path) -> "SongFolder":
     from orchestrion.library.folder import find
 
     return find(song)
+
+
+def _source_and_output(song: Path, output: Path | None, ending: str, *, force: bool) -> tuple["SongFolder", Path]:
+    """The song that is there, and where what is made of it goes: not into its own folder, force or not."""
+    from orchestrion.library.folder import beside
+
+    kept, output = _source(song), output or _beside(song, ending)
+    check_output(output, force=force)
+    folder = beside(output)
+    if folder.exists() and folder.samefile(kept.path):
+        raise UserError(f"{folder} is the song that this is made from: it would be lost", "choose another name with -o")
+    return kept, output
 
 
 def _beside(song: Path, ending: str) -> Path:

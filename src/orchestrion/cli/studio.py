@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from orchestrion.cli.options import PATH, force_option, json_option, show_result
+from orchestrion.cli.options import PATH, force_option, json_option, show_result, threads_option
 from orchestrion.errors import UserError
 
 LIBRARY = "~/Orchestrion"
@@ -17,7 +17,7 @@ LIBRARY = "~/Orchestrion"
 @click.option("--model", default="mini", show_default=True, help="Name or folder of the model.")
 @click.option("--host", help="Let others on the network in by this address of the machine; needs --token.")
 @click.option("--token", help="The secret that others need.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all]")
+@threads_option
 def studio(
     port: int, no_browser: bool, library: Path, model: str, host: str | None, token: str | None, threads: int | None
 ) -> None:
@@ -46,9 +46,9 @@ def map_(model: str, output: Path, songs: tuple[Path, ...], force: bool, as_json
     from orchestrion.jukebox.map import label_points, song_points, song_vector
     from orchestrion.library.picture import draw_map
 
-    data = output.with_suffix(".json")
     if output.suffix.lower() != ".png":
-        raise UserError(f"the map cannot be drawn as {output.name!r}", "end the name with .png")
+        raise UserError(f"the map cannot be drawn as {str(output)!r}", "end the name with .png")
+    data = output.with_suffix(".json")
     for path in (output, data):
         refuse_overwrite(path, force)
     jukebox = Jukebox.from_pretrained(model)

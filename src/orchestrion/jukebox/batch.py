@@ -70,6 +70,8 @@ def _order(line: str, number: int, default: Request) -> Order:
         given: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"is not JSON ({error.msg})", "write one object in each line") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists as deep
+        raise UserError("holds what cannot be read", "write one object in each line") from error
     if not isinstance(given, dict):
         raise UserError("is not a JSON object", "write one object in each line")
     file = given.pop("file", f"song-{number:04}{SUFFIX}")

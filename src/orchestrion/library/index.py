@@ -93,7 +93,11 @@ class Index:
                     try:
                         self._delete(database, check_id(folder.name))
                         song = read_song(folder)
-                        self._delete(database, song.id)
+                        if song.id != folder.name:
+                            raise UserError(
+                                f"the folder {folder.name} holds the song {song.id}",
+                                f"rename it to {song.id}, or import it as ZIP",
+                            )
                         self._insert(database, song)
                     except UserError as error:
                         problems.append(str(error))

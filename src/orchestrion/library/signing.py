@@ -105,7 +105,7 @@ def read_credentials(certificate: Path, key: Path) -> Credentials:
 def check_suffix(path: Path) -> None:
     """Raise UserError for a format that has no place for a manifest."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path.name!r} cannot be signed", f"C2PA knows {', '.join(SUFFIXES)} of what is written here")
+        raise UserError(f"{str(path)!r} cannot be signed", f"C2PA knows {', '.join(SUFFIXES)} of what is written here")
 
 
 def sign(audio: Path, output: Path, made: Made, credentials: Credentials, date: str) -> None:

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from orchestrion.errors import UserError
-from orchestrion.files import read_json
+from orchestrion.files import explained, read_json
 from orchestrion.library.index import Sort, Wanted
 from orchestrion.library.peaks import measure, peaks_path
 from orchestrion.version import __version__
@@ -30,6 +30,7 @@ from orchestrion.web.studio import Conflict, NotFound, Studio
 PAGE = Path(__file__).parent / "static"
 BODY_BYTES = 1 << 20
 UPLOAD_BYTES = 256 << 20
+IMPORT_BYTES = 1 << 30
 FORMATS: list[schemas.Format] = ["flac", "mp3", "wav"]
 _TYPES = {"flac": "audio/flac", "mp3": "audio/mpeg", "wav": "audio/wav"}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -61,6 +62,26 @@ def _body(kind: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+async def _keep(request: Request, path: Path) -> None:
+    """Write the body of a request into a file, piece by piece."""
+    with explained(path, "write"), path.open("wb") as file:
+        async for piece in request.stream():
+            file.write(piece)
+
+
+def _passing(name: str, kind: str, write: Callable[[Path], None], place: Path) -> FileResponse:
+    """A file that is written for one answer, in a folder in `place` that goes when it is sent."""
+    with explained(place, "write into"):
+        folder = TemporaryDirectory(dir=place)
+    path = Path(folder.name) / name
+    try:
+        write(path)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileResponse(path, media_type=kind, filename=name, background=BackgroundTask(folder.cleanup))
+
+
 def create_app(
     studio: Studio,
     *,
@@ -82,6 +103,7 @@ def create_app(
             formats=FORMATS,
             limits=schemas.Limits(
                 upload_bytes=UPLOAD_BYTES,
+                import_bytes=IMPORT_BYTES,
                 body_bytes=BODY_BYTES,
                 seconds=schemas.LONGEST_SECONDS,
                 takes=schemas.MOST_TAKES,
@@ -113,7 +135,8 @@ def create_app(
     app.include_router(_takes(studio))
     app.include_router(_work(studio))
     app.mount("/", StaticFiles(directory=PAGE, html=True))
-    app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=BODY_BYTES, upload_bytes=UPLOAD_BYTES)
+    larger = {"/api/uploads": UPLOAD_BYTES, "/api/songs/import": IMPORT_BYTES}
+    app.add_middleware(Guard, hosts=hosts, token=token, body_bytes=BODY_BYTES, larger=larger)
     _explain(app)
     return app
 
@@ -196,7 +219,7 @@ def _songs(studio: Studio) -> APIRouter:
     def compose(asked: schemas.ComposeIn) -> schemas.Begun:
         """A new song, with one take or several."""
         song, job = studio.compose(asked)
-        return schemas.Begun(song=studio.shown(song), job=shown_job(job))
+        return schemas.Begun(song=studio.shown(song.id), job=shown_job(job))
 
     @router.post(
         "/songs/import",
@@ -205,18 +228,23 @@ def _songs(studio: Studio) -> APIRouter:
     )
     async def import_song(request: Request) -> schemas.SongOut:
         """A song from a zip file that was exported."""
-        packed = await request.body()
-        return await run_in_threadpool(lambda: studio.shown(studio.unpack(packed)))
+        place = studio.places.uploads
+        with explained(place, "write into"), TemporaryDirectory(dir=place) as folder:
+            packed = Path(folder) / "song.zip"
+            await _keep(request, packed)
+            song = await run_in_threadpool(studio.unpack, packed)
+        return await run_in_threadpool(studio.shown, song.id)
 
     @router.get("/songs/{song}")
     def get_song(song: Identifier) -> schemas.SongOut:
         """A song with all its takes."""
-        return studio.shown(studio.song(song))
+        return studio.shown(song)
 
     @router.patch("/songs/{song}")
     def change_song(song: Identifier, changes: schemas.SongChanges) -> schemas.SongOut:
         """Change title, lyrics, notes, tags or the star; what is left out stays."""
-        return studio.shown(studio.describe(song, changes))
+        studio.describe(song, changes)
+        return studio.shown(song)
 
     @router.delete("/songs/{song}", status_code=204)
     def delete_song(song: Identifier) -> None:
@@ -226,23 +254,35 @@ def _songs(studio: Studio) -> APIRouter:
     @router.post("/songs/{song}/restore")
     def restore_song(song: Identifier) -> schemas.SongOut:
         """Take a song out of the bin."""
-        return studio.shown(studio.restore(song))
+        studio.restore(song)
+        return studio.shown(song)
+
+    @router.get("/bin")
+    def get_bin() -> schemas.Bin:
+        """The songs that were deleted and can be had back, deleted last first."""
+        return studio.bin()
+
+    @router.delete("/bin/{song}", status_code=204)
+    def discard_song(song: Identifier) -> None:
+        """Delete a song in the bin for good."""
+        studio.discard(song)
 
     @router.post("/songs/{song}/undo")
     def undo(song: Identifier) -> schemas.SongOut:
         """Take the last step back: takes that were asked for, or a choice."""
-        return studio.shown(studio.undo(song))
+        studio.undo(song)
+        return studio.shown(song)
 
     @router.post("/songs/{song}/redo")
     def redo(song: Identifier) -> schemas.SongOut:
         """Do the step again that was taken back last."""
-        return studio.shown(studio.redo(song))
+        studio.redo(song)
+        return studio.shown(song)
 
-    @router.get("/songs/{song}/export", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
-    def export_song(song: Identifier) -> Response:
+    @router.get("/songs/{song}/export", response_class=FileResponse, responses=_binary("application/zip"))
+    def export_song(song: Identifier) -> FileResponse:
         """A song with all its takes, codes included, as a zip file."""
-        headers = {"content-disposition": f'attachment; filename="{song}.zip"'}
-        return Response(studio.pack(song), media_type="application/zip", headers=headers)
+        return _passing(f"{song}.zip", "application/zip", lambda path: studio.pack(song, path), studio.places.uploads)
 
     return router
 
@@ -253,25 +293,26 @@ def _takes(studio: Studio) -> APIRouter:
     @router.post("/choose")
     def choose(song: Identifier, take: Identifier) -> schemas.SongOut:
         """Choose a take among those that were asked for together."""
-        return studio.shown(studio.choose(song, take))
+        studio.choose(song, take)
+        return studio.shown(song)
 
     @router.post("/continue", status_code=201)
     def continue_take(song: Identifier, take: Identifier, asked: schemas.ContinueIn) -> schemas.Begun:
         """Takes of what comes next, from the end of a take or any point in it."""
-        changed, job = studio.continue_(song, take, asked)
-        return schemas.Begun(song=studio.shown(changed), job=shown_job(job))
+        _, job = studio.continue_(song, take, asked)
+        return schemas.Begun(song=studio.shown(song), job=shown_job(job))
 
     @router.post("/repaint", status_code=201)
     def repaint(song: Identifier, take: Identifier, asked: schemas.RepaintIn) -> schemas.Begun:
         """Takes with a part made anew to fit what is around it."""
-        changed, job = studio.repaint(song, take, asked)
-        return schemas.Begun(song=studio.shown(changed), job=shown_job(job))
+        _, job = studio.repaint(song, take, asked)
+        return schemas.Begun(song=studio.shown(song), job=shown_job(job))
 
     @router.post("/refine", status_code=201)
     def refine(song: Identifier, take: Identifier) -> schemas.Begun:
         """Make what a draft lacks."""
-        changed, job = studio.refine(song, take)
-        return schemas.Begun(song=studio.shown(changed), job=shown_job(job))
+        _, job = studio.refine(song, take)
+        return schemas.Begun(song=studio.shown(song), job=shown_job(job))
 
     @router.get("/audio", response_class=FileResponse, responses=_binary("audio/flac"))
     def get_audio(song: Identifier, take: Identifier, level: Level = None) -> FileResponse:
@@ -316,16 +357,8 @@ def _takes(studio: Studio) -> APIRouter:
             return FileResponse(path, media_type=_TYPES[kind], filename=name)
         from orchestrion.library.download import convert  # torch: not before it is needed
 
-        folder = TemporaryDirectory()
-        converted = Path(folder.name) / name
-        try:
-            convert(studio.places.take(song, take), path, wanted, converted)
-        except BaseException:
-            folder.cleanup()
-            raise
-        return FileResponse(
-            converted, media_type=_TYPES[kind], filename=name, background=BackgroundTask(folder.cleanup)
-        )
+        made = studio.places.take(song, take)
+        return _passing(name, _TYPES[kind], lambda file: convert(made, path, wanted, file), studio.places.uploads)
 
     @router.get("/provenance")
     def get_provenance(song: Identifier, take: Identifier, level: Level = None) -> schemas.Provenance:
@@ -382,9 +415,7 @@ def _work(studio: Studio) -> APIRouter:
         """Send a file of sound as the body, to begin songs with. `name` is only shown."""
         upload, path = studio.begin_upload(name)
         try:
-            with path.open("wb") as file:
-                async for piece in request.stream():
-                    file.write(piece)
+            await _keep(request, path)
             if not path.stat().st_size:
                 raise UserError("nothing was sent", "send the file as the body of the request")
             return await run_in_threadpool(studio.end_upload, upload)

@@ -8,6 +8,7 @@ stops names that are pointed at 127.0.0.1 (DNS rebinding).
 import contextlib
 import hashlib
 import secrets
+from collections.abc import Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,14 +30,17 @@ class TooLarge(Exception):
 
 
 class Guard:
-    """Middleware. `hosts` are the names the service goes by, without ports; `token`, if given, is wanted of all."""
+    """Middleware. `hosts` are the names the service goes by, without ports; `token`, if given, is wanted of all.
+
+    A body may have `body_bytes`, at a path of `larger` as many as it says.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: tuple[str, ...], token: str | None, body_bytes: int, upload_bytes: int
+        self, app: ASGIApp, *, hosts: tuple[str, ...], token: str | None, body_bytes: int, larger: Mapping[str, int]
     ) -> None:
         self.app, self.hosts, self.token = app, hosts, token
         self._proof = hashlib.sha256((token or "").encode()).hexdigest()
-        self.body_bytes, self.upload_bytes = body_bytes, upload_bytes
+        self.body_bytes, self.larger = body_bytes, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,7 +51,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, _hardened(send))
             return
-        limit = self.upload_bytes if scope["path"] in ("/api/uploads", "/api/songs/import") else self.body_bytes
+        limit = self.larger.get(scope["path"], self.body_bytes)
         announced = headers.get("content-length", "0")
         if not announced.isdigit() or int(announced) > limit:
             await _refused(413, "this is too large", f"send at most {limit} bytes")(scope, receive, _hardened(send))
@@ -82,7 +86,7 @@ class Guard:
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if scope["method"] == "GET" and self._is_token(query.pop("token", [""])[0].encode()):
             response = RedirectResponse(f"{scope['path']}?{urlencode(query, doseq=True)}".rstrip("?"), 303)
-            response.set_cookie(cookie_name(host), self._proof, httponly=True, samesite="strict", max_age=30 * 86400)
+            response.set_cookie(cookie_name(host), self._proof, httponly=True, samesite="lax", max_age=30 * 86400)
             return response
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.encode("latin-1")):

@@ -21,9 +21,8 @@ class Places:
 
     def make(self) -> None:
         """Make what is missing; UserError where that cannot be."""
-        check_writable(self.library)
-        for folder in (self.own, self.bin, self.uploads):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (self.library, self.own, self.bin, self.uploads):
+            check_writable(folder)
 
     @property
     def jobs(self) -> Path:

@@ -46,6 +46,7 @@ class ModelState(BaseModel):
 
 class Limits(BaseModel):
     upload_bytes: int
+    import_bytes: int
     body_bytes: int
     seconds: float
     takes: int
@@ -140,6 +141,15 @@ class SongOut(SongCard):
 class SongPage(BaseModel):
     songs: list[SongCard]
     total: int
+
+
+class BinnedSong(BaseModel):
+    id: str
+    title: str
+
+
+class Bin(BaseModel):
+    songs: list[BinnedSong]
 
 
 class Names(BaseModel):

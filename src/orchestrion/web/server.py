@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,12 +18,16 @@ from orchestrion.errors import UserError
 from orchestrion.web.app import create_app
 from orchestrion.web.events import Hub
 from orchestrion.web.guard import LOOPBACK
+from orchestrion.web.jobs import Jobs
 from orchestrion.web.places import Places
 from orchestrion.web.studio import Studio
 
 logger = logging.getLogger(__name__)
 
 _AGAIN_SECONDS = 1.0
+_MOST_DOUBLED = 6
+_MOST_EARLY = 3
+"""A worker that ended so often before it had begun is told of."""
 _ANY = ("0.0.0.0", "::")
 
 
@@ -44,7 +48,6 @@ def serve(
         bound = _bound(host or "127.0.0.1", port)
         studio = Studio(places, model)
         studio.drop_old_uploads()
-        studio.jobs.make_known("model", {"state": "loading", "problem": ""})
         studio.jobs.make_known("models", [])
         studio.jobs.make_known("indexed", False)
         threading.Thread(target=studio.index_anew, daemon=True).start()
@@ -53,7 +56,7 @@ def serve(
             studio,
             hosts=hosts,
             token=token,
-            background=lambda: worker_beside(places, model, threads=threads, stopped=studio.jobs.put_back),
+            background=lambda: worker_beside(places, studio.jobs, model, threads=threads),
         )
         address = _address(host, bound.getsockname()[1], token)
         print(f"The Studio is at {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
@@ -81,34 +84,44 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def worker_beside(
-    places: Places, model: str, *, threads: int | None = None, stopped: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Keeps a worker alive: one that dies is begun again, and goes on where it was. `stopped` is called when it was
-    ended here."""
+def worker_beside(places: Places, jobs: Jobs, model: str, *, threads: int | None = None) -> Iterator[None]:
+    """Keeps a worker alive: one that dies is begun again, and goes on where it was.
+
+    One that dies before it has made known its model, again and again, is begun ever later, and this is made known.
+    """
     settings = json.dumps({"library": str(places.library), "model": model, "threads": threads})
     command = [sys.executable, "-m", "orchestrion.web.worker", settings]
     ending = threading.Event()
-    running: list[subprocess.Popen[bytes]] = []
+
+    def begun() -> subprocess.Popen[bytes]:
+        jobs.make_known("model", {"state": "loading", "problem": ""})
+        return subprocess.Popen(command, start_new_session=True)  # Ctrl-C is not for it
 
     def keep() -> None:
-        while not ending.is_set():
-            running[:] = [subprocess.Popen(command, start_new_session=True)]  # Ctrl-C is not for it
+        early = 0
+        while True:
             code = running[0].wait()
-            if not ending.is_set():
-                logger.warning("the worker ended (%s) and is begun again", code)
-                ending.wait(_AGAIN_SECONDS)
+            if ending.is_set():
+                return
+            early = early + 1 if jobs.fact("model")["state"] == "loading" else 0
+            if early >= _MOST_EARLY:
+                problem = f"the worker ended {early} times while it began; the log of the Studio says more"
+                jobs.make_known("model", {"state": "failed", "problem": problem})
+            logger.warning("the worker ended (%s) and is begun again", code)
+            if ending.wait(_AGAIN_SECONDS * 2 ** min(early, _MOST_DOUBLED)):
+                return
+            running[0] = begun()
 
+    running = [begun()]
     thread = threading.Thread(target=keep, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ending.set()
-        for process in running:
-            process.terminate()
+        running[0].terminate()
         thread.join(10)
-        stopped()
+        jobs.put_back()
 
 
 def _bound(host: str, port: int) -> socket.socket:

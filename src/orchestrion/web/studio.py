@@ -1,6 +1,5 @@
 """All that a person can do with the songs of a library; the routes of the service call it. No torch here."""
 
-import io
 import logging
 import secrets
 import shutil
@@ -90,22 +89,23 @@ class Studio:
             raise NotFound(f"there is no song {song!r}", "it may have been deleted: look in the library")
         return read_song(folder)
 
-    def shown(self, song: LibrarySong) -> schemas.SongOut:
-        """A song with all its takes that are not undone, and how far each is."""
-        latest: dict[str, Job] = {}
-        for job in self.jobs.of_song(song.id):
-            for take in job.takes:
-                latest.setdefault(take, job)
-        tree = [self._shown_take(song, take, latest.get(take.id)) for take in song.shown]
-        return schemas.SongOut(
-            **card_of(song, self.places.song(song.id)),
-            lyrics=song.lyrics,
-            notes=song.notes,
-            tree=tree,
-            revision=self._revisions.get(song.id, self._first_revision),
-            can_undo=song.can_undo,
-            can_redo=song.can_redo,
-        )
+    def shown(self, song: str) -> schemas.SongOut:
+        """A song as it is now, with all its takes that are not undone, and how far each is."""
+        with self._lock:  # what is shown is what has this revision
+            kept = self.song(song)
+            latest: dict[str, Job] = {}
+            for job in self.jobs.of_song(song):
+                for take in job.takes:
+                    latest.setdefault(take, job)
+            return schemas.SongOut(
+                **card_of(kept, self.places.song(song)),
+                lyrics=kept.lyrics,
+                notes=kept.notes,
+                tree=[self._shown_take(kept, take, latest.get(take.id)) for take in kept.shown],
+                revision=self._revisions.get(song, self._first_revision),
+                can_undo=kept.can_undo,
+                can_redo=kept.can_redo,
+            )
 
     def changes(self) -> list[schemas.SongOut | schemas.Gone]:
         """The songs that were changed here since this was asked last, as they are now."""
@@ -114,8 +114,7 @@ class Studio:
         found: list[schemas.SongOut | schemas.Gone] = []
         for name in names:
             try:
-                with self._lock:
-                    found.append(self.shown(self.song(name)))
+                found.append(self.shown(name))
             except NotFound:
                 found.append(schemas.Gone(id=name))
         return found
@@ -223,8 +222,9 @@ class Studio:
     # Choosing, undoing, describing
 
     def choose(self, song: str, take: str) -> LibrarySong:
-        self.take(song, take)
-        return self._change(song, lambda kept: kept.with_chosen(take))
+        with self._lock:
+            self._in_force(song, take)
+            return self._change(song, lambda kept: kept.with_chosen(take))
 
     def undo(self, song: str) -> LibrarySong:
         return self._change(song, LibrarySong.undone)
@@ -261,14 +261,25 @@ class Studio:
     def restore(self, song: str) -> LibrarySong:
         """Out of the bin."""
         with self._lock:
-            place = self.places.deleted(song)
-            if not place.is_dir():
-                raise NotFound(f"there is no song {song!r} in the bin", "look in the library")
+            place = self._binned(song)
             with explained(self.places.song(song), "move the song to"):
                 place.rename(self.places.song(song))
             kept = self.song(song)
             self._put(kept)
             return kept
+
+    def discard(self, song: str) -> None:
+        """Out of the bin, for good."""
+        with self._lock:
+            place = self._binned(song)
+            with explained(place, "delete"):
+                shutil.rmtree(place)
+
+    def bin(self) -> schemas.Bin:
+        """What is in the bin, deleted last first; what cannot be read goes by its id."""
+        with self._lock:
+            folders = [folder for folder in self.places.bin.iterdir() if folder.is_dir()]
+            return schemas.Bin(songs=[_binned(folder) for folder in sorted(folders, key=_moved, reverse=True)])
 
     def refreshed(self, song: str) -> None:
         """To be told where takes of a song were made: what can be heard of it has changed."""
@@ -280,22 +291,31 @@ class Studio:
 
     # Files in and out
 
-    def pack(self, song: str) -> bytes:
+    def pack(self, song: str, packed: Path) -> None:
         """A song with all its takes as a zip file."""
         self.song(song)
-        folder, packed = self.places.song(song), io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
+        folder = self.places.song(song)
+        with (
+            explained(packed, "write"),
+            zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED, strict_timestamps=False) as file,
+        ):
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     file.write(path, f"{song}/{path.relative_to(folder).as_posix()}")
-        return packed.getvalue()
 
-    def unpack(self, packed: bytes) -> LibrarySong:
+    def unpack(self, packed: Path) -> LibrarySong:
         """A song from a zip file that `pack` made, under an id of its own if its own is taken, or in the bin."""
         try:
-            with zipfile.ZipFile(io.BytesIO(packed)) as file:
+            with zipfile.ZipFile(packed) as file:
                 return self._unpack(file)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            NotImplementedError,
+            RuntimeError,
+            EOFError,
+            UnicodeDecodeError,
+        ) as error:
             raise UserError("this is not a zip file that can be read", "send what the export gave") from error
 
     def _unpack(self, file: zipfile.ZipFile) -> LibrarySong:
@@ -331,7 +351,6 @@ class Studio:
         """The id of a new upload, and the file that its bytes go to."""
         upload = f"upload-{secrets.token_hex(8)}"
         folder = self.places.upload(upload)
-        folder.mkdir()
         write_json(folder / "upload.json", {"name": name})
         return upload, folder / "raw"
 
@@ -467,7 +486,11 @@ class Studio:
         with self._lock:
             grown = song.with_takes(takes)
             job = self.jobs.add(first.act, plain(work), song=song.id, takes=work.takes)
-            write_song(self.places.song(song.id), grown)
+            try:
+                write_song(self.places.song(song.id), grown)
+            except BaseException:
+                self.jobs.cancel(job.id)
+                raise
             self._put(grown)
         return grown, job
 
@@ -493,9 +516,22 @@ class Studio:
         self.index.remove(song)
         self._changed[song] = None
 
+    def _binned(self, song: str) -> Path:
+        place = self.places.deleted(song)
+        if not place.is_dir():
+            raise NotFound(f"there is no song {song!r} in the bin", "look in the library")
+        return place
+
+    def _in_force(self, song: str, take: str) -> Take:
+        """A take that was not undone."""
+        found = self.take(song, take)
+        if found.hidden:
+            raise Conflict("this take was undone", "redo it, or take another")
+        return found
+
     def _audible(self, song: str, take: str) -> Take:
         """A take that others can be made from."""
-        found = self.take(song, take)
+        found = self._in_force(song, take)
         if not levels_of(self.places.take(song, take)):
             raise Conflict("this take is not made yet", "wait until it can be heard")
         return found
@@ -540,6 +576,19 @@ def _takes(count: int, *, first: int, seed: int, **common: Any) -> list[Take]:
         Take(id=f"take-{secrets.token_hex(6)}", number=first + place, seed=seed + place, **common)
         for place in range(count)
     ]
+
+
+def _binned(folder: Path) -> schemas.BinnedSong:
+    try:
+        title = read_song(folder).title
+    except UserError:
+        title = folder.name
+    return schemas.BinnedSong(id=folder.name, title=title)
+
+
+def _moved(folder: Path) -> float:
+    """When a folder was moved to where it is."""
+    return folder.stat().st_ctime
 
 
 def _is_song_file(parts: tuple[str, ...]) -> bool:

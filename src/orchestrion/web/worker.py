@@ -75,6 +75,9 @@ class Worker:
             except UserError as error:
                 logger.warning("the model %s cannot be used: %s", name, error)
                 problems[name] = str(error)
+            except Exception as error:
+                logger.exception("the model %s cannot be used", name)
+                problems[name] = f"something went wrong: {error}"
         self.jobs.make_known("models", known)
         problem = problems.get(self.model, "")
         self.jobs.make_known("model", {"state": "failed" if problem else "ready", "problem": problem})

@@ -15,6 +15,7 @@ export class Refused extends Error {
 
 const ROOT = new URL(".", document.baseURI).pathname.replace(/\/$/, "");
 const LOOK_AGAIN_MILLISECONDS = 200;
+const KEPT_ALIVE_CHARACTERS = 10_000;
 const client = createClient<paths>({ baseUrl: ROOT });
 
 interface Answer<T> {
@@ -46,6 +47,11 @@ const ofSong = (song: string) => ({ params: { path: { song } } });
 const ofTake = (song: string, take: string) => ({ params: { path: { song, take } } });
 const TAKE = "/api/songs/{song}/takes/{take}";
 
+/** Whether a body may be sent while the page is left: browsers take 64 KiB then. */
+const isSmall = (body: object): boolean => JSON.stringify(body).length < KEPT_ALIVE_CHARACTERS;
+const uploaded = (upload: string) =>
+  given(client.GET("/api/uploads/{upload}", { params: { path: { upload } } }));
+
 export interface Wanted {
   q: string;
   artist?: string;
@@ -64,8 +70,10 @@ export const api = {
   names: () => given(client.GET("/api/names")),
   song: (song: string) => given(client.GET("/api/songs/{song}", ofSong(song))),
   change: (song: string, body: SongChanges) =>
-    given(client.PATCH("/api/songs/{song}", { ...ofSong(song), body })),
+    given(client.PATCH("/api/songs/{song}", { ...ofSong(song), body, keepalive: isSmall(body) })),
   remove: (song: string) => given(client.DELETE("/api/songs/{song}", ofSong(song))),
+  bin: async () => (await given(client.GET("/api/bin"))).songs,
+  discard: (song: string) => given(client.DELETE("/api/bin/{song}", ofSong(song))),
   restore: (song: string) => given(client.POST("/api/songs/{song}/restore", ofSong(song))),
   undo: (song: string) => given(client.POST("/api/songs/{song}/undo", ofSong(song))),
   redo: (song: string) => given(client.POST("/api/songs/{song}/redo", ofSong(song))),
@@ -96,6 +104,7 @@ export const api = {
   jobs: async () => (await given(client.GET("/api/jobs"))).jobs,
   eventsUrl: `${ROOT}/api/events`,
 
+  uploaded,
   /** Send sound and wait until the service has read it. */
   upload: async (sound: Blob, name: string): Promise<Upload> => {
     let sent = await given(
@@ -108,7 +117,7 @@ export const api = {
     );
     while (sent.state === "queued" || sent.state === "running") {
       await new Promise((done) => setTimeout(done, LOOK_AGAIN_MILLISECONDS));
-      sent = await given(client.GET("/api/uploads/{upload}", { params: { path: { upload: sent.id } } }));
+      sent = await uploaded(sent.id);
     }
     if (sent.state !== "done")
       throw new Refused(sent.problem || "this sound cannot be read", "send another one", 0);

@@ -10,6 +10,7 @@ export type Begun = Schemas["Begun"];
 export type Job = Schemas["JobOut"];
 export type Model = Schemas["Model"];
 export type Status = Schemas["Status"];
+export type BinnedSong = Schemas["BinnedSong"];
 export type Names = Schemas["Names"];
 export type ComposeAsk = Schemas["ComposeIn"];
 export type ContinueAsk = Schemas["ContinueIn"];

@@ -56,6 +56,20 @@ export function command(pressed: Pressed): Command | null {
   return /^[1-9]$/.test(pressed.key) ? { act: "take", number: Number(pressed.key) } : null;
 }
 
+/** The moment that a key on a slider over music of so many seconds goes to, null for a key that does nothing there. */
+export function moment(pressed: Pressed, time: number, seconds: number): number | null {
+  if (pressed.altKey || pressed.ctrlKey || pressed.metaKey) return null;
+  const step = pressed.shiftKey ? 1 : 5;
+  const moves: Record<string, number> = {
+    ArrowLeft: time - step,
+    ArrowRight: time + step,
+    Home: 0,
+    End: seconds,
+  };
+  const to = moves[pressed.key];
+  return to === undefined ? null : Math.max(0, Math.min(seconds, to));
+}
+
 /** Whether a command is given again and again while its key is held down. */
 export function repeats(wanted: Command): boolean {
   return wanted.act === "skip" || wanted.act === "sibling";

@@ -31,7 +31,8 @@ class Deck {
 
   #context: AudioContext | null = null;
   #voice: Voice | null = null;
-  #change = 0;
+  /** Given up where another sound is wanted before this one is there. */
+  #loading: AbortController | null = null;
   #keeps = false;
   /** Where to, while the sound that is wanted is not there yet. */
   #sought: number | null = null;
@@ -44,7 +45,8 @@ class Deck {
   /** Make `sound` the one that is heard, from where the last one is if `keep`, else from its beginning. */
   async load(sound: Sound, keep = true): Promise<void> {
     if (this.sound?.key === sound.key && this.#voice) return;
-    const change = ++this.#change;
+    this.#loading?.abort();
+    const loading = (this.#loading = new AbortController());
     const before = this.#voice;
     this.#keeps = keep;
     if (!keep) before?.media.pause();
@@ -54,15 +56,18 @@ class Deck {
     this.time = time;
     this.problem = "";
     const voice = this.#open(sound);
+    const { signal } = loading;
+    signal.addEventListener("abort", () => this.#close(voice));
     try {
-      await this.#ready(voice, time);
+      await this.#ready(voice, time, signal);
       // What was pressed while it was being loaded counts.
-      if (this.playing && before) await this.#catchUp(voice, keep ? before : null);
+      if (this.playing && before) await this.#catchUp(voice, keep ? before : null, signal);
     } catch {
-      if (change === this.#change) this.#failed(voice);
+      if (!signal.aborted) this.#failed(voice);
       return;
     }
-    if (change !== this.#change) return this.#close(voice);
+    if (signal.aborted) return;
+    this.#loading = null;
     this.#voice = voice;
     if (this.#sought !== null && (voice.media.paused || !keep)) this.seek(this.#sought);
     if (before) this.#handOver(before, voice);
@@ -113,7 +118,8 @@ class Deck {
 
   stop(): void {
     this.pause();
-    this.#change++;
+    this.#loading?.abort();
+    this.#loading = null;
     if (this.#voice) this.#close(this.#voice);
     this.#voice = null;
     this.sound = null;
@@ -144,11 +150,12 @@ class Deck {
       .connect(this.#context.destination);
   }
 
-  async #ready(voice: Voice, time: number): Promise<void> {
+  async #ready(voice: Voice, time: number, givenUp: AbortSignal): Promise<void> {
     await happened(
       voice.media,
       "loadedmetadata",
       () => voice.media.readyState >= HTMLMediaElement.HAVE_METADATA,
+      givenUp,
     );
     const begin = this.#sought ?? time;
     this.#sought = null;
@@ -157,11 +164,12 @@ class Deck {
       voice.media,
       "canplay",
       () => !voice.media.seeking && voice.media.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA,
+      givenUp,
     );
   }
 
   /** Play unheard until the moment of `before` is met as nearly as the browser allows. */
-  async #catchUp(voice: Voice, before: Voice | null): Promise<void> {
+  async #catchUp(voice: Voice, before: Voice | null, givenUp: AbortSignal): Promise<void> {
     this.#wire(voice);
     voice.gain?.gain.setValueAtTime(0, 0);
     await voice.media.play();
@@ -174,7 +182,7 @@ class Deck {
         before.media.currentTime + Math.max(0, ahead),
         voice.sound.seconds - 0.05,
       );
-      await happened(voice.media, "seeked", () => !voice.media.seeking);
+      await happened(voice.media, "seeked", () => !voice.media.seeking, givenUp);
       await new Promise((done) => setTimeout(done, 30));
     }
   }
@@ -218,13 +226,20 @@ class Deck {
   }
 }
 
-function happened(media: HTMLMediaElement, event: string, already: () => boolean): Promise<void> {
+function happened(
+  media: HTMLMediaElement,
+  event: string,
+  already: () => boolean,
+  givenUp: AbortSignal,
+): Promise<void> {
   return new Promise((done, failed) => {
+    if (givenUp.aborted) return failed(givenUp.reason);
     if (media.error) return failed(media.error);
     if (already()) return done();
     const listen = new AbortController();
     const { signal } = listen;
     media.addEventListener("error", () => (listen.abort(), failed(media.error)), { signal });
+    givenUp.addEventListener("abort", () => (listen.abort(), failed(givenUp.reason)), { signal });
     const check = (): void => {
       if (!already()) return;
       listen.abort();

@@ -17,13 +17,15 @@ export class Draft {
     this.#typed = text;
   }
 
-  /** The field is left: save what was typed, if it is another than what is known. */
+  /** The field is left: save what was typed, and what is typed meanwhile, if it is another than what is known. */
   async leave(kept: string): Promise<void> {
-    const text = this.#typed;
-    if (text === null || this.#saving) return;
+    if (this.#saving) return;
     this.#saving = true;
-    const saved = text === kept || (await this.save(text));
+    for (let text = this.#typed; text !== null; text = this.#typed) {
+      if (text !== kept && !(await this.save(text))) break;
+      kept = text;
+      if (this.#typed === text) this.#typed = null;
+    }
     this.#saving = false;
-    if (saved && this.#typed === text) this.#typed = null;
   }
 }

@@ -1,0 +1,99 @@
+import { api, Refused } from "../api/client";
+import type { Upload } from "../api/types";
+import { peaksOf } from "../lib/peaks";
+
+/** Sound that a song is to begin with, and which part of it. A change makes another object. */
+export interface OwnSound {
+  file: Blob;
+  name: string;
+  url: string;
+  seconds: number;
+  peaks: readonly number[];
+  span: { start: number; stop: number };
+}
+
+const MOST_SECONDS = 30;
+const RATE = 22_050;
+
+/** Sound of one's own, from a file or the microphone: it stays, and is recorded on, while one looks at other pages. */
+class Own {
+  sound = $state.raw<OwnSound | null>(null);
+  recorder = $state.raw<MediaRecorder | null>(null);
+  recorded = $state(0);
+  problem = $state("");
+
+  #sent = new WeakMap<Blob, Upload>();
+
+  async take(file: Blob, name: string): Promise<void> {
+    this.problem = "";
+    let audio: AudioBuffer;
+    try {
+      audio = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await file.arrayBuffer());
+    } catch {
+      this.problem = `${name} cannot be read as sound. Take a wav, flac, mp3, ogg or m4a file.`;
+      return;
+    }
+    this.clear();
+    this.sound = {
+      file,
+      name,
+      url: URL.createObjectURL(file),
+      seconds: audio.duration,
+      peaks: peaksOf(audio.getChannelData(0), 1500),
+      span: { start: 0, stop: Math.min(audio.duration, MOST_SECONDS) },
+    };
+  }
+
+  async record(): Promise<void> {
+    this.problem = "";
+    let stream: MediaStream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({
+        audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+      });
+    } catch {
+      this.problem =
+        "There is no microphone, or this page may not use it. Allow it in the browser, or drop a file.";
+      return;
+    }
+    const parts: Blob[] = [];
+    const made = new MediaRecorder(stream);
+    const began = performance.now();
+    const ticking = setInterval(() => (this.recorded = (performance.now() - began) / 1000), 100);
+    made.addEventListener("dataavailable", (event) => parts.push(event.data));
+    made.addEventListener("stop", () => {
+      clearInterval(ticking);
+      for (const track of stream.getTracks()) track.stop();
+      this.recorder = null;
+      void this.take(new Blob(parts, { type: made.mimeType }), "Recording");
+    });
+    made.start();
+    this.recorded = 0;
+    this.recorder = made;
+  }
+
+  clear(): void {
+    if (this.sound) URL.revokeObjectURL(this.sound.url);
+    this.sound = null;
+  }
+
+  /** Choose the part to begin with. */
+  choose(span: OwnSound["span"]): void {
+    if (this.sound) this.sound = { ...this.sound, span };
+  }
+
+  /** The sound as the service has it: it is sent once, however many songs begin with it. */
+  async upload({ file, name }: OwnSound): Promise<Upload> {
+    const sent = this.#sent.get(file);
+    try {
+      if (sent) return await api.uploaded(sent.id);
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 404)) throw error; // after a day it may be gone
+    }
+    const upload = await api.upload(file, name);
+    this.#sent.set(file, upload);
+    return upload;
+  }
+}
+
+export const own = new Own();
