@@ -101,6 +101,19 @@ class Visit:
         )
         self.page.locator(f"{waiting}, {chosen}").wait_for()
 
+    def made(self) -> None:
+        """Wait until nothing of the song is being made."""
+        asked = (
+            "song => fetch(`/api/songs/${song}`).then(told => told.json())"
+            ".then(told => told.tree.map(one => one.state))"
+        )
+        for _ in range(PATIENCE_MILLISECONDS // 100):
+            states = self.page.evaluate(asked, self.song)
+            if set(states) == {"done"}:
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError(states)
+
     def moves_on(self) -> None:
         """Wait until the moment that is played moves on."""
         clock = self.page.get_by_test_id("time")
@@ -373,6 +386,7 @@ def test_a_song_that_was_deleted_is_had_back(visit: Visit) -> None:
     page.on("dialog", lambda dialog: dialog.accept())
     visit.compose(1, 1, seed=14, Title="Thrown away")
     visit.heard(1)
+    visit.made()
     visit.button("Delete this song").click()
     page.get_by_text("Deleted “Thrown away”").wait_for()
     visit.button("Undo").click()

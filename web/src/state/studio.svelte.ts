@@ -161,7 +161,8 @@ class Studio {
   async #told(job: Job): Promise<void> {
     this.#toldOf.add(job.id);
     this.#jobs.set(job.id, job);
-    if (job.song && !this.#songs.has(job.song)) this.know(await api.song(job.song));
+    if (job.song && !this.#songs.has(job.song) && !this.#gone.has(job.song))
+      this.know(await api.song(job.song));
   }
 }
 
