@@ -390,7 +390,7 @@ def test_a_song_that_was_deleted_is_had_back(visit: Visit) -> None:
     visit.button("Delete this song").click()
     page.get_by_text("Deleted “Thrown away”").wait_for()
     visit.button("Undo").click()
-    visit.expect(page.get_by_label("Title")).to_have_value("Thrown away")
+    visit.expect(page.get_by_label("Title", exact=True)).to_have_value("Thrown away")
     visit.button("Delete this song").click()
     visit.button("Dismiss").click()
     page.get_by_text("Deleted songs").click()
