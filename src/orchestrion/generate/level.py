@@ -108,7 +108,7 @@ def _filled(task: LevelTask, codes: Tensor) -> Filled:
 def _invent(task: LevelTask, codes: Tensor, window: Window) -> Generator[Filled, None, Tensor]:
     """The frames of `window` from the first unknown one on, of all songs."""
     songs = len(task.seeds)
-    new = window.stop - window.known - int((codes[0, window.known : window.stop] != HIDDEN).sum())
+    new = window.stop - window.known - _num_made(codes[:, window.known : window.stop])
     at_once = 1 if isinstance(task.prior, Filler) else task.most_rows or songs
     before = _num_made(codes)
     found: list[Tensor] = []

@@ -70,6 +70,19 @@ export function moment(pressed: Pressed, time: number, seconds: number): number 
   return to === undefined ? null : Math.max(0, Math.min(seconds, to));
 }
 
+/** Do what a key does on a slider over music: go to another moment. */
+export function slide(
+  pressed: KeyboardEvent,
+  time: number,
+  seconds: number,
+  onseek: (to: number) => void,
+): void {
+  const to = moment(pressed, time, seconds);
+  if (to === null) return;
+  pressed.preventDefault();
+  onseek(to);
+}
+
 /** Whether a command is given again and again while its key is held down. */
 export function repeats(wanted: Command): boolean {
   return wanted.act === "skip" || wanted.act === "sibling";
