@@ -51,8 +51,8 @@ def linear(
     """
     dtype, device, num_rows = x.dtype, x.device.type, x.shape[:-1].numel()
     if dtype == weight.dtype == torch.float32:
-        num_threads = torch.get_num_threads()
-        if num_rows <= FEW_ROWS and device == "cpu" and num_threads > 1:
+        # asked for few rows alone: to ask for it ends a compiled graph
+        if num_rows <= FEW_ROWS and device == "cpu" and (num_threads := torch.get_num_threads()) > 1:
             return _few_rows(x, weight, bias, num_rows, math.gcd(weight.shape[0], 2 * num_threads))
         return F.linear(x, weight, bias)
     if torch.is_autocast_enabled(device):
