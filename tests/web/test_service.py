@@ -479,6 +479,18 @@ def test_names_that_the_model_does_not_know_are_refused_at_once(page):
     assert page.get("/songs")["total"] == 0
 
 
+def test_names_are_kept_as_the_model_spells_them(page):
+    song = page.song(artist="ada  BYRON", genres=["Folk", "folk"])
+    (take,) = song["tree"]
+    assert (take["artist"], take["genres"], song["title"]) == ("Ada Byron", ["folk"], "After Ada Byron")
+    mix = {"first": "BIX", "second": "Ada byron", "share": 0.25}
+    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.2, "mix": mix, "genres": ["JAZZ"]})
+    later = begun["song"]["tree"][1]
+    assert later["mix"] == {"first": "Bix", "second": "Ada Byron", "share": 0.25}
+    assert (later["artist"], later["genres"]) == ("Bix", ["jazz"])
+    assert page.get("/names")["artists"] == ["Ada Byron", "Bix"]
+
+
 def test_the_queue_is_not_endless(page, monkeypatch):
     monkeypatch.setattr("orchestrion.web.jobs.MOST_WAITING", 2)
     for _ in range(2):
