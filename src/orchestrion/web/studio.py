@@ -109,7 +109,7 @@ class Studio:
             )
 
     def changes(self) -> list[schemas.SongOut | schemas.Gone]:
-        """The songs that were changed here since this was asked last, as they are now."""
+        """The songs that were changed here since this was asked last, as they are now, but what cannot be read."""
         with self._lock:
             names, self._changed = list(self._changed), {}
         found: list[schemas.SongOut | schemas.Gone] = []
@@ -118,6 +118,8 @@ class Studio:
                 found.append(self.shown(name))
             except NotFound:
                 found.append(schemas.Gone(id=name))
+            except Exception:  # the others are told of
+                logger.exception("what became of %s cannot be told", name)
         return found
 
     def take(self, song: str, take: str) -> Take:
