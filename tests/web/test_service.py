@@ -21,7 +21,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
-from orchestrion.library.tree import LYRICS_FILE
+from orchestrion.library.tree import LYRICS_FILE, SONG
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
 from orchestrion.web.places import Places
@@ -344,6 +344,22 @@ def test_a_job_whose_song_is_deleted_is_not_gone_on_with(page):
     page.post(f"/jobs/{job}/resume", status=200)
     page.work()
     assert page.get(f"/jobs/{job}")["state"] == "done"
+
+
+def test_a_damaged_song_stays_in_the_bin(page):
+    song = page.song()["id"]
+    page.client.delete(f"/api/songs/{song}")
+    (page.studio.places.deleted(song) / SONG).write_text("{")
+    page.post(f"/songs/{song}/restore", status=400)
+    assert [one["id"] for one in page.get("/bin")["songs"]] == [song]
+    assert not page.studio.places.song(song).exists()
+
+
+def test_what_is_left_of_an_import_is_deleted(page):
+    left = page.studio.places.own / "import-0a1b2c"
+    left.mkdir()
+    page.studio.drop_broken_imports()
+    assert not left.exists() and page.studio.places.bin.exists()
 
 
 def test_an_empty_upload_is_refused(page):

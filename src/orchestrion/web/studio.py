@@ -265,9 +265,9 @@ class Studio:
         """Out of the bin."""
         with self._lock:
             place = self._binned(song)
+            kept = read_song(place)  # one that is damaged stays where it is seen
             with explained(self.places.song(song), "move the song to"):
                 place.rename(self.places.song(song))
-            kept = self.song(song)
             self._put(kept)
             return kept
 
@@ -378,6 +378,11 @@ class Studio:
         for folder in self.places.uploads.iterdir():
             if folder.name not in needed and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def drop_broken_imports(self) -> None:
+        """Delete what a Studio that was killed left of songs that it was importing."""
+        for folder in self.places.own.glob("import-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def upload(self, upload: str) -> schemas.Upload:
         path = self.places.upload(upload) / "upload.json"
