@@ -1,8 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { parts, ramp } from "../src/lib/colour";
 import { doing } from "../src/lib/job";
 import { facts } from "../src/lib/provenance";
-import { command, KEYS, moment } from "../src/lib/keys";
+import { belongsTo, command, KEYS, moment } from "../src/lib/keys";
 import { sungAt } from "../src/lib/lyrics";
 import { bars, columns, peaksOf } from "../src/lib/peaks";
 import { readRoute, writeRoute, type Route } from "../src/lib/route";
@@ -216,9 +216,26 @@ describe("a slider over music", () => {
     expect(moment(pressed("ArrowRight"), 3, 20)).toBe(8);
     expect(moment(pressed("ArrowLeft", { shiftKey: true }), 3, 20)).toBe(2);
     expect(moment(pressed("ArrowLeft"), 3, 20)).toBe(0);
+    expect([moment(pressed("ArrowUp"), 3, 20), moment(pressed("ArrowDown"), 9, 20)]).toEqual([8, 4]);
     expect([moment(pressed("Home"), 3, 20), moment(pressed("End"), 3, 20)]).toEqual([0, 20]);
     expect(moment(pressed("Enter"), 3, 20)).toBe(null);
     expect(moment(pressed("ArrowLeft", { altKey: true }), 3, 20)).toBe(null);
+  });
+
+  it("keeps its arrows, and leaves Space to the player", () => {
+    class FakeElement {
+      constructor(private readonly matches: string[]) {}
+      closest(selectors: string): FakeElement | null {
+        return selectors.split(", ").some((one) => this.matches.includes(one)) ? this : null;
+      }
+    }
+    vi.stubGlobal("Element", FakeElement);
+    const belongs = (key: string, ...matches: string[]): boolean =>
+      belongsTo(new FakeElement(matches) as unknown as Element, key);
+    for (const slider of [["input", "input[type=range]"], ["[role=slider]"]])
+      expect([belongs("ArrowLeft", ...slider), belongs(" ", ...slider)]).toEqual([true, false]);
+    expect([belongs("ArrowLeft", "button"), belongs(" ", "button")]).toEqual([false, true]);
+    vi.unstubAllGlobals();
   });
 });
 
