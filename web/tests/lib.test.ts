@@ -277,12 +277,19 @@ describe("a job", () => {
   const job = { kind: "compose", state: "running", stage: "compose", level: 1, takes: ["a", "b"] };
 
   it("says what it is doing", () => {
-    expect(doing(job)).toBe("Composing 2 takes");
-    expect(doing({ ...job, kind: "repaint", takes: ["a"] })).toBe("Repainting");
-    expect(doing({ ...job, stage: "decode" })).toBe("Making it audible");
-    expect(doing({ ...job, kind: "refine", level: 0 })).toBe("Refining");
-    expect(doing({ ...job, kind: "map", stage: "listen" })).toBe("Listening to your songs");
-    expect(doing({ ...job, state: "queued" })).toBe("Waiting for its turn");
+    expect(doing(job, 2)).toBe("Composing 2 takes");
+    expect(doing({ ...job, kind: "repaint", takes: ["a"] }, 2)).toBe("Repainting");
+    expect(doing({ ...job, stage: "decode" }, 2)).toBe("Making it audible");
+    expect(doing({ ...job, kind: "refine", level: 0 }, 2)).toBe("Refining");
+    expect(doing({ ...job, level: 0 }, 2)).toBe("Refining");
+    expect(doing({ ...job, kind: "map", stage: "listen" }, 2)).toBe("Listening to your songs");
+    expect(doing({ ...job, state: "queued" }, 2)).toBe("Waiting for its turn");
+  });
+
+  it("refines nothing before it has told how far it is, nor with a model of one level", () => {
+    expect(doing({ ...job, stage: "", level: 0 }, 2)).toBe("Composing 2 takes");
+    expect(doing({ ...job, kind: "refine", stage: "", level: 0 }, 2)).toBe("Refining");
+    expect(doing({ ...job, level: 0 }, 1)).toBe("Composing 2 takes");
   });
 });
 
