@@ -9,7 +9,7 @@ import { readRoute, writeRoute, type Route } from "../src/lib/route";
 import { apart, extent, nearest } from "../src/lib/scatter";
 import { sentence } from "../src/lib/sentence";
 import { ago, clock } from "../src/lib/time";
-import { lineage, marks, placed, type Branch } from "../src/lib/tree";
+import { lineage, marks, placed, seedAfter, type Branch } from "../src/lib/tree";
 
 describe("time", () => {
   it("is written as people write it", () => {
@@ -82,6 +82,17 @@ describe("the tree of takes", () => {
     expect(lineage(takes, "painted")).toEqual(["two", "on", "painted"]);
     expect(lineage([take("a", "b", 0, 1), take("b", "a", 0, 1)], "a")).toHaveLength(2);
     expect(lineage(takes, null)).toEqual([]);
+  });
+
+  it("gives every take that is made from one a seed of its own", () => {
+    const seeded = [
+      { id: "one", parent: null, seed: 5 },
+      { id: "two", parent: null, seed: 9 },
+      { id: "on", parent: "one", seed: 6 },
+      { id: "on too", parent: "one", seed: 7 },
+      { id: "further", parent: "on", seed: 30 },
+    ] as const;
+    expect(seeded.map((one) => seedAfter(one, seeded))).toEqual([8, 10, 31, 8, 31]);
   });
 
   it("marks round seconds up to the end", () => {
