@@ -433,6 +433,20 @@ describe("what is heard of the service", () => {
     stop();
   });
 
+  it("is not overtaken by the answer to what was asked for", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    const song = { id: "tune", title: "Tune", revision: 1, tree: [] };
+    answers.set("/api/songs/tune", [200, song]);
+    const job = { id: "job", song: "tune", takes: [], created: 1 };
+    stream().tell("job", { ...job, state: "failed" });
+    await soon();
+    const asked = { song, job: { ...job, state: "queued" } } as unknown as Parameters<typeof studio.begun>[0];
+    studio.begun(asked);
+    expect(studio.jobs.map((one) => one.state)).toEqual(["failed"]);
+    stop();
+  });
+
   it("is said where the service refuses, and is listened for again", async () => {
     vi.useFakeTimers();
     const { studio } = await import("../src/state/studio.svelte");
