@@ -98,7 +98,8 @@ export const api = {
   peaks: async (song: string, take: string, level: number) =>
     (await given(client.GET(`${TAKE}/peaks`, { params: { path: { song, take }, query: { level } } }))).peaks,
   lyrics: (song: string, take: string) => given(client.GET(`${TAKE}/lyrics`, ofTake(song, take))),
-  provenance: (song: string, take: string) => given(client.GET(`${TAKE}/provenance`, ofTake(song, take))),
+  provenance: (song: string, take: string, level: number) =>
+    given(client.GET(`${TAKE}/provenance`, { params: { path: { song, take }, query: { level } } })),
 
   cancel: (job: string) => given(client.POST("/api/jobs/{job}/cancel", { params: { path: { job } } })),
   resume: (job: string) => given(client.POST("/api/jobs/{job}/resume", { params: { path: { job } } })),
