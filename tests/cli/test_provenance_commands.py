@@ -178,7 +178,10 @@ def test_a_primed_song_is_made_again_where_its_prompt_is_at_hand(capsys):
     compose(capsys, "--prime", "deep/mine.wav", "--prime-seconds", "0.2")
     status, _, err = run(capsys, "songs", "replay", "song.flac", "-q")
     assert status == 2 and "mine.wav, which is not here" in err
-    assert run(capsys, "songs", "replay", "song.flac", "-q", "--source", "deep/mine.wav")[0] == 0
+    for name in ("deep/mine.wav", "renamed.wav"):
+        shutil.copy("deep/mine.wav", "renamed.wav")
+        status, text, _ = run(capsys, "songs", "replay", "song.flac", "-q", "--source", name)
+        assert (status, text) == (0, "song.flac: the same bytes\n")
 
 
 def test_a_prompt_is_not_written_over_by_the_song_that_it_began(capsys):
@@ -217,7 +220,11 @@ def test_nothing_is_overwritten(capsys):
     Path("again.flac.json").write_text("mine")
     for output in ("again.flac", "song.flac", "again.wav"):
         assert run(capsys, "songs", "replay", "song.flac", "-q", "-o", output)[0] == 2
-    assert run(capsys, "songs", "replay", "song.flac", "-q", "--force", "-o", "song.flac")[0] == 2
+    Path("linked").symlink_to(".")
+    Path("sub").mkdir()
+    for output in ("song.flac", "linked/song.flac", "sub/../song.flac"):
+        status, _, err = run(capsys, "songs", "replay", "song.flac", "-q", "--force", "-o", output)
+        assert status == 2 and "is the file of FILE" in err
     assert Path("song.flac").read_bytes() == before and Path("again.flac.json").read_text() == "mine"
     assert run(capsys, "songs", "replay", "song.flac", "-q", "--force", "-o", "again.flac")[0] == 0
 
@@ -267,7 +274,9 @@ def test_what_should_not_be_signed_is_refused(capsys):
     compose(capsys, "-o", "song.wav")
     compose(capsys, "-o", "other.ogg")
     assert run(capsys, "songs", "sign", "song.wav", "--key", "a.key")[0] == 2
-    assert run(capsys, "songs", "sign", "song.wav", "-o", "song.wav", "--force")[0] == 2
+    Path("linked").symlink_to(".")
+    for output in ("song.wav", "linked/song.wav"):
+        assert "is the file of FILE" in run(capsys, "songs", "sign", "song.wav", "-o", output, "--force")[2]
     assert run(capsys, "songs", "sign", "other.ogg")[0] == 2
     assert run(capsys, "songs", "sign", "song.wav")[0] == 0
     assert "signed already" in run(capsys, "songs", "sign", "song-signed.wav")[2]

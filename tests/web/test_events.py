@@ -5,6 +5,7 @@ import pytest
 from studio_world import quick_world, world
 
 from orchestrion.errors import UserError
+from orchestrion.library.tree import SONG
 from orchestrion.web import events
 from orchestrion.web.events import Hub
 
@@ -96,6 +97,30 @@ def test_what_cannot_be_looked_at_does_not_end_the_news(page, monkeypatch):
 
     heard(page, act, until=lambda name, data: name == "song" and data["tree"][0]["state"] == "done")
     assert failed
+
+
+def test_the_last_news_of_a_song_is_looked_at_again_where_that_failed(page, monkeypatch):
+    hub: Hub = page.app.state.hub
+    song = page.studio.compose(events.schemas.ComposeIn(seconds=0.4))[0].id
+    page.studio.changes()
+    while page.worker.work():
+        pass
+    put = page.studio.index.put
+
+    def full(_: object) -> None:
+        monkeypatch.setattr(page.studio.index, "put", put)
+        raise OSError("no space is left")
+
+    monkeypatch.setattr(page.studio.index, "put", full)
+    found = [parsed(told) for _ in range(2) for told in hub._changes()]
+    assert [data["heard"]["take"] for name, data in found if name == "song" and data["id"] == song]
+    assert [data["state"] for name, data in found if name == "job"] == ["done"]
+
+
+def test_a_damaged_song_keeps_no_news_of_others(page):
+    songs = [page.song(title=title)["id"] for title in ("Damaged", "Whole")]
+    (page.studio.places.song(songs[0]) / SONG).write_text("{")
+    assert [told.id for told in page.studio.changes()] == songs[1:]
 
 
 def test_a_page_that_does_not_listen_is_let_go(page, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -135,6 +136,43 @@ def test_a_library_is_open_once(tmp_path, capsys):
         places.lock_server()
     lock.release()
     places.lock_server().release()
+
+
+def test_a_library_that_holds_no_database_is_told_of(tmp_path, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    def serve() -> None:
+        server.serve(tmp_path, model="ditty", host=None, port=0, token=None, browser=False, threads=None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Jobs, "make_known", full)
+        with pytest.raises(UserError, match=r"jobs\.sqlite: database or disk is full"):
+            serve()
+    Places(tmp_path).jobs.unlink()
+    Places(tmp_path).jobs.mkdir()
+    with pytest.raises(UserError, match=r"jobs\.sqlite: unable to open"):
+        serve()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM that a process hears of")
+def test_a_worker_that_is_stopped_leaves_no_half_of_a_file(tmp_path):
+    script = f"""
+import time
+from pathlib import Path
+from orchestrion.files import replacing
+from orchestrion.web.worker import end_in_order
+end_in_order()
+with replacing(Path({str(tmp_path / "codes")!r})):
+    print("writing", flush=True)
+    time.sleep({PATIENCE_SECONDS})
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == "writing\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        worker.terminate()
+        assert worker.wait(PATIENCE_SECONDS) == 0
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.library.folder import SongFolder
 from orchestrion.library.provenance import read_made
-from orchestrion.library.tree import LYRICS_FILE
+from orchestrion.library.tree import LYRICS_FILE, SONG
 from orchestrion.text.lyric_files import write_timed_lyrics
 from orchestrion.text.timed import TimedLine, TimedLyrics, TimedWord
 from orchestrion.web.places import Places
@@ -346,6 +346,22 @@ def test_a_job_whose_song_is_deleted_is_not_gone_on_with(page):
     assert page.get(f"/jobs/{job}")["state"] == "done"
 
 
+def test_a_damaged_song_stays_in_the_bin(page):
+    song = page.song()["id"]
+    page.client.delete(f"/api/songs/{song}")
+    (page.studio.places.deleted(song) / SONG).write_text("{")
+    page.post(f"/songs/{song}/restore", status=400)
+    assert [one["id"] for one in page.get("/bin")["songs"]] == [song]
+    assert not page.studio.places.song(song).exists()
+
+
+def test_what_is_left_of_an_import_is_deleted(page):
+    left = page.studio.places.own / "import-0a1b2c"
+    left.mkdir()
+    page.studio.drop_broken_imports()
+    assert not left.exists() and page.studio.places.bin.exists()
+
+
 def test_an_empty_upload_is_refused(page):
     assert "nothing was sent" in page.client.post("/api/uploads", content=b"").json()["error"]
     assert not any(page.studio.places.uploads.iterdir())
@@ -477,6 +493,18 @@ def test_names_that_the_model_does_not_know_are_refused_at_once(page):
     assert "no genre" in page.post("/songs", {"genres": ["polka"]}, status=409)["error"]
     assert "no model" in page.post("/songs", {"model": "maxi"}, status=409)["error"]
     assert page.get("/songs")["total"] == 0
+
+
+def test_names_are_kept_as_the_model_spells_them(page):
+    song = page.song(artist="ada  BYRON", genres=["Folk", "folk"])
+    (take,) = song["tree"]
+    assert (take["artist"], take["genres"], song["title"]) == ("Ada Byron", ["folk"], "After Ada Byron")
+    mix = {"first": "BIX", "second": "Ada byron", "share": 0.25}
+    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.2, "mix": mix, "genres": ["JAZZ"]})
+    later = begun["song"]["tree"][1]
+    assert later["mix"] == {"first": "Bix", "second": "Ada Byron", "share": 0.25}
+    assert (later["artist"], later["genres"]) == ("Bix", ["jazz"])
+    assert page.get("/names")["artists"] == ["Ada Byron", "Bix"]
 
 
 def test_the_queue_is_not_endless(page, monkeypatch):

@@ -1,6 +1,7 @@
 """The page in a browser, against the service as it runs, with the model that ships."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -469,6 +470,85 @@ def test_tags_of_any_length_leave_room_for_the_rest(browser: Any, address: str) 
             page.goto(f"{address}#/song/{song}")
             visit.button(f"Remove the tag {'m' * 60}").wait_for()
             assert fits(page)
+
+
+def test_a_library_that_is_looked_at_is_not_asked_for_again_and_again(browser: Any, address: str) -> None:
+    with contextlib.closing(browser.new_context()) as context:
+        visit = Visit(context.new_page(), address)
+        asked: list[str] = []
+        visit.page.on("request", lambda request: "/api/songs?" in request.url and asked.append(request.url))
+        visit.page.goto(f"{address}#/library")
+        visit.page.get_by_role("heading", level=1).wait_for()
+        visit.page.wait_for_timeout(2000)
+        assert 1 <= len(asked) <= 6, "at the start, and when more is known of the songs"
+
+
+def test_a_take_is_heard_read_and_told_of_as_it_grows(browser: Any, address: str) -> None:
+    """The service of the song is the test, and its events break off again and again."""
+    line = {"text": "la la", "start": None, "end": None, "words": []}
+    sung = {**line, "start": 0.0, "end": 9.0, "words": [{"text": "la", "start": 0.0, "end": 9.0}]}
+    take = {"id": "take-1", "parent": None, "number": 1, "act": "compose", "batch": "one", "start": 0.0, "stop": 20.0}
+    take |= {"artist": None, "genres": [], "mix": None, "lyrics": "la la", "seed": 1, "span": None, "model": "mini"}
+    take |= {"created": "2026-01-01T00:00:00.000+00:00", "chosen": False, "state": "running", "job": None}
+    take |= {"levels": [1], "seconds": 20.0}
+    song = {"id": "tune", "title": "Tune", "artist": None, "genres": [], "seconds": 20.0, "starred": False, "tags": []}
+    song |= {"created": take["created"], "takes": 1, "heard": {"take": "take-1", "level": 1}, "lyrics": "la la"}
+    song |= {"notes": "", "tree": [take], "can_undo": False, "can_redo": False}
+    sound = io.BytesIO()
+    soundfile.write(sound, np.zeros(20 * 8000), 8000, format="WAV")
+
+    def songs(route: Any) -> None:
+        made = take["state"] == "done"
+        what = route.request.url.partition("/api/songs/tune")[2].partition("?")[0].rpartition("/")[2]
+        if what == "audio":
+            route.fulfill(body=sound.getvalue(), content_type="audio/wav")
+        elif what == "peaks":
+            route.fulfill(json={"seconds": 20.0, "sample_rate": 8000, "peaks": [0.5] * 100})
+        elif what == "provenance":
+            level = int(route.request.url.rpartition("level=")[2])
+            route.fulfill(json={"made": {"notice": "Made", "level": level}, "engine": None})
+        elif what == "lyrics":
+            route.fulfill(json={"timed": made, "lines": [sung if made else line]})
+        else:
+            route.fulfill(json={**song, "revision": 1 + made + len(take["levels"])})
+
+    with contextlib.closing(browser.new_context()) as context:
+        visit = Visit(context.new_page(), address)
+        page = visit.page
+        status = json.dumps(context.request.get(f"{address}api/status").json())
+        told = f"retry: 100\nevent: status\ndata: {status}\n\n"
+        page.route("**/api/events", lambda route: route.fulfill(body=told, content_type="text/event-stream"))
+        page.route("**/api/songs/tune**", songs)
+        page.goto(f"{address}#/song/tune")
+        words = page.get_by_role("region", name="Lyrics")
+        words.get_by_text("la la").wait_for()
+
+        visit.button("Play").first.click()
+        player = page.get_by_role("region", name="Player")
+        player.get_by_role("button", name="Pause").wait_for()
+        player.get_by_role("slider").focus()
+        page.keyboard.press("Space")
+        player.get_by_role("button", name="Play", exact=True).wait_for()
+        before = player.get_by_role("slider").evaluate("slider => slider.valueAsNumber")
+        page.keyboard.press("ArrowRight")
+        after = player.get_by_role("slider").evaluate("slider => slider.valueAsNumber")
+        assert after == pytest.approx(before + 5, abs=0.02)
+
+        take["state"] = "done"
+        words.get_by_role("button", name="la").wait_for()
+        visit.expect(words.locator(".sung")).to_have_count(1)
+
+        take["levels"] = [0, 1]
+        visit.button("Draft").click()
+        page.get_by_text("What made it").click()
+        record = page.locator("details dl")
+        visit.expect(record).to_have_text(re.compile(r"Decoded level\s*1"))
+        visit.button("Refined").click()
+        visit.expect(record).to_have_text(re.compile(r"Decoded level\s*0"))
+
+        with page.expect_request(lambda request: request.method == "PATCH"):  # too long to be sent when one leaves
+            page.get_by_label("Notes").fill("語" * 25_000)
+        visit.accessible()
 
 
 def test_a_link_that_names_a_genre_twice_opens(visit: Visit) -> None:

@@ -1,15 +1,15 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { parts, ramp } from "../src/lib/colour";
 import { doing } from "../src/lib/job";
 import { facts } from "../src/lib/provenance";
-import { command, KEYS, moment } from "../src/lib/keys";
+import { belongsTo, command, KEYS, moment } from "../src/lib/keys";
 import { sungAt } from "../src/lib/lyrics";
 import { bars, columns, peaksOf } from "../src/lib/peaks";
 import { readRoute, writeRoute, type Route } from "../src/lib/route";
 import { apart, extent, nearest } from "../src/lib/scatter";
 import { sentence } from "../src/lib/sentence";
 import { ago, clock } from "../src/lib/time";
-import { lineage, marks, placed, type Branch } from "../src/lib/tree";
+import { lineage, marks, placed, seedAfter, type Branch } from "../src/lib/tree";
 
 describe("time", () => {
   it("is written as people write it", () => {
@@ -82,6 +82,17 @@ describe("the tree of takes", () => {
     expect(lineage(takes, "painted")).toEqual(["two", "on", "painted"]);
     expect(lineage([take("a", "b", 0, 1), take("b", "a", 0, 1)], "a")).toHaveLength(2);
     expect(lineage(takes, null)).toEqual([]);
+  });
+
+  it("gives every take that is made from one a seed of its own", () => {
+    const seeded = [
+      { id: "one", parent: null, seed: 5 },
+      { id: "two", parent: null, seed: 9 },
+      { id: "on", parent: "one", seed: 6 },
+      { id: "on too", parent: "one", seed: 7 },
+      { id: "further", parent: "on", seed: 30 },
+    ] as const;
+    expect(seeded.map((one) => seedAfter(one, seeded))).toEqual([8, 10, 31, 8, 31]);
   });
 
   it("marks round seconds up to the end", () => {
@@ -216,9 +227,26 @@ describe("a slider over music", () => {
     expect(moment(pressed("ArrowRight"), 3, 20)).toBe(8);
     expect(moment(pressed("ArrowLeft", { shiftKey: true }), 3, 20)).toBe(2);
     expect(moment(pressed("ArrowLeft"), 3, 20)).toBe(0);
+    expect([moment(pressed("ArrowUp"), 3, 20), moment(pressed("ArrowDown"), 9, 20)]).toEqual([8, 4]);
     expect([moment(pressed("Home"), 3, 20), moment(pressed("End"), 3, 20)]).toEqual([0, 20]);
     expect(moment(pressed("Enter"), 3, 20)).toBe(null);
     expect(moment(pressed("ArrowLeft", { altKey: true }), 3, 20)).toBe(null);
+  });
+
+  it("keeps its arrows, and leaves Space to the player", () => {
+    class FakeElement {
+      constructor(private readonly matches: string[]) {}
+      closest(selectors: string): FakeElement | null {
+        return selectors.split(", ").some((one) => this.matches.includes(one)) ? this : null;
+      }
+    }
+    vi.stubGlobal("Element", FakeElement);
+    const belongs = (key: string, ...matches: string[]): boolean =>
+      belongsTo(new FakeElement(matches) as unknown as Element, key);
+    for (const slider of [["input", "input[type=range]"], ["[role=slider]"]])
+      expect([belongs("ArrowLeft", ...slider), belongs(" ", ...slider)]).toEqual([true, false]);
+    expect([belongs("ArrowLeft", "button"), belongs(" ", "button")]).toEqual([false, true]);
+    vi.unstubAllGlobals();
   });
 });
 
@@ -260,12 +288,19 @@ describe("a job", () => {
   const job = { kind: "compose", state: "running", stage: "compose", level: 1, takes: ["a", "b"] };
 
   it("says what it is doing", () => {
-    expect(doing(job)).toBe("Composing 2 takes");
-    expect(doing({ ...job, kind: "repaint", takes: ["a"] })).toBe("Repainting");
-    expect(doing({ ...job, stage: "decode" })).toBe("Making it audible");
-    expect(doing({ ...job, kind: "refine", level: 0 })).toBe("Refining");
-    expect(doing({ ...job, kind: "map", stage: "listen" })).toBe("Listening to your songs");
-    expect(doing({ ...job, state: "queued" })).toBe("Waiting for its turn");
+    expect(doing(job, 2)).toBe("Composing 2 takes");
+    expect(doing({ ...job, kind: "repaint", takes: ["a"] }, 2)).toBe("Repainting");
+    expect(doing({ ...job, stage: "decode" }, 2)).toBe("Making it audible");
+    expect(doing({ ...job, kind: "refine", level: 0 }, 2)).toBe("Refining");
+    expect(doing({ ...job, level: 0 }, 2)).toBe("Refining");
+    expect(doing({ ...job, kind: "map", stage: "listen" }, 2)).toBe("Listening to your songs");
+    expect(doing({ ...job, state: "queued" }, 2)).toBe("Waiting for its turn");
+  });
+
+  it("refines nothing before it has told how far it is, nor with a model of one level", () => {
+    expect(doing({ ...job, stage: "", level: 0 }, 2)).toBe("Composing 2 takes");
+    expect(doing({ ...job, kind: "refine", stage: "", level: 0 }, 2)).toBe("Refining");
+    expect(doing({ ...job, level: 0 }, 1)).toBe("Composing 2 takes");
   });
 });
 

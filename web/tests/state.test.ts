@@ -282,6 +282,68 @@ describe("sound of one's own", () => {
   });
 });
 
+describe("a recording of one's own", () => {
+  const stop = vi.fn();
+  const microphone = vi.fn();
+  const Recorder = vi.fn();
+
+  beforeEach(() => {
+    vi.resetModules();
+    vi.resetAllMocks();
+    vi.doMock("../src/api/client", () => ({ api: {}, Refused: Error }));
+    vi.stubGlobal("navigator", { mediaDevices: { getUserMedia: microphone } });
+    vi.stubGlobal("MediaRecorder", Recorder);
+    microphone.mockImplementation(async () => (await soon(), { getTracks: () => [{ stop }] }));
+  });
+  afterEach(() => {
+    vi.doUnmock("../src/api/client");
+    vi.unstubAllGlobals();
+  });
+
+  it("begins once, however often it is asked for", async () => {
+    const made = Object.assign(new EventTarget(), { start: vi.fn(), mimeType: "audio/webm" });
+    Recorder.mockImplementation(function () {
+      return made;
+    });
+    const { own } = await import("../src/state/own.svelte");
+    const asked = [own.record(), own.record()];
+    expect(own.asking).toBe(true);
+    await Promise.all(asked);
+    await own.record();
+    expect(microphone).toHaveBeenCalledTimes(1);
+    expect([own.asking, own.recorder]).toEqual([false, made]);
+    made.dispatchEvent(new Event("stop"));
+    expect([own.recorder, stop.mock.calls.length]).toEqual([null, 1]);
+  });
+
+  it("lets go of the microphone where the browser cannot record", async () => {
+    Recorder.mockImplementation(function () {
+      throw new Error("not supported");
+    });
+    const { own } = await import("../src/state/own.svelte");
+    await own.record();
+    expect([own.recorder, own.problem, stop.mock.calls.length]).toEqual([
+      null,
+      "This browser cannot record. Drop a file.",
+      1,
+    ]);
+  });
+});
+
+describe("a body that is sent while the page is left", () => {
+  beforeEach(() => {
+    vi.resetModules();
+    vi.stubGlobal("document", { baseURI: "http://studio.lan/" });
+  });
+  afterEach(() => void vi.unstubAllGlobals());
+
+  it("has fewer bytes than browsers take then", async () => {
+    const { isSmall } = await import("../src/api/client");
+    expect(isSmall({ notes: "a".repeat(50_000) })).toBe(true);
+    expect(isSmall({ notes: "語".repeat(25_000) })).toBe(false);
+  });
+});
+
 class FakeEvents extends EventTarget {
   static readonly CLOSED = 2;
   static made: FakeEvents[] = [];
@@ -368,6 +430,20 @@ describe("what is heard of the service", () => {
     stream().tell("status", status(true));
     await soon();
     expect(studio.changes).toBe(before + 1);
+    stop();
+  });
+
+  it("is not overtaken by the answer to what was asked for", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    const song = { id: "tune", title: "Tune", revision: 1, tree: [] };
+    answers.set("/api/songs/tune", [200, song]);
+    const job = { id: "job", song: "tune", takes: [], created: 1 };
+    stream().tell("job", { ...job, state: "failed" });
+    await soon();
+    const asked = { song, job: { ...job, state: "queued" } } as unknown as Parameters<typeof studio.begun>[0];
+    studio.begun(asked);
+    expect(studio.jobs.map((one) => one.state)).toEqual(["failed"]);
     stop();
   });
 

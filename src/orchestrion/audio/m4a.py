@@ -1,5 +1,7 @@
 """MPEG-4 audio (.m4a) and what browsers record (.webm), read through PyAV where the extra `av` is installed."""
 
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,51 @@ SUFFIXES = (".m4a", ".mp4", ".aac", ".webm")
 
 
 class M4aFile:
-    """One file, decoded whole when opened: its length is only known then."""
+    """One file, decoded as it is read, from its beginning on."""
 
     def __init__(self, path: Path) -> None:
-        samples, self.sample_rate = _decode(path)
-        self._samples = samples
-        self._position = 0
-        self.num_samples, self.channels = samples.shape
+        self._path = path
+        with _opened(path) as (container, stream):
+            self.sample_rate, self.channels = int(stream.rate), int(stream.layout.nb_channels)
+            # Recordings of browsers announce no length. That of all packets is known without decoding any.
+            length = sum(packet.duration or 0 for packet in container.demux(stream)) * (stream.time_base or 0)
+        self.num_samples = round(length * self.sample_rate)
+        if not self.num_samples:
+            raise UserError(f"{path} holds no audio", "get the file again")
+        self.seek(0)
 
     def seek(self, sample: int) -> None:
-        self._position = sample
+        self._pieces = self._decoded(sample)
+        self._rest = np.zeros((0, self.channels), np.float32)
 
     def read(self, num_samples: int) -> NDArray[np.float32]:
-        block = self._samples[self._position : self._position + num_samples]
-        self._position += len(block)
-        return block
+        parts, there = [self._rest], len(self._rest)
+        while there < num_samples and (piece := next(self._pieces, None)) is not None:
+            parts.append(piece)
+            there += len(piece)
+        whole = np.concatenate(parts)
+        self._rest = whole[num_samples:]
+        return whole[:num_samples]
 
     def close(self) -> None:
-        self._samples = self._samples[:0]
+        self._pieces.close()
+
+    def _decoded(self, start: int) -> Generator[NDArray[np.float32], None, None]:
+        """Piece by piece what comes from sample `start` on; what is before it is decoded and dropped."""
+        import av
+
+        with _opened(self._path) as (container, stream):
+            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=self.sample_rate)
+            for frame in container.decode(stream):
+                for part in resampler.resample(frame):
+                    piece = np.ascontiguousarray(part.to_ndarray().T, np.float32)
+                    yield piece[start:]
+                    start = max(0, start - len(piece))
 
 
-def _decode(path: Path) -> tuple[NDArray[np.float32], int]:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The container and its first stream of audio; UserError for what cannot be read there."""
     try:
         import av  # an extra: everything else works without it
     except ImportError as error:
@@ -41,13 +67,6 @@ def _decode(path: Path) -> tuple[NDArray[np.float32], int]:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise UserError(f"{path} holds no audio", "check what the file is")
-            stream: Any = container.streams.audio[0]
-            rate = int(stream.rate)
-            resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-            frames = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
+            yield container, container.streams.audio[0]
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{path} is not audio that can be read: {error}", "check what the file is") from error
-    if not frames:
-        raise UserError(f"{path} holds no audio", "get the file again")
-    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T
-    return np.ascontiguousarray(samples, dtype=np.float32), rate

@@ -97,7 +97,7 @@ def replay(
     request = _request(there.made, file, source)
     if output:
         prompt = Path(request.prime.path) if request.prime else None
-        refuse_inputs((output, sidecar(output)), {"--source": source, "its prompt": prompt})
+        refuse_inputs((output, sidecar(output)), {"FILE": file, "--source": source, "its prompt": prompt})
     codes = _source_codes(request, file, source)
     jukebox = _open(there.made, there.record, model, adapter, device)
     made, _ = watch(jukebox.again(request, codes), quiet=quiet)
@@ -131,7 +131,7 @@ def sign(
     """
     from orchestrion.files import file_sha256
     from orchestrion.library import signing
-    from orchestrion.library.provenance import read_made, read_record, write_signed_record
+    from orchestrion.library.provenance import read_made, read_record, sidecar, write_signed_record
 
     signing.check_suffix(file)
     output = output or file.with_stem(f"{file.stem}-signed")
@@ -144,9 +144,10 @@ def sign(
         raise UserError(f"{file} is signed already", "sign the file that it was made from")
     if (certificate is None) != (key is None):
         raise UserError("a certificate goes with its key", "give both --certificate and --key, or neither")
-    if output.suffix.lower() != file.suffix.lower() or output.absolute() == file.absolute():
+    if output.suffix.lower() != file.suffix.lower():
         raise UserError(f"{output} cannot be a signed copy of {file}", f"choose another name, ending in {file.suffix}")
     check_output(output, force=force)
+    refuse_inputs((output, sidecar(output)), {"FILE": file, "--certificate": certificate, "--key": key})
     credentials = signing.read_credentials(certificate, key) if certificate and key else signing.self_signed()
     signing.sign(file, output, made, credentials, record.date)
     write_signed_record(output, record)
@@ -162,7 +163,7 @@ def _request(made: "Made", file: Path, source: Path | None) -> "Request":
     if made.begins_with is not None:
         raise UserError(
             f"{file} begins with a sound or codes that its record does not hold, so it cannot be made again from it",
-            "compose it again as it was: in the Studio, or in Python from the same ones",
+            "compose it again as it was, in Python from the same ones",
         )
     if request.prime is None:
         return request

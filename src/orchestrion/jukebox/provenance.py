@@ -70,7 +70,10 @@ def verify(path: Path) -> tuple[Known, list[Finding]]:
 
 
 def again(made: Made, jukebox: Jukebox, song: Song) -> Song:
-    """A song that was made again, as audio of the level that the recorded file has."""
+    """A song that was made again, as audio of the level that the recorded file has, its prompt named as it was then."""
+    assert song.info
+    request = {**song.info.request, "prime": made.request.get("prime")}
+    song = replace(song, info=song.info.model_copy(update={"request": request}))
     if made.level == song.level:
         return song
     audio = jukebox.decode(song.codes, made.level)[:, : song.audio.shape[-1]]
@@ -219,9 +222,7 @@ def _sound(original: Path, remade: Path) -> list[str]:
 
 
 def check_same_format(original: Path, output: Path) -> None:
-    """Raise UserError for a place where a file made again could not be compared, or would replace the original."""
+    """Raise UserError for a place where a file made again could not be compared."""
     io.check_suffix(output)
     if output.suffix.lower() != original.suffix.lower():
         raise UserError(f"{output} would be of another format than {original}", f"end its name with {original.suffix}")
-    if output.absolute() == original.absolute():
-        raise UserError(f"{output} is the file to compare with", "choose another name")

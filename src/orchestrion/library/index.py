@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrion.errors import UserError
-from orchestrion.library.database import opened
+from orchestrion.library.database import opened, usable
 from orchestrion.library.tree import SONG, LibrarySong, check_id, levels_of, read_song
 
 Sort = Literal["newest", "title", "longest"]
@@ -72,9 +72,10 @@ class Index:
         self.folder = folder
         self._lock = threading.Lock()
         self._database = opened(database)
-        self._database.execute("PRAGMA synchronous = OFF")  # it can be made again
-        if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-            self._begin_anew()
+        with usable(database):
+            self._database.execute("PRAGMA synchronous = OFF")  # it can be made again
+            if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                self._begin_anew()
 
     def close(self) -> None:
         with self._lock:  # a thread that is at it ends first

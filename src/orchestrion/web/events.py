@@ -29,6 +29,7 @@ class Hub:
         self._listeners: set[asyncio.Queue[str | None]] = set()
         self._seen = studio.jobs.changed_since(2**62)[1]
         self._levels: dict[str, int] = {}
+        self._stale: set[str] = set()
         self._told_status = ""
         self._closed = False
 
@@ -38,7 +39,7 @@ class Hub:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 news = await asyncio.to_thread(self._changes)
-            except Exception:  # a damaged song, a full disk: the pages go on hearing of the rest
+            except Exception:  # such as a full disk: what there is to tell is told later
                 logger.exception("what has changed could not be looked at")
                 continue
             if news:
@@ -84,9 +85,7 @@ class Hub:
 
     def _changes(self) -> list[str]:
         jobs, latest = self.studio.jobs.changed_since(self._seen)
-        for job in jobs:
-            if job.song and self._is_news(job):
-                self.studio.refreshed(job.song)
+        self._refresh({job.song for job in jobs if job.song and self._is_news(job)})
         events = [event("job", shown_job(job)) for job in jobs]
         for song in self.studio.changes():
             events.append(event("gone" if isinstance(song, schemas.Gone) else "song", song))
@@ -97,6 +96,18 @@ class Hub:
                 self._told_status = status
                 events.append(status)
         return events
+
+    def _refresh(self, songs: set[str]) -> None:
+        """What cannot be looked at now, such as a damaged song, is tried again the next time, and told of once."""
+        failed = set()
+        for song in songs | self._stale:
+            try:
+                self.studio.refreshed(song)
+            except Exception:
+                failed.add(song)
+                if song not in self._stale:
+                    logger.exception("what became of %s cannot be looked at", song)
+        self._stale = failed
 
     def _is_news(self, job: Job) -> bool:
         """Whether a job has another state or stage than before: then another level may be there to hear."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from orchestrion.config import Settings
 from orchestrion.errors import UserError
-from orchestrion.library.database import opened
+from orchestrion.library.database import opened, usable
 
 Kind = Literal["compose", "continue", "repaint", "prime", "refine", "upload", "map"]
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -63,7 +63,8 @@ class Jobs:
         self._lock = threading.RLock()
         self._database = opened(database, timeout_seconds=30.0)
         self._database.isolation_level = None
-        self._database.executescript(_TABLES)
+        with usable(database):
+            self._database.executescript(_TABLES)
 
     def close(self) -> None:
         with self._lock:  # a thread that is at it ends first

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import uvicorn
 
 from orchestrion.errors import UserError
+from orchestrion.library.database import usable
 from orchestrion.web.app import create_app
 from orchestrion.web.events import Hub
 from orchestrion.web.guard import LOOPBACK
@@ -34,7 +35,10 @@ _ANY = ("0.0.0.0", "::")
 def serve(
     library: Path, *, model: str, host: str | None, port: int, token: str | None, browser: bool, threads: int | None
 ) -> None:
-    """Run the Studio of a library until it is stopped. UserError where the port or the library is in use."""
+    """Run the Studio of a library until it is stopped.
+
+    UserError where the port or the library is in use, or where the library cannot be written.
+    """
     places = Places(library)
     places.make()
     if token is not None and not token.strip():
@@ -43,13 +47,15 @@ def serve(
         raise UserError(
             "with --host others on the network can reach the Studio", "choose a secret for them with --token"
         )
-    lock = places.lock_server()
-    try:
-        bound = _bound(host or "127.0.0.1", port)
-        studio = Studio(places, model)
+    with contextlib.ExitStack() as held:
+        held.callback(places.lock_server().release)
+        bound = held.enter_context(_bound(host or "127.0.0.1", port))
+        studio = held.enter_context(contextlib.closing(Studio(places, model)))
         studio.drop_old_uploads()
-        studio.jobs.make_known("models", [])
-        studio.jobs.make_known("indexed", False)
+        studio.drop_broken_imports()
+        with usable(places.jobs):
+            studio.jobs.make_known("models", [])
+            studio.jobs.make_known("indexed", False)
         threading.Thread(target=studio.index_anew, daemon=True).start()
         hosts = LOOPBACK if host is None else (*LOOPBACK, *_names_of(host))
         app = create_app(
@@ -66,9 +72,6 @@ def serve(
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
         with contextlib.suppress(KeyboardInterrupt):
             _Server(config, app.state.hub).run(sockets=[bound])
-        studio.close()
-    finally:
-        lock.release()
 
 
 class _Server(uvicorn.Server):

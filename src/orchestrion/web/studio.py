@@ -33,6 +33,7 @@ from orchestrion.library.tree import (
 )
 from orchestrion.text.lyric_files import read_timed_lyrics
 from orchestrion.text.timed import TimedLine
+from orchestrion.text.vocab import UNKNOWN, folded
 from orchestrion.web import schemas
 from orchestrion.web.jobs import Job, Jobs
 from orchestrion.web.places import Places
@@ -108,7 +109,7 @@ class Studio:
             )
 
     def changes(self) -> list[schemas.SongOut | schemas.Gone]:
-        """The songs that were changed here since this was asked last, as they are now."""
+        """The songs that were changed here since this was asked last, as they are now, but what cannot be read."""
         with self._lock:
             names, self._changed = list(self._changed), {}
         found: list[schemas.SongOut | schemas.Gone] = []
@@ -117,6 +118,8 @@ class Studio:
                 found.append(self.shown(name))
             except NotFound:
                 found.append(schemas.Gone(id=name))
+            except Exception:  # the others are told of
+                logger.exception("what became of %s cannot be told", name)
         return found
 
     def take(self, song: str, take: str) -> Take:
@@ -149,7 +152,7 @@ class Studio:
     def compose(self, asked: schemas.ComposeIn) -> tuple[LibrarySong, Job]:
         """A new song with its first takes."""
         model = self._model(asked.model)
-        self._check_names(model, asked.artist, asked.genres, asked.mix)
+        artist, genres, mix = self._spelled(model, asked.artist, asked.genres, asked.mix)
         seed = _seed(asked.seed)
         upload = None
         if asked.prime is not None:
@@ -166,7 +169,7 @@ class Studio:
                     "ask for more seconds, or begin with less",
                 )
             upload = FromUpload(upload=prime.upload, start=prime.start_seconds, seconds=prime.seconds)
-        title = asked.title.strip() or _title(asked.artist, asked.genres)
+        title = asked.title.strip() or _title(artist, genres)
         song = LibrarySong(id=new_id(title), title=title, lyrics=asked.lyrics, created=_now())
         takes = _takes(
             asked.takes,
@@ -175,9 +178,9 @@ class Studio:
             act="prime" if upload else "compose",
             start=0.0,
             stop=asked.seconds,
-            artist=asked.mix.first if asked.mix else asked.artist,
-            genres=tuple(asked.genres),
-            mix=asked.mix,
+            artist=mix.first if mix else artist,
+            genres=genres,
+            mix=mix,
             lyrics=asked.lyrics,
             seed=seed,
             model=model,
@@ -262,9 +265,9 @@ class Studio:
         """Out of the bin."""
         with self._lock:
             place = self._binned(song)
+            kept = read_song(place)  # one that is damaged stays where it is seen
             with explained(self.places.song(song), "move the song to"):
                 place.rename(self.places.song(song))
-            kept = self.song(song)
             self._put(kept)
             return kept
 
@@ -376,6 +379,11 @@ class Studio:
             if folder.name not in needed and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def drop_broken_imports(self) -> None:
+        """Delete what a Studio that was killed left of songs that it was importing."""
+        for folder in self.places.own.glob("import-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def upload(self, upload: str) -> schemas.Upload:
         path = self.places.upload(upload) / "upload.json"
         if not path.is_file():
@@ -439,8 +447,8 @@ class Studio:
         stays = asked.artist is None and not asked.nobody
         mix = asked.mix or (source.mix if stays else None)
         artist = mix.first if mix else source.artist if stays else asked.artist
-        genres = source.genres if asked.genres is None else tuple(asked.genres)
-        self._check_names(source.model, artist, genres, mix)
+        genres = source.genres if asked.genres is None else asked.genres
+        artist, genres, mix = self._spelled(source.model, artist, genres, mix)
         return _takes(
             asked.takes,
             first=len(song.takes) + 1,
@@ -542,21 +550,31 @@ class Studio:
             raise Conflict(f"there is no model called {name!r}", f"known: {', '.join(sorted(known)) or 'none yet'}")
         return name or self.model
 
-    def _check_names(self, model: str, artist: str | None, genres: Sequence[str], mix: Mix | None) -> None:
-        """Names that the model does not know are refused here; while it loads, by the worker."""
+    def _spelled(
+        self, model: str, artist: str | None, genres: Sequence[str], mix: Mix | None
+    ) -> tuple[str | None, tuple[str, ...], Mix | None]:
+        """Names as the model spells them, so that one artist is one wherever names are compared.
+
+        Those that it does not know are refused here; while it loads, by the worker.
+        """
         if mix and not (mix.first.strip() and mix.second.strip()):
             raise Conflict("a mix is of two artists", "name both, or leave the mix out")
         known = next((each for each in self.models() if each.name == model), None)
         if known is None:
-            return
-        artists = {name.casefold() for name in (*known.artists, "unknown")}
-        for name in (artist, mix and mix.first, mix and mix.second):
-            if name and " ".join(name.split()).casefold() not in artists:
-                raise Conflict(f"{model} knows no artist called {name!r}", "choose one from the list")
-        named = {name.casefold() for name in (*known.genres, "unknown")}
-        for name in genres:
-            if " ".join(name.split()).casefold() not in named:
-                raise Conflict(f"{model} knows no genre called {name!r}", "choose one from the list")
+            return artist, tuple(genres), mix
+        artists = {folded(name): name for name in (UNKNOWN, *known.artists)}
+        named = {folded(name): name for name in (UNKNOWN, *known.genres)}
+
+        def spelled(kind: str, name: str, names: dict[str, str]) -> str:
+            if folded(name) not in names:
+                raise Conflict(f"{model} knows no {kind} called {name!r}", "choose one from the list")
+            return names[folded(name)]
+
+        if mix:
+            first, second = (spelled("artist", name, artists) for name in (mix.first, mix.second))
+            mix = mix.model_copy(update={"first": first, "second": second})
+        genres = tuple(dict.fromkeys(spelled("genre", name, named) for name in genres))
+        return artist and spelled("artist", artist, artists), genres, mix
 
     def _shown_take(self, song: LibrarySong, take: Take, job: Job | None) -> schemas.TakeOut:
         levels = levels_of(self.places.take(song.id, take.id))

@@ -7,6 +7,8 @@ import argparse
 import json
 import logging
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path, PurePath
@@ -255,8 +257,14 @@ def _described(jukebox: Jukebox, name: str) -> dict[str, Any]:
     }
 
 
+def end_in_order() -> None:
+    """Make of being terminated an exit, by which files that are being written are cleaned up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+
+
 def main() -> None:
     """Run by the server, with the library and the model as JSON."""
+    end_in_order()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("settings")
     given = json.loads(parser.parse_args().settings)

@@ -15,7 +15,7 @@ export class Refused extends Error {
 
 const ROOT = new URL(".", document.baseURI).pathname.replace(/\/$/, "");
 const LOOK_AGAIN_MILLISECONDS = 200;
-const KEPT_ALIVE_CHARACTERS = 10_000;
+const KEPT_ALIVE_BYTES = 60 * 1024;
 const client = createClient<paths>({ baseUrl: ROOT });
 
 interface Answer<T> {
@@ -47,8 +47,9 @@ const ofSong = (song: string) => ({ params: { path: { song } } });
 const ofTake = (song: string, take: string) => ({ params: { path: { song, take } } });
 const TAKE = "/api/songs/{song}/takes/{take}";
 
-/** Whether a body may be sent while the page is left: browsers take 64 KiB then. */
-const isSmall = (body: object): boolean => JSON.stringify(body).length < KEPT_ALIVE_CHARACTERS;
+/** Whether a body may be sent while the page is left: browsers take 64 KiB then, of all bodies together. */
+export const isSmall = (body: object): boolean =>
+  new TextEncoder().encode(JSON.stringify(body)).length < KEPT_ALIVE_BYTES;
 const uploaded = (upload: string) =>
   given(client.GET("/api/uploads/{upload}", { params: { path: { upload } } }));
 
@@ -97,7 +98,8 @@ export const api = {
   peaks: async (song: string, take: string, level: number) =>
     (await given(client.GET(`${TAKE}/peaks`, { params: { path: { song, take }, query: { level } } }))).peaks,
   lyrics: (song: string, take: string) => given(client.GET(`${TAKE}/lyrics`, ofTake(song, take))),
-  provenance: (song: string, take: string) => given(client.GET(`${TAKE}/provenance`, ofTake(song, take))),
+  provenance: (song: string, take: string, level: number) =>
+    given(client.GET(`${TAKE}/provenance`, { params: { path: { song, take }, query: { level } } })),
 
   cancel: (job: string) => given(client.POST("/api/jobs/{job}/cancel", { params: { path: { job } } })),
   resume: (job: string) => given(client.POST("/api/jobs/{job}/resume", { params: { path: { job } } })),

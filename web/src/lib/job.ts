@@ -30,13 +30,14 @@ export function unsettled<T extends Work>(jobs: readonly T[], there: readonly st
   });
 }
 
-/** What a job is doing, for people. */
-export function doing({ kind, state, stage, level, takes }: Progress): string {
+/** What a job is doing, for people; of a model with so many levels. */
+export function doing({ kind, state, stage, level, takes }: Progress, levels: number): string {
   if (state === "queued") return "Waiting for its turn";
   if (state === "cancelled") return "Stopped: what was made is kept";
   if (kind === "upload") return "Reading your sound";
   if (kind === "map") return stage === "listen" ? "Listening to your songs" : "Drawing the map";
   if (stage === "decode") return "Making it audible";
-  if (kind === "refine" || level === 0) return "Refining";
+  // Until it has told of a stage, a job is at no level.
+  if (kind === "refine" || (stage && level === 0 && levels > 1)) return "Refining";
   return takes.length > 1 ? `${MADE[kind] ?? "Making"} ${takes.length} takes` : (MADE[kind] ?? "Making");
 }

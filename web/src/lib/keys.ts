@@ -62,7 +62,9 @@ export function moment(pressed: Pressed, time: number, seconds: number): number 
   const step = pressed.shiftKey ? 1 : 5;
   const moves: Record<string, number> = {
     ArrowLeft: time - step,
+    ArrowDown: time - step,
     ArrowRight: time + step,
+    ArrowUp: time + step,
     Home: 0,
     End: seconds,
   };
@@ -90,7 +92,7 @@ export function repeats(wanted: Command): boolean {
 
 const TYPING =
   "input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
-const PRESSABLE = "button, a, summary, input, select, [role=button], [role=slider], [role=treeitem]";
+const PRESSABLE = "button, a, summary, input:not([type=range]), select, [role=button], [role=treeitem]";
 
 /** Whether a key belongs to what has the focus: text that is typed, a button that Space presses, a slider's arrows. */
 export function belongsTo(target: EventTarget | null, key: string): boolean {

@@ -51,3 +51,15 @@ export function marks(seconds: number, wanted: number): number[] {
   const step = steps.find((one) => seconds / one <= wanted) ?? 3600;
   return Array.from({ length: Math.floor(seconds / step + 1e-6) + 1 }, (_, index) => index * step);
 }
+
+interface Seeded {
+  id: string;
+  parent: string | null;
+  seed: number;
+}
+
+/** A seed that neither a take nor any that was made from it has: the same one again would make the same music. */
+export function seedAfter(take: Seeded, takes: readonly Seeded[]): number {
+  const others = takes.filter((one) => one.parent === take.id);
+  return 1 + Math.max(take.seed, ...others.map((one) => one.seed));
+}

@@ -19,6 +19,8 @@ const RATE = 22_050;
 class Own {
   sound = $state.raw<OwnSound | null>(null);
   recorder = $state.raw<MediaRecorder | null>(null);
+  /** Whether the microphone is being asked for, which may wait for the person. */
+  asking = $state(false);
   recorded = $state(0);
   problem = $state("");
 
@@ -45,7 +47,9 @@ class Own {
   }
 
   async record(): Promise<void> {
+    if (this.asking || this.recorder) return;
     this.problem = "";
+    this.asking = true;
     let stream: MediaStream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({
@@ -55,19 +59,30 @@ class Own {
       this.problem =
         "There is no microphone, or this page may not use it. Allow it in the browser, or drop a file.";
       return;
+    } finally {
+      this.asking = false;
     }
+    try {
+      this.#recordFrom(stream);
+    } catch {
+      release(stream);
+      this.problem = "This browser cannot record. Drop a file.";
+    }
+  }
+
+  #recordFrom(stream: MediaStream): void {
     const parts: Blob[] = [];
     const made = new MediaRecorder(stream);
+    made.addEventListener("dataavailable", (event) => parts.push(event.data));
+    made.start();
     const began = performance.now();
     const ticking = setInterval(() => (this.recorded = (performance.now() - began) / 1000), 100);
-    made.addEventListener("dataavailable", (event) => parts.push(event.data));
     made.addEventListener("stop", () => {
       clearInterval(ticking);
-      for (const track of stream.getTracks()) track.stop();
+      release(stream);
       this.recorder = null;
       void this.take(new Blob(parts, { type: made.mimeType }), "Recording");
     });
-    made.start();
     this.recorded = 0;
     this.recorder = made;
   }
@@ -94,6 +109,10 @@ class Own {
     this.#sent.set(file, upload);
     return upload;
   }
+}
+
+function release(stream: MediaStream): void {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 export const own = new Own();

@@ -66,9 +66,9 @@ class Studio {
     return song;
   }
 
-  /** What was asked for, as the service took it. */
+  /** What was asked for, as the service took it; events may have told more of it already. */
   begun({ song, job }: Begun): Begun {
-    this.#jobs.set(job.id, job);
+    if (!this.#jobs.has(job.id)) this.#jobs.set(job.id, job);
     this.know(song);
     return { song, job };
   }
