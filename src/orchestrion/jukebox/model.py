@@ -64,7 +64,8 @@ class Jukebox:
 
     On a processor, levels of a small model are made side by side; else one after another, one in memory at a time.
 
-    `device` is where the work is done, by default the accelerator if there is one; `dtype` is how weights are held;
+    `device` is where the work is done, by default the accelerator if there is one; `dtype` is how weights of priors are
+    held, for those of the codec stay in single precision: it would hear and make others than the priors know;
     `adapter` is the folder of what the model learned besides (`train finetune`);
     `weights` holds those of priors in fewer bits while they draw (`nn.fast`): "auto" as the model says, where the
     machine can; None leaves them as they are. With `compiled`, codes are drawn by compiled steps
@@ -634,7 +635,7 @@ class Jukebox:
 
     @contextmanager
     def _codec(self) -> Iterator[Codec]:
-        yield load_codec(self.folder, self.info, self.dtype).to(self.device)
+        yield load_codec(self.folder, self.info).to(self.device)
 
     def _prompts(self, requests: Sequence[Request]) -> Codes:
         """The codes that songs start with: their prompts', or none."""
