@@ -151,10 +151,17 @@ class Jukebox:
         asked.check_codes(codes, self.info, 1, level=level)
         with self._codec() as codec:
             return torch.cat(list(making.decoded(codec, codes, level)), -1)
+        return self._decoded(codes, self._audible_level(codes, level))
+
+    def _audible_level(self, codes: Codes, level: int | None) -> int:
+        """The level that is to be heard of a song, by default the finest there is; UserError where it cannot be."""
 
     def compose(
         self,
         request: Request,
+        return level
+
+    def _decoded(self, codes: Codes, level: int, num_samples: int | None = None) -> Float[Tensor, "channel sample"]:
         folder: Path | str | None = None,
         *,
         codes: Codes | None = None,
@@ -181,8 +188,9 @@ class Jukebox:
     ) -> Composition[Float[Tensor, "channel sample"], Song]:
         """As `compose`, to the same song, but its steps are pieces of audio, the first of them as early as can be.
 
-        One piece joins the next without a seam, and together they are the song. The weights of all levels are in memory
-        at once. A song that was streamed in part goes on by `compose` as well.
+        That is after a window where the finest level is filled in passes, else after some dozens of codes. One piece
+        joins the next without a seam, and together they are the song. The weights of all levels are in memory at once.
+        A song that was streamed in part goes on by `compose` as well.
         """
         (group,) = self._work([request], _alone(folder), codes, replace)
         return Composition(making.stream(group.begin))
@@ -334,7 +342,10 @@ class Jukebox:
         return self.compose(request, codes=origins.kept(request.origin, source))
 
     def load(self, path: Path | str, level: int | None = None) -> Song:
-        """The song in a folder, or in the one beside an audio file, decoded at `level` or the finest it has."""
+        """The song in a folder, or in the one beside an audio file, to be heard at `level` or the finest it has.
+
+        It is decoded when its `audio` is first asked for.
+        """
         kept = find(Path(path))
         if kept.info.model.codec_sha256 != self.info.sha256.get(CODEC, ""):
             raise UserError(
@@ -342,11 +353,11 @@ class Jukebox:
                 f"open {kept.info.model.name!r} instead",
             )
         codes = kept.codes()
-        level = codes.finest if level is None else level
-        audio = self.decode(codes, level)[:, : kept.info.num_samples]
+        level = self._audible_level(codes, level)
+        sound = partial(self._decoded, codes, level, kept.info.num_samples)
         request = asked.request_of(kept)
         return Song(
-            request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics(), self.memory
+            request, codes, sound, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics(), self.memory
         )
 
     def label_vectors(self) -> tuple[Float[Tensor, "artist width"], Float[Tensor, "genre width"]] | None:
