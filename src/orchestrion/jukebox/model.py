@@ -89,6 +89,8 @@ class Jukebox:
         self._as_written = read_model(self.folder)
         self.adapter = None if adapter is None else Adapter(Path(adapter))
         self.info: ModelInfo = self.adapter.grown(self.folder, self._as_written) if self.adapter else self._as_written
+        if most_songs is not None and most_songs < 1:
+            raise UserError(f"at most {most_songs} songs drawn in one go are none", "give 1 or more, or None for all")
         self.name = name or self.info.name
         self.dtype = dtype
         self.device = chosen_device(device)
