@@ -6,6 +6,9 @@ from itertools import pairwise
 
 from orchestrion.errors import UserError
 
+INEXACT_SECONDS = 1e-3
+"""How far a part of a sound may seem to reach past its end: times are written in few digits."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import tiny
 from orchestrion import Jukebox, LevelSampling, Prime, Request
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo
-from orchestrion.codec.model import Codec
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
 from orchestrion.grid import Grid
+from orchestrion.jukebox import model as room
 from orchestrion.jukebox.asked import check_sound, plan
 from orchestrion.library.folder import SongFolder, read_codes
 from orchestrion.nn.compiled import CompiledSteps
+from orchestrion.nn.fast import usable
 
 SOME = Request(seconds=0.9, artist="bix", genres=("jazz",), seed=7)
 
@@ -336,9 +338,6 @@ def test_codes_of_another_model_are_refused(jukebox):
 
 def test_one_level_of_weights_is_in_memory_at_a_time(jukebox, monkeypatch):
     import gc
-    import weakref
-
-    from orchestrion.jukebox import model as room
 
     alive = []
 
@@ -408,16 +407,82 @@ def test_nothing_is_said_of_weights_that_only_compiled_steps_hold(model, monkeyp
     monkeypatch.setenv("CXX", sys.executable)  # no compiler is needed
     monkeypatch.setattr("orchestrion.nn.fast._failure", lambda weights: "no kernel")
     jukebox = Jukebox(model, device="cpu", weights="int8", compiled=compiled)
-    with caplog.at_level("WARNING"), jukebox._prior(1) as prior:
+    planned = plan(jukebox.resolved(SOME), jukebox.info)
+    with caplog.at_level("WARNING"), jukebox._drawing(planned, 1, 1) as prior:
         assert (prior.tokens.transformer.steps is not None) == compiled
     assert ("no kernel" in caplog.text) == (not compiled)
 
 
-def test_a_sound_is_heard_in_single_precision_however_weights_are_held(model, monkeypatch):
-    heard, real = [], Codec.encode
-    monkeypatch.setattr(Codec, "encode", lambda codec, audio, *more: heard.append(audio.dtype) or real(codec, audio))
-    Jukebox(model, device="cpu", dtype=torch.bfloat16).encode(noise(0.5), tiny.SAMPLE_RATE)
-    assert heard == [torch.float32]
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sounds_and_codes_are_the_same_however_weights_are_held(model, jukebox, dtype):
+    sound, other = noise(4.0), Jukebox(model, device="cpu", dtype=dtype)
+    codes = jukebox.encode(sound, tiny.SAMPLE_RATE)
+    assert equal(other.encode(sound, tiny.SAMPLE_RATE), codes)
+    assert torch.equal(other.decode(codes), jukebox.decode(codes))
+
+
+@pytest.mark.parametrize("weights", ["float16", "int8"])
+def test_weights_that_a_copy_holds_in_fewer_bits_are_gone_when_it_draws(model, monkeypatch, weights):
+    held, real = [], room.load_prior
+
+    def load(*given):
+        prior = real(*given)
+        held.append(weakref.ref(prior.tokens.transformer.blocks[0].mlp.wide.weight))
+        return prior
+
+    monkeypatch.setattr(room, "load_prior", load)
+    jukebox = Jukebox(model, device="cpu", weights=weights)
+    if not usable(weights, jukebox.device):
+        pytest.skip("no such products here")
+    with jukebox._drawing(plan(jukebox.resolved(SOME), jukebox.info), 1, 1):
+        assert [ref() for ref in held] == [None]
+
+
+@pytest.mark.parametrize(
+    "guidance, songs, told",
+    [((1.0, 1.0), 1, False), ((1.0, 3.0), 1, False), ((3.0, 3.0), 1, True), ((1.0, 1.0), 2, True)],
+)
+def test_on_a_processor_steps_are_compiled_where_they_draw_one_row_and_the_record_says_so(
+    model, monkeypatch, caplog, guidance, songs, told
+):
+    monkeypatch.setenv("CXX", sys.executable)  # no compiler is needed
+    jukebox = Jukebox(model, device="cpu", compiled=True)
+    sampling = tuple(LevelSampling(guidance=each) for each in guidance)
+    asked = SOME.changed(sampling=sampling, seconds=0.1)
+    planned = plan(asked, jukebox.info)
+    for level in (0, 1):
+        with jukebox._drawing(planned, songs, level) as prior:
+            compiled = prior.tokens.transformer.steps is not None
+        assert compiled == (songs == 1 and guidance[level] == 1)
+    with torch.compiler.set_stance("force_eager"), caplog.at_level("WARNING"):
+        made = jukebox.compose_all(asked.takes(songs)).finish()
+    assert [song.info.engine.compiled for song in made] == [not told] * songs
+    assert ("nothing is compiled" in caplog.text) == told
+
+
+def test_a_song_is_decoded_when_it_is_heard(jukebox, monkeypatch):
+    song = jukebox.compose(SOME, "a.song").finish()
+    real = room.load_codec
+    monkeypatch.setattr(room, "load_codec", None)
+    again = jukebox.load("a.song")
+    assert equal(jukebox.continued(again, 0.5)[1], song.codes)
+    monkeypatch.setattr(room, "load_codec", real)
+    assert torch.equal(again.audio, song.audio) and again.audio is again.audio
+
+
+def test_a_prompt_that_ends_within_a_millisecond_of_its_file_is_heard_to_its_end(jukebox):
+    io.write(Path("mine.wav"), noise(0.5, 8000), 8000)
+    primed = SOME.changed(prime=Prime(path="mine.wav", start_seconds=0.1, seconds=0.4009))
+    codes = jukebox.compose(primed).finish().codes
+    assert equal(codes, jukebox.compose(SOME.changed(prime=Prime(path="mine.wav", start_seconds=0.1))).finish().codes)
+    with pytest.raises(UserError, match="ends"):
+        jukebox.compose(SOME.changed(prime=Prime(path="mine.wav", start_seconds=0.1, seconds=0.4011)))
+
+
+@pytest.mark.parametrize("most_songs", [0, -1])
+def test_less_than_one_song_in_one_go_is_refused(model, most_songs):
+    with pytest.raises(UserError, match="1 or more"):
+        Jukebox(model, most_songs=most_songs)
 
 
 def test_a_name_that_is_no_text_is_refused_before_anything_is_drawn(model, jukebox, monkeypatch):

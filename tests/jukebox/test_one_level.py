@@ -8,6 +8,7 @@ from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
+from orchestrion.generate import draw
 from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 
@@ -36,6 +37,15 @@ def test_it_composes_and_goes_on(jukebox):
 def test_what_streams_is_the_song(jukebox):
     streamed = torch.cat(list(jukebox.stream(REQUEST)), -1)
     torch.testing.assert_close(streamed, jukebox.compose(REQUEST).finish().audio)
+
+
+def test_the_first_sound_of_what_is_drawn_code_by_code_waits_for_no_window(jukebox, monkeypatch):
+    drawn, real = [], draw.pick
+    monkeypatch.setattr(draw, "pick", lambda *given: drawn.append(0) or real(*given))
+    monkeypatch.setattr("orchestrion.jukebox.making.FOLLOWED_FRAMES", 4)
+    with jukebox.stream(REQUEST) as streamed:
+        next(streamed)
+    assert len(drawn) < 24, "codes of a window"
 
 
 def test_a_part_is_painted_anew_and_the_rest_stays(jukebox):

@@ -142,6 +142,15 @@ def test_features_are_what_the_first_layers_make_of_the_codes(jukebox):
             jukebox.features(audio, tiny.SAMPLE_RATE, layer=layer)
 
 
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_what_does_not_draw_takes_weights_as_they_are(model, jukebox, singer, weights):
+    other = Jukebox(model, device="cpu", weights=weights)
+    assert torch.equal(other.features(noise(1.3), tiny.SAMPLE_RATE), jukebox.features(noise(1.3), tiny.SAMPLE_RATE))
+    song, other = singer.compose(SUNG).finish(), Jukebox(singer.folder, device="cpu", weights=weights)
+    assert torch.equal(other.alignment(song).weights, singer.alignment(song).weights)
+    assert other.align(song).lyrics == singer.align(song).lyrics
+
+
 def test_music_that_lasts_longer_than_a_prior_knows_has_features_and_goes_on(tmp_path):
     """As with the published priors, which know no place after ten minutes."""
     config = tiny.prior_config(1)

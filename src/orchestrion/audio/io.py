@@ -19,6 +19,7 @@ from torch import Tensor
 from orchestrion.audio import containers, m4a, waveform
 from orchestrion.errors import UserError
 from orchestrion.files import replacing
+from orchestrion.grid import INEXACT_SECONDS
 
 SUFFIXES_READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *m4a.SUFFIXES)
 SUFFIXES_WRITE = (".wav", ".flac", ".ogg", ".mp3", ".opus")
@@ -98,8 +99,9 @@ def read(
 ) -> Float[Tensor, "channel sample"]:
     """Audio of `path` from `start_seconds` on, for `seconds` or to the end, at the wanted rate and channels.
 
-    Full scale is 1; lossy formats may decode a little above it. A part that reaches past the end is an error.
-    Raises UserError as `probe` does, and for a file that breaks off before the length it announces.
+    Full scale is 1; lossy formats may decode a little above it. A part that reaches past the end is an error, but
+    for a millisecond, which is left out. Raises UserError as `probe` does, and for a file that breaks off before the
+    length it announces.
     """
     parts = list(blocks(path, sample_rate, channels, start_seconds=start_seconds, seconds=seconds))
     return torch.from_numpy(np.concatenate(parts)).T.contiguous()
@@ -217,15 +219,13 @@ def _part(path: Path, source: _Source, start_seconds: float, seconds: float | No
             f"cannot read {seconds} seconds of {path} from {start_seconds} on",
             "start at 0 or later and read more than 0 seconds",
         )
-    start = round(start_seconds * source.sample_rate)
-    stop = source.num_samples if seconds is None else round((start_seconds + seconds) * source.sample_rate)
-    if start >= source.num_samples or stop > source.num_samples + 1:
+    length = source.num_samples / source.sample_rate
+    start, end = round(start_seconds * source.sample_rate), length if seconds is None else start_seconds + seconds
+    if start >= source.num_samples or end > length + INEXACT_SECONDS:
         raise UserError(
-            f"{path} ends at {source.num_samples / source.sample_rate:.2f} seconds, "
-            f"before {max(start, stop) / source.sample_rate:.2f}",
-            "ask for a part inside it",
+            f"{path} ends at {length:.2f} seconds, before {max(start_seconds, end):.2f}", "ask for a part inside it"
         )
-    return start, max(start + 1, min(stop, source.num_samples))
+    return start, max(start + 1, min(round(end * source.sample_rate), source.num_samples))
 
 
 def _next_block(path: Path, source: _Source, num_samples: int) -> NDArray[np.float32]:

@@ -193,9 +193,9 @@ def read_card(folder: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
 
 
-def load_codec(folder: Path, info: ModelInfo, dtype: torch.dtype = torch.float32) -> Codec:
+def load_codec(folder: Path, info: ModelInfo) -> Codec:
     """The codec, in evaluation mode; UserError for weights that are missing, damaged or of something else."""
-    return _load(folder, CODEC, info, unfilled(Codec, info.codec), dtype)
+    return _load(folder, CODEC, info, unfilled(Codec, info.codec), torch.float32)
 
 
 def load_prior(

@@ -82,20 +82,22 @@ def engine_options(command: F) -> F:
         type=click.Choice(DTYPES),
         default="float32",
         show_default=True,
-        help="How weights are held.",
+        help="How weights of priors are held; those of the codec stay as they are.",
     )(command)
     command = click.option(
         "--weights",
         type=click.Choice(("auto", "as-is", *WEIGHTS)),
         default="auto",
         show_default=True,
-        help="Hold those of priors in fewer bits while drawing: faster, nearly the same. auto: as the model says.",
+        help="Hold those of priors in fewer bits while drawing: faster (bfloat16 with --compile alone, else only less "
+        "memory), nearly the same. auto: as the model says.",
     )(command)
     command = click.option(
         "--compile/--no-compile",
         "compiled",
         default=None,
-        help="Compile the steps in which codes are drawn: seconds more before, faster after.  [default: on CUDA only]",
+        help="Compile the steps in which codes are drawn: seconds more before, faster after; on a processor for one "
+        "song at a time, with guidance 1.  [default: on CUDA only]",
     )(command)
     return threads_option(command)
 

@@ -25,12 +25,16 @@ OpenPrior = Callable[[int], AbstractContextManager[Predictor | Filler]]
 
 @dataclass(frozen=True)
 class Drawn:
-    """How far a song is. `codes` holds all of it so far after each window, and nothing in between."""
+    """How far a song is. `codes` holds all of it so far after each window, and nothing in between.
+
+    In between `latest` are the codes of one more frame of the level, where there are such (`level.Filled`).
+    """
 
     level: int
     frames_done: int
     frames_total: int
     codes: Codes | None = None
+    latest: Int[Tensor, " batch"] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ class Plan:
     def shape(self, level: int) -> LevelShape:
         ratio = 1 if level == self.grid.top else self.grid.ratio(level)
         return LevelShape(level, self.contexts[level], self.grid.hop_lengths[level], ratio)
+
+    def num_rows(self, level: int, songs: int) -> int:
+        """How many rows a prior draws at once at most, of so many songs: with guidance two for each."""
+        at_once = min(songs, self.most_songs or songs)
+        return at_once if self.sampling[level].guidance == 1 else 2 * at_once
 
     def missing(self, codes: Codes) -> dict[int, tuple[int, int]]:
         """For each level that is not complete, from the top: the frames there are, and those there will be."""
@@ -117,7 +126,7 @@ def fill_song(open_prior: OpenPrior, songs: Songs) -> Iterator[Drawn]:
             for event in events:
                 if event.codes is not None:
                     codes = codes.replace(level, event.codes)
-                yield Drawn(level, event.frames_done, event.frames_total, None if event.codes is None else codes)
+                yield _drawn(event, codes)
         del prior, task, events  # before the next is opened
 
 
@@ -150,7 +159,13 @@ def stream_song(open_prior: OpenPrior, songs: Songs, *, side_by_side: bool = Fal
                         if level > event.level and other.kept.shape[1] > _frames(codes, level):
                             yield Drawn(level, other.kept.shape[1], plan.num_frames(level))
                         codes = codes.replace(level, other.kept)
-                yield Drawn(event.level, event.frames_done, event.frames_total, None if event.codes is None else codes)
+                yield _drawn(event, codes)
+
+
+def _drawn(event: Filled, codes: Codes) -> Drawn:
+    """The same of a song, all of which so far is `codes`."""
+    whole = None if event.codes is None else codes
+    return Drawn(event.level, event.frames_done, event.frames_total, whole, event.latest)
 
 
 def _frames(codes: Codes, level: int) -> int:

@@ -17,7 +17,7 @@ from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
-from orchestrion.grid import Grid
+from orchestrion.grid import INEXACT_SECONDS, Grid
 from orchestrion.library.folder import SongFolder
 from orchestrion.prior.labels import Conditions
 from orchestrion.text.lyrics import Spelling, check_pace, spelled, untimed
@@ -299,9 +299,9 @@ def check_sound(audio: object, sample_rate: int) -> None:
 def check_prompt(request: Request, info: ModelInfo) -> None:
     """Raise UserError for a prompt that is not there, too short to hear, or as long as the song."""
     assert request.prime is not None
-    length = io.probe(Path(request.prime.path)).seconds - request.prime.start_seconds
-    wanted = request.prime.seconds
-    if length <= 0 or (wanted is not None and wanted > length + 1e-3):
+    whole, start = io.probe(Path(request.prime.path)).seconds, request.prime.start_seconds
+    length, wanted = whole - start, request.prime.seconds
+    if length <= 0 or (wanted is not None and start + wanted > whole + INEXACT_SECONDS):
         raise UserError(
             f"{request.prime.path} ends {max(length, 0):.2f} s after the prompt's start",
             "choose a part inside the file",

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from orchestrion.codec.model import Codec
@@ -16,12 +15,14 @@ from orchestrion.generate.request import Request
 from orchestrion.generate.song import OpenPrior, Plan, Songs, fill_song, stream_song
 from orchestrion.generate.told import Told
 from orchestrion.jukebox.memory import Recollection
-from orchestrion.jukebox.song import Progress, Song
+from orchestrion.jukebox.song import Audio, Progress, Song
 from orchestrion.library.folder import SongFolder, SongInfo
 from orchestrion.text.timed import TimedLyrics
 
 Made = TypeVar("Made")
-Audio = Float[Tensor, "channel sample"]
+
+FOLLOWED_FRAMES = 64
+"""So many codes that are drawn one after another are heard together: fewer are decoded at a greater cost each."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,31 @@ def _make_at_once(work: Work) -> Generator[Progress, None, tuple[Song, ...]]:
 
 
 def stream(begin: Begin) -> Generator[Audio, None, Song]:
-    """One song, its audio as early as can be: each window of the finest level is heard once its codes are there."""
+    """One song, its audio as early as can be: a window of the finest level that is filled in passes is heard when all
+    of it is there, and one that is drawn code by code some codes at a time."""
     work = begin()
     plan, level, grown = work.plan, work.plan.finest_level, [work.codes]
 
     def fresh() -> Iterator[Tensor]:
         """The codes of the finest level, as they come."""
-        given = 0
-        for event in stream_song(work.open_prior, work.songs(), side_by_side=work.side_by_side):
+        songs = work.songs()
+        known, latest = songs.codes.levels[level], list[Tensor]()
+        given = 0 if known is None else frames_made(known)
+        if known is not None:
+            yield known[0, :given]
+        for event in stream_song(work.open_prior, songs, side_by_side=work.side_by_side):
+            if event.latest is not None and event.level == level:
+                latest.append(event.latest)
+                if len(latest) == FOLLOWED_FRAMES:
+                    yield torch.cat(latest)
+                    given, latest = given + len(latest), []
             if event.codes is None:
                 continue
             grown[0] = event.codes.to("cpu")
             work.keep(grown[0])
             made = frames_made(grown[0][level])
             yield event.codes[level][0, given:made]
-            given = made
+            given, latest = made, []
         yield grown[0][level][0, given:].to(work.device)
 
     with work.open_codec() as codec:

@@ -1,5 +1,6 @@
 """The model, opened."""
 
+import logging
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,7 +41,7 @@ from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
 from orchestrion.library.provenance import Engine, SongAdapter, SongModel
-from orchestrion.nn.compiled import can_compile, check_compiler
+from orchestrion.nn.compiled import can_compile, check_compiler, most_rows
 from orchestrion.nn.device import chosen_device
 from orchestrion.nn.fast import Weights, quantized, usable
 from orchestrion.nn.memory import keep_dropped_memory
@@ -50,6 +51,8 @@ from orchestrion.prior.model import Prior
 from orchestrion.text.lyrics import id_times, sectioned, spelled, untimed, written
 from orchestrion.text.timed import TimedLyrics
 from orchestrion.version import __version__
+
+logger = logging.getLogger(__name__)
 
 SIDE_BY_SIDE_BYTES = 2**29
 """Up to this size on disk the priors of several levels are used at the same time."""
@@ -64,12 +67,14 @@ class Jukebox:
 
     On a processor, levels of a small model are made side by side; else one after another, one in memory at a time.
 
-    `device` is where the work is done, by default the accelerator if there is one; `dtype` is how weights are held;
+    `device` is where the work is done, by default the accelerator if there is one; `dtype` is how weights of priors are
+    held, for those of the codec stay in single precision: it would hear and make others than the priors know;
     `adapter` is the folder of what the model learned besides (`train finetune`);
-    `weights` holds those of priors in fewer bits while they draw (`nn.fast`): "auto" as the model says, where the
-    machine can; None leaves them as they are. With `compiled`, codes are drawn by compiled steps
-    (`nn.compiled`): seconds more before the first code, less for each; None does so on CUDA alone, where that can
-    be done. `most_songs` bounds how many of the songs made together are drawn in one go, and with it the memory.
+    `weights` holds those of priors in fewer bits while they draw, and only then (`nn.fast`): "auto" as the model says,
+    where the machine can; None leaves them as they are. With `compiled`, codes are drawn by compiled steps
+    (`nn.compiled`): seconds more before the first code, less for each, on a processor for one song at a time with
+    guidance 1; None does so on CUDA alone, where that can be done. `most_songs` bounds how many of the songs made
+    together are drawn in one go, and with it the memory.
     """
 
     def __init__(
@@ -84,6 +89,8 @@ class Jukebox:
         compiled: bool | None = None,
         most_songs: int | None = None,
     ) -> None:
+        if most_songs is not None and most_songs < 1:
+            raise UserError(f"at most {most_songs} songs drawn in one go are none", "give 1 or more, or None for all")
         self.folder = Path(folder)
         self._as_written = read_model(self.folder)
         self.adapter = None if adapter is None else Adapter(Path(adapter))
@@ -144,12 +151,19 @@ class Jukebox:
 
     def decode(self, codes: Codes, level: int | None = None) -> Float[Tensor, "channel sample"]:
         """The audio of one song's codes at `level`, by default the finest there is, clipped to [-1, 1]."""
+        return self._decoded(codes, self._audible_level(codes, level))
+
+    def _audible_level(self, codes: Codes, level: int | None) -> int:
+        """The level that is to be heard of a song, by default the finest there is; UserError where it cannot be."""
         level = codes.finest if level is None else level
         if not 0 <= level < codes.grid.num_levels:
             raise UserError(f"there is no level {level}", f"levels go from 0 to {codes.grid.top}")
         asked.check_codes(codes, self.info, 1, level=level)
+        return level
+
+    def _decoded(self, codes: Codes, level: int, num_samples: int | None = None) -> Float[Tensor, "channel sample"]:
         with self._codec() as codec:
-            return torch.cat(list(making.decoded(codec, codes, level)), -1)
+            return torch.cat(list(making.decoded(codec, codes, level)), -1)[:, :num_samples]
 
     def compose(
         self,
@@ -180,8 +194,9 @@ class Jukebox:
     ) -> Composition[Float[Tensor, "channel sample"], Song]:
         """As `compose`, to the same song, but its steps are pieces of audio, the first of them as early as can be.
 
-        One piece joins the next without a seam, and together they are the song. The weights of all levels are in memory
-        at once. A song that was streamed in part goes on by `compose` as well.
+        That is after a window where the finest level is filled in passes, else after some dozens of codes. One piece
+        joins the next without a seam, and together they are the song. The weights of all levels are in memory at once.
+        A song that was streamed in part goes on by `compose` as well.
         """
         (group,) = self._work([request], _alone(folder), codes, replace)
         return Composition(making.stream(group.begin))
@@ -333,7 +348,10 @@ class Jukebox:
         return self.compose(request, codes=origins.kept(request.origin, source))
 
     def load(self, path: Path | str, level: int | None = None) -> Song:
-        """The song in a folder, or in the one beside an audio file, decoded at `level` or the finest it has."""
+        """The song in a folder, or in the one beside an audio file, to be heard at `level` or the finest it has.
+
+        It is decoded when its `audio` is first asked for.
+        """
         kept = find(Path(path))
         if kept.info.model.codec_sha256 != self.info.sha256.get(CODEC, ""):
             raise UserError(
@@ -341,18 +359,17 @@ class Jukebox:
                 f"open {kept.info.model.name!r} instead",
             )
         codes = kept.codes()
-        level = codes.finest if level is None else level
-        audio = self.decode(codes, level)[:, : kept.info.num_samples]
+        level = self._audible_level(codes, level)
+        sound = partial(self._decoded, codes, level, kept.info.num_samples)
         request = asked.request_of(kept)
         return Song(
-            request, codes, audio, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics(), self.memory
+            request, codes, sound, codes.grid.sample_rate, kept.path, kept.info, level, kept.lyrics(), self.memory
         )
 
     def label_vectors(self) -> tuple[Float[Tensor, "artist width"], Float[Tensor, "genre width"]] | None:
         """What the top prior learned for each artist and genre, by their ids; None for a prior without labels."""
-        with self._prior(self.info.grid.top, 1) as prior:
-            labels = prior.labels
-            return None if labels is None else (labels.artist.weight.detach().cpu(), labels.genre.weight.detach().cpu())
+        labels = self._prior(self.info.grid.top, 1).labels
+        return None if labels is None else (labels.artist.weight.detach().cpu(), labels.genre.weight.detach().cpu())
 
     def resolved(self, request: Request) -> Request:
         """The request with nothing left open: the model's spelling of labels, its sampling where none is given.
@@ -369,7 +386,7 @@ class Jukebox:
         request = self.resolved(request)
         plan = asked.plan(request, self.info)
         (beginning,) = _beginnings([request], None)
-        (found,) = self._claimed([self._about(request, beginning, plan)], [folder], plan, replace)
+        (found,) = self._claimed([self._about(request, beginning, plan, self.compiled)], [folder], plan, replace)
         return found.song is not None
 
     @torch.no_grad()
@@ -404,13 +421,12 @@ class Jukebox:
         with self._codec() as codec:
             codes = codec.encode(heard, (top,))[top]
         told = self._tell([self.resolved(request or _about(heard.shape[-1], self.info))], top)
-        found = []
-        with self._prior(top, layer) as prior:
-            assert isinstance(prior, Prior)
-            for start in range(0, codes.shape[1], config.context_frames):
-                conditions = told.window(start * config.hop_length)
-                window = codes[:, start : start + config.context_frames]
-                found.append(prior.features(window, conditions, layer)[0].float().cpu())
+        found, prior = [], self._prior(top, layer)
+        assert isinstance(prior, Prior)
+        for start in range(0, codes.shape[1], config.context_frames):
+            conditions = told.window(start * config.hop_length)
+            window = codes[:, start : start + config.context_frames]
+            found.append(prior.features(window, conditions, layer)[0].float().cpu())
         features = torch.cat(found)
         return features.mean(0) if mean else features
 
@@ -428,8 +444,8 @@ class Jukebox:
         request = self.resolved(song.request)
         asked.check_codes(song.codes, self.info, 1)
         told = self._tell([request], top, planned=asked.sings_by_plan(request, self.info))
-        with self._prior(top, following[0] + 1) as prior:
-            weights = self._attention(prior, request, song.codes, told, following)
+        prior = self._prior(top, following[0] + 1)
+        weights = self._attention(prior, request, song.codes, told, following)
         return Alignment(self.info.spelling(top).clean(request.lyrics), weights, self.info.grid.frame_rate(top))
 
     def align(self, song: Song, lyrics: TimedLyrics | None = None) -> Aligned:
@@ -473,17 +489,17 @@ class Jukebox:
         following = asked.following(self.info)
         ids = spelled(request.lyrics, self.info.spelling(top))
         told = self._tell([request], top, planned=planned)
-        with self._prior(top, following[0] + 1) as prior:
-            for _ in range(ALIGNING_ROUNDS):
-                weights = self._attention(prior, request, codes, told, following)
-                aligned = align_words(lyrics, ids, weights, grid.frame_rate(top))
-                times = id_times(aligned.lyrics, ids)
-                if times is None:
-                    break
-                found = told.moved(tuple((request.offset_seconds + time) * grid.sample_rate for time in times))
-                if found == told.lyrics:
-                    break
-                told = replace(told, lyrics=found)
+        prior = self._prior(top, following[0] + 1)
+        for _ in range(ALIGNING_ROUNDS):
+            weights = self._attention(prior, request, codes, told, following)
+            aligned = align_words(lyrics, ids, weights, grid.frame_rate(top))
+            times = id_times(aligned.lyrics, ids)
+            if times is None:
+                break
+            found = told.moved(tuple((request.offset_seconds + time) * grid.sample_rate for time in times))
+            if found == told.lyrics:
+                break
+            told = replace(told, lyrics=found)
         return aligned
 
     def _attention(
@@ -536,12 +552,17 @@ class Jukebox:
             for request in requests:
                 if request.prime:
                     asked.check_prompt(request, self.info)
-        for there_already in [one.codes() for one in kept] or [codes or Codes.empty(plan.grid)]:
-            for level in plan.missing(there_already):
-                self.info.prior(level)
+        there_already = [one.codes() for one in kept] or [codes or Codes.empty(plan.grid)]
+        missing = [level for one in there_already for level in plan.missing(one)]
+        for level in missing:
+            self.info.prior(level)
+        compiled = any(self._compiles(plan, len(requests), level) for level in missing)
+        if self.compiled and self.device.type == "cpu" and missing and not compiled:
+            logger.warning("nothing is compiled: on a processor that is for one song, code by code, with guidance 1")
         self.memory  # noqa: B018 - a damaged one is found now, not when the song is made
         beginnings = [one.info.begins_with for one in kept] or _beginnings(requests, codes)
-        infos = [self._about(*song, plan) for song in zip(requests, beginnings, strict=True)]
+        about = partial(self._about, plan=plan, compiled=compiled)
+        infos = [about(*song) for song in zip(requests, beginnings, strict=True)]
         claims = None if folders is None else self._claimed(infos, folders, plan, replace)
         alike: dict[Any, list[int]] = {}
         for row in range(len(requests)):
@@ -551,8 +572,7 @@ class Jukebox:
         for rows in alike.values():
             own = None if codes is None else codes.rows(rows)
             some = [claims[row] for row in rows] if claims else None
-            about = [infos[row] for row in rows]
-            begin = partial(self._begun, [requests[row] for row in rows], about, plan, own, some)
+            begin = partial(self._begun, [requests[row] for row in rows], [infos[row] for row in rows], plan, own, some)
             groups.append(making.Group(tuple(rows), begin))
         return groups
 
@@ -579,7 +599,7 @@ class Jukebox:
             codes=codes,
             folders=kept,
             tell=partial(self._tell, requests),
-            open_prior=self._prior,
+            open_prior=partial(self._drawing, plan, len(requests)),
             open_codec=self._codec,
             device=self.device,
             side_by_side=self._side_by_side(plan, codes),
@@ -619,22 +639,33 @@ class Jukebox:
     def _tell(self, requests: Sequence[Request], level: int, *, planned: bool = True) -> Told:
         return asked.tell(requests, self.info, level, planned=planned).to(self.device)
 
-    @contextmanager
-    def _prior(self, level: int, num_layers: int | None = None) -> Iterator[AnyPrior]:
+    def _prior(self, level: int, num_layers: int | None = None) -> AnyPrior:
+        """The prior of a level as it is, or its first layers."""
         prior = load_prior(self.folder, self._as_written, level, self.dtype, num_layers)
         if self.adapter:
             self.adapter.fit(prior, level, partly=num_layers is not None)
-        prior = prior.to(self.device)
-        compiled, drawing = self.compiled and isinstance(prior, Prior), prior
+        return prior.to(self.device)
+
+    @contextmanager
+    def _drawing(self, plan: Plan, songs: int, level: int) -> Iterator[AnyPrior]:
+        """The prior of a level as it draws so many songs."""
+        prior = drawing = self._prior(level)
+        compiled = self._compiles(plan, songs, level)
         if self.weights and (usable(self.weights, self.device) or not compiled):
             drawing = quantized(prior, self.weights, many_rows=prior.config.masked)
         if compiled:
             compile_into(drawing.tokens.transformer, prior.tokens.transformer, self.weights)
+        del prior  # its weights go where a copy holds others
         yield drawing
+
+    def _compiles(self, plan: Plan, songs: int, level: int) -> bool:
+        """Whether compiled steps draw the codes of a level, for so many songs."""
+        few = plan.num_rows(level, songs) <= most_rows(self.device)
+        return self.compiled and few and not self.info.prior(level).masked
 
     @contextmanager
     def _codec(self) -> Iterator[Codec]:
-        yield load_codec(self.folder, self.info, self.dtype).to(self.device)
+        yield load_codec(self.folder, self.info).to(self.device)
 
     def _prompts(self, requests: Sequence[Request]) -> Codes:
         """The codes that songs start with: their prompts', or none."""
@@ -658,7 +689,7 @@ class Jukebox:
         )
         return self.prompt(audio, codec.sample_rate)
 
-    def _about(self, request: Request, begins_with: str | None, plan: Plan) -> SongInfo:
+    def _about(self, request: Request, begins_with: str | None, plan: Plan, compiled: bool) -> SongInfo:
         return SongInfo(
             orchestrion=__version__,
             model=self.song_model,
@@ -667,7 +698,7 @@ class Jukebox:
             sample_rate=plan.grid.sample_rate,
             hop_lengths=plan.grid.hop_lengths,
             num_samples=plan.num_samples,
-            engine=self._engine(),
+            engine=self._engine(compiled),
         )
 
     @property
@@ -681,7 +712,7 @@ class Jukebox:
             adapter=adapter,
         )
 
-    def _engine(self) -> Engine:
+    def _engine(self, compiled: bool) -> Engine:
         cpu = self.device.type == "cpu"
         return Engine(
             torch=str(torch.__version__),
@@ -689,7 +720,7 @@ class Jukebox:
             processor=torch.backends.cpu.get_cpu_capability() if cpu else _accelerator_name(self.device),
             dtype=str(self.dtype).removeprefix("torch."),
             weights=self.weights,
-            compiled=self.compiled,
+            compiled=compiled,
             threads=torch.get_num_threads(),
         )
 

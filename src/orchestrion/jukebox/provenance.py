@@ -77,7 +77,7 @@ def again(made: Made, jukebox: Jukebox, song: Song) -> Song:
     if made.level == song.level:
         return song
     audio = jukebox.decode(song.codes, made.level)[:, : song.audio.shape[-1]]
-    return replace(song, audio=audio, level=made.level)
+    return replace(song, sound=audio, level=made.level)
 
 
 def differences(there: Known, song: Song, remade: Path) -> list[str]:

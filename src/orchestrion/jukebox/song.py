@@ -1,9 +1,10 @@
 """Songs, and songs in the making."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from orchestrion.text.timed import TimedLyrics
 
 Step = TypeVar("Step")
 Made = TypeVar("Made", covariant=True)
+Audio = Float[Tensor, "channel sample"]
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,27 @@ class Progress:
 
 @dataclass(frozen=True)
 class Song:
-    """What came of a request. `audio` is of `level`, None: the finest made; `folder` is None for a song kept nowhere.
+    """What came of a request. `folder` is None for a song kept nowhere.
 
-    `info` tells what made it; it is None for a song that was put together by hand. `lyrics` say when each word is sung,
-    where the song has words and the model can tell. `memory` is
-    that of the model, if it has one.
+    `sound` is the audio of `level`, None: the finest made, or makes it when that is first asked for. `info` tells what
+    made it; it is None for a song that was put together by hand. `lyrics` say when each word is sung, where the song
+    has words and the model can tell. `memory` is that of the model, if it has one.
     """
 
     request: Request
     codes: Codes
-    audio: Float[Tensor, "channel sample"]
+    sound: Audio | Callable[[], Audio] = field(compare=False, repr=False)
     sample_rate: int
     folder: Path | None = None
     info: SongInfo | None = None
     level: int | None = None
     lyrics: TimedLyrics | None = None
     memory: Recollection | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def audio(self) -> Audio:
+        """The song as it is heard."""
+        return self.sound if isinstance(self.sound, Tensor) else self.sound()
 
     @cached_property
     def nearest(self) -> Nearest | None:
@@ -93,7 +100,8 @@ class Song:
 class Composition(Generic[Step, Made]):
     """Music in the making: iterate over its steps, stop where you like, `finish()` it for the song or songs.
 
-    The steps are `Progress`, or pieces of audio where a song is streamed.
+    The steps are `Progress`, or pieces of audio where a song is streamed. Levels that are made side by side go on
+    between one step and the next: `close` one that is left, or use it as a context, which closes it.
     """
 
     def __init__(self, steps: Generator[Step, None, Made]) -> None:
@@ -110,10 +118,22 @@ class Composition(Generic[Step, Made]):
             self._made = self._made or end.value
             raise
 
+    def __enter__(self) -> "Composition[Step, Made]":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop all work on it, and give back the processors that worked ahead; what a folder has of it stays."""
+        self._steps.close()
+
     def finish(self) -> Made:
         """Do all that is left to do, and give what was made."""
         for _ in self:
             pass
         if self._made is None:
-            raise UserError("this composition was broken off by an error", "begin it again")
+            raise UserError("this composition was broken off", "begin it again")
         return self._made

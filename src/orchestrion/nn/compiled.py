@@ -88,21 +88,19 @@ class CompiledSteps:
 
     "int8" rounds the weights alone, with a scale for each output. Weights are narrowed when this is made. The first
     step of each batch size compiles, which takes seconds; what was compiled once is found on the disk later.
-
-    `most_rows` is the largest batch that is worth it: on a processor a single row, for which a product is a matter of
-    reading the weights once; with more, the packed products of `fast` are better.
     """
 
     def __init__(self, transformer: Transformer, weights: Weights | None = None) -> None:
         blocks = [block for block in transformer.blocks if isinstance(block, Block)]
-        on_cuda = next(transformer.parameters()).device.type == "cuda"
+        device = next(transformer.parameters()).device
+        on_cuda = device.type == "cuda"
         rotary = transformer.rotary
         self.angles = None if rotary is None else (rotary.cosine, rotary.sine)
         self.layers = [_tensors(block, weights) for block in blocks]
         self.period = _period(transformer.config.patterns)
         self.run = _compiled(tuple(_form(block) for block in blocks[: self.period]), on_cuda)
         self.replayed = on_cuda
-        self.most_rows = MOST_ROWS_CUDA if on_cuda else 1
+        self.most_rows = most_rows(device)
         if on_cuda:
             _stay_where_they_are((self.layers, self.angles))
         self.batches: set[int] = set()
@@ -127,6 +125,15 @@ class CompiledSteps:
             part = slice(first, first + self.period)
             x = self.run(x, place, self.layers[part], [past.memory for past in cache.layers[part]], self.angles)
         return x
+
+
+def most_rows(device: torch.device) -> int:
+    """The largest batch for which compiled steps are worth it.
+
+    On a processor a single row, for which a product is a matter of reading the weights once; with more, the packed
+    products of `fast` are better.
+    """
+    return MOST_ROWS_CUDA if device.type == "cuda" else 1
 
 
 def can_compile(device: torch.device) -> bool:

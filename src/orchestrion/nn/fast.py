@@ -1,8 +1,9 @@
 """Weights in fewer bits for drawing: a step waits for the weights to be read, so fewer bits are more codes a second.
 
-"bfloat16" and "float16" halve the memory and multiply in single precision. "int8" rounds large matrices and what they
-multiply, and is the fastest there; small ones, which a processor reads fast enough, it holds in float16. The packed
-products are FBGEMM's, which torch has on x86 processors.
+"bfloat16" and "float16" halve the memory and multiply in single precision. A plain product widens all of a matrix in
+bfloat16 first, which takes longer than one in float32; compiled steps (`nn.compiled`) widen as they read. "int8" rounds
+large matrices and what they multiply, and is the fastest there; small ones, which a processor reads fast enough, it
+holds in float16. The packed products are FBGEMM's, which torch has on x86 processors.
 """
 
 import copy

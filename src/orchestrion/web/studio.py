@@ -16,6 +16,7 @@ from typing import Any, Literal
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json, write_json
+from orchestrion.grid import INEXACT_SECONDS
 from orchestrion.library.index import Index, Wanted, card_of
 from orchestrion.library.peaks import peaks_path
 from orchestrion.library.tree import (
@@ -161,7 +162,7 @@ class Studio:
             if seconds is None:
                 raise Conflict("this sound is not decoded yet", "wait a moment")
             length = seconds - prime.start_seconds if prime.seconds is None else prime.seconds
-            if prime.start_seconds + length > seconds + 1e-3 or length <= 0:
+            if prime.start_seconds + length > seconds + INEXACT_SECONDS or length <= 0:
                 raise Conflict(f"the sound ends at {seconds:.2f} s", "choose a part inside it")
             if length >= asked.seconds:
                 raise Conflict(
