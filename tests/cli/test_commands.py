@@ -173,10 +173,13 @@ REFUSED = [
     (("-o", "text.flac", "--force", "--lyrics", "text.lrc"), "text.lrc is the file of --lyrics"),
     (("-o", "there.flac", "--force", "--prime", "there.flac"), "there.flac is the file of --prime"),
     (("--threads", "1000000"), "1024"),
+    (("-o", 300 * "a" + ".flac"), "the name is too long"),
+    (("--prime", 300 * "a" + ".wav"), "the name is too long"),
+    (("--model", 300 * "a"), "the name is too long"),
 ]
 
 
-@pytest.mark.parametrize("arguments, problem", REFUSED, ids=[" ".join(a) for a, _ in REFUSED])
+@pytest.mark.parametrize("arguments, problem", REFUSED, ids=[" ".join(a)[:60] for a, _ in REFUSED])
 def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, arguments, problem):
     Path("there.flac").write_bytes(b"dear")
     Path("text.wav").write_text("words")
@@ -194,9 +197,52 @@ def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, ar
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_is_refused(capsys):
-    Path("locked").mkdir(mode=0o500)
-    status, _, err = run(capsys, *COMPOSE, "-o", "locked/song.flac")
-    assert status == 2 and "permission" in err
+    for mode in (0o500, 0o400, 0o000):
+        Path(f"{mode:o}").mkdir(mode=mode)
+        for options in (("-o", f"{mode:o}/song.flac"), ("--prime", f"{mode:o}/song.flac")):
+            status, _, err = run(capsys, *COMPOSE, *options)
+            assert status == 2 and ("permission" in err or "no file" in err)
+
+
+def test_a_path_that_may_not_be_looked_at_is_one_message_and_status_2(capsys, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    status, out, err = run(capsys, *COMPOSE, "-o", "locked/song.flac")
+    assert (status, out) == (2, "") and "cannot read locked/song.flac: permission is denied" in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(lambda torch: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), id="CUDA"),
+        pytest.param(lambda torch: torch.empty(2**60), id="processor"),
+        pytest.param(lambda torch: MemoryError(), id="Python"),
+    ],
+)
+def test_too_little_memory_is_one_message_and_status_2(capsys, monkeypatch, error):
+    import torch
+
+    def lack(*_, **__):
+        raise error(torch)
+
+    monkeypatch.setattr("orchestrion.jukebox.making.fill_song", lack)
+    status, out, err = run(capsys, *COMPOSE, "-q")
+    assert (status, out) == (2, "")
+    assert "not enough memory" in err and "--takes" in err and "--device cpu" in err
+    monkeypatch.setattr("orchestrion.cli.train._place", lack)
+    status, out, err = run(capsys, "train", "codec", "music.jsonl", "--run", "run")
+    assert (status, out) == (2, "") and "training.accumulate" in err
+
+
+def test_another_error_of_the_program_is_not_taken_for_too_little_memory(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("orchestrion.jukebox.making.fill_song", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main((*COMPOSE, "-q"))
 
 
 def test_force_replaces_another_song(capsys):
