@@ -213,6 +213,12 @@ def test_a_batch_does_not_write_over_what_it_is_made_from(capsys):
     ask({"file": "b.flac", "lyrics": ""})
     status, _, err = run(capsys, "--force", "--lyrics", "songs/b.lrc")
     assert status == 2 and "songs/b.lrc is the file of --lyrics" in err
+    Path("songs/c.song").mkdir()
+    Path("songs.jsonl").rename("songs/c.song/songs.jsonl")
+    Path("songs.jsonl").symlink_to("songs/c.song/songs.jsonl")
+    ask({"file": "c.flac"})
+    status, _, err = run(capsys, "--force")
+    assert status == 2 and "the file of --batch is in songs/c.song" in err
     assert Path("songs/a.flac").read_bytes() == before and Path("songs/b.lrc").read_text() == "[00:01.00]la\n"
 
 

@@ -255,6 +255,17 @@ def test_force_replaces_another_song(capsys):
     assert SongFolder.open(Path("song.song")).info.request["seed"] == 8
 
 
+def test_a_song_is_not_replaced_by_what_begins_with_a_part_of_it(capsys):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    Path("song.song/words.txt").write_text("la")
+    Path("linked").symlink_to("song.song")
+    for option, name in (("--prime", "audio/level_0.flac"), ("--lyrics", "words.txt")):
+        for folder in ("song.song", "linked"):
+            status, _, err = run(capsys, *COMPOSE, "-q", "--seed", "8", "--force", option, f"{folder}/{name}")
+            assert status == 2 and f"the file of {option} is in song.song" in err
+    assert SongFolder.open(Path("song.song")).info.request["seed"] == 7
+
+
 def test_a_song_is_primed_with_a_file(capsys):
     import torch
 

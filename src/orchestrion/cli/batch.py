@@ -57,7 +57,7 @@ def compose_batch(
     orders = [_drawn(order, jukebox, drawing) for order in read_orders(path, default)]
     for order in orders:
         prompt = Path(order.request.prime.path) if order.request.prime else None
-        refuse_inputs(files_of(folder / order.file), {"--lyrics": lyrics, "its prompt": prompt})
+        refuse_inputs(files_of(folder / order.file), {"--batch": path, "--lyrics": lyrics, "its prompt": prompt})
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
     if on_ray:  # its workers may have another working directory
         folder, model = folder.absolute(), str(Path(model).absolute()) if Path(model).is_dir() else model

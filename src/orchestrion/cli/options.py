@@ -244,11 +244,18 @@ def check_output(output: Path, *, force: bool) -> None:
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Mapping[str, Path | None]) -> None:
-    """Raise UserError where something would be written over a file that an option names to be read, force or not."""
+    """Raise UserError where a file that an option names to be read would be lost, force or not.
+
+    It would where it, or a folder that it is in, is among the `outputs`.
+    """
     for output in outputs:
         for option, file in inputs.items():
-            if file is not None and file.exists() and output.exists() and output.samefile(file):
-                raise UserError(f"{output} is the file of {option}: it would be lost", "choose another name with -o")
+            if file is None or not file.exists() or not output.exists():
+                continue
+            is_in = any(output.samefile(folder) for folder in file.resolve().parents)
+            if is_in or output.samefile(file):
+                said = f"the file of {option} is in {output}" if is_in else f"{output} is the file of {option}"
+                raise UserError(f"{said}: it would be lost", "choose another name with -o")
 
 
 def show_result(result: dict[str, Any], main: str, *, as_json: bool) -> None:
