@@ -191,6 +191,13 @@ def test_what_is_wrong_is_said_before_anything_is_made(capsys, lines, said):
     assert not Path("songs").exists()
 
 
+def test_every_device_is_looked_for_before_anything_is_made(capsys):
+    ask({})
+    status, out, err = run(capsys, "--device", "cpu,gramophone")
+    assert (status, out) == (2, "") and "'gramophone' cannot be used" in err
+    assert not Path("songs").exists()
+
+
 def test_another_song_is_not_replaced_without_force(capsys):
     ask({"seed": 1})
     assert run(capsys)[0] == 0
