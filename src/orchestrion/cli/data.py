@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrion.cli.options import Finite
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.progress import Progress
 
     from orchestrion.data.manifest import Track
@@ -123,7 +127,7 @@ def game_music(dest: Path, sets: tuple[str, ...], force: bool) -> None:
     required=True,
     help="MusicXML with lyrics: a file, a folder, or a .zip or .tar archive, such as a checkout of OpenScore Lieder.",
 )
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How much to sing.  [default: all]")
+@click.option("--hours", type=Finite(min=0, min_open=True), help="How much to sing.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which songs are sung, and how.")
 @click.option("--language", help='That of all songs, such as "de".  [default: as the words look]')
 @click.option("--soundfont", type=click.Path(path_type=Path), help="What plays the piano.  [default: Debian's]")

@@ -1,6 +1,7 @@
 """Options that several commands share, and what they turn into."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,17 @@ class Place(click.ParamType[Any]):
 
 
 PLACE = Place()
+
+
+class Finite(click.FloatRange):
+    """A number in a range, which no infinity is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")

@@ -12,6 +12,7 @@ from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import (
     PATH,
     PLACE,
+    Finite,
     bar,
     cache_option,
     device_option,
@@ -213,7 +214,7 @@ def prior(
     "--utilisation",
     default=0.35,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     help="Share of the device's products a second that is reached.",
 )
 @json_option
