@@ -136,12 +136,14 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
 
 
+def existing(folder: Path) -> Path:
+    """The folder, or where it is not there yet the nearest above it that is."""
+    return folder if folder.exists() else existing(folder.parent)
+
+
 def check_space(folder: Path, num_bytes: int) -> None:
     """Raise UserError if fewer than `num_bytes` are free where `folder` is or will be."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(existing(folder)).free
     if free < num_bytes:
         raise UserError(
             f"{folder} needs about {num_bytes / 1e6:.0f} MB and {free / 1e6:.0f} MB are free there",

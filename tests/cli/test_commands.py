@@ -437,8 +437,19 @@ def test_a_model_and_its_songs_are_drawn_as_maps(capsys):
         assert status == 2 and f"{name!r}" in err and "Traceback" not in err
 
 
-def test_the_script_counts_songs_of_takes_too_and_leaves_a_batch_its_folder(repo_root, tmp_path):
-    for name, lines in (("scripts/setup", ""), (".venv/bin/orchestrion", 'echo "$@"')):
+def test_a_map_that_cannot_be_drawn_is_refused_before_a_model_is_loaded(capsys, monkeypatch):
+    monkeypatch.setattr("orchestrion.jukebox.Jukebox.from_pretrained", None)
+    Path("file").touch()
+    status, _, err = run(capsys, "map", "ditty", "-o", "file/map.png")
+    assert status == 2 and "cannot write into file" in err
+    status, _, err = run(capsys, "map", "ditty", "--songs", "none.flac")
+    assert status == 2 and "there is no file none.flac" in err
+
+
+@pytest.fixture
+def script(repo_root, tmp_path):
+    """Runs `scripts/song` of a repository in `tmp_path`; returns what it asks of the program, and where."""
+    for name, lines in (("scripts/setup", ""), (".venv/bin/orchestrion", 'pwd; printf "%s\\n" "$@"')):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / name).chmod(0o755)

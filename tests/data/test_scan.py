@@ -189,6 +189,17 @@ def test_the_command_replaces_nothing_unasked(tmp_path):
     assert CliRunner().invoke(data, ["scan", str(tmp_path), "--force"]).exit_code == 0
 
 
+def test_the_command_finds_before_it_scans_that_the_manifest_cannot_be_written(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from orchestrion.cli.data import data
+
+    monkeypatch.setattr("orchestrion.data.scan.scan", None)
+    song = sound(tmp_path / "song.wav", 0.1)
+    done = CliRunner().invoke(data, ["scan", str(tmp_path), "-o", str(song / "manifest.jsonl")])
+    assert isinstance(done.exception, UserError) and "cannot write into" in str(done.exception)
+
+
 def test_the_command_fails_when_nothing_can_be_read(tmp_path):
     from click.testing import CliRunner
 

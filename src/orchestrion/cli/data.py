@@ -32,23 +32,24 @@ def data() -> None:
 def scan(folder: Path, output: Path | None, force: bool) -> None:
     """List the music in FOLDER, with its tags, in a manifest to train on."""
     from orchestrion.data.manifest import write_manifest  # heavy: keep `--help` instant
-    from orchestrion.files import refuse_overwrite
+    from orchestrion.data.scan import audio_files
+    from orchestrion.files import check_writable, refuse_overwrite
 
     output = folder / "manifest.jsonl" if output is None else output
     refuse_overwrite(output, force)
-    tracks, left_out = scanned(folder)
+    paths = audio_files(folder)
+    check_writable(output.parent)
+    tracks, left_out = scanned(paths)
     write_manifest(output, tracks)
     _summary(tracks, left_out)
     click.echo(output)
 
 
-def scanned(folder: Path) -> "tuple[list[Track], int]":
-    """The tracks in a folder, and how many files were left out; UserError if none can be read."""
-    from orchestrion.data.scan import audio_files
+def scanned(paths: "Sequence[Path]") -> "tuple[list[Track], int]":
+    """The tracks in audio files, and how many of these were left out; UserError if none can be read."""
     from orchestrion.data.scan import scan as describe_all
     from orchestrion.errors import UserError
 
-    paths = audio_files(folder)
     tracks: list[Track] = []
     left_out = 0
     with _progress() as progress:
@@ -61,7 +62,7 @@ def scanned(folder: Path) -> "tuple[list[Track], int]":
                 left_out += 1
                 progress.console.print(f"left out: {seen.problem}", markup=False, highlight=False, soft_wrap=True)
     if not tracks:
-        raise UserError(f"none of the {left_out} audio files in {folder} can be read", "check them one by one")
+        raise UserError(f"none of the {left_out} audio files there can be read", "check them one by one")
     return tracks, left_out
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -89,26 +90,34 @@ def codec(
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.run import begin_run, begun_with, weights_digest
+    from orchestrion.train.run import begin_run, begun_with, check_run, weights_digest
 
     place = _place(device, threads)
     named = preset or DEFAULT_PRESET
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(named).codec, changed=preset is not None)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
-    store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
+    if not begin and (config.levels or config.decoders_only):
+        raise UserError("what does not learn has to come from a codec", "give it with --begin")
+    other = open_codec(begin) if begin else None
+    store = prepared(
+        manifest,
+        cache,
+        config.codec.sample_rate,
+        config.codec.channels,
+        config.artist_balance,
+        before=partial(check_run, folder, "codec", with_scales(config, None, begun_with(folder))),
+    )
     config = with_scales(config, store, begun_with(folder))
     recipe = CodecRecipe(config, store, place)
     data = {"tracks": store.data_hash}
     if recipe.sung:
         data["sounds"] = recipe.sung.digest
-    if begin:
-        info, begun = open_codec(begin)
+    if other:
+        info, begun = other
         left = recipe.begin_with(begun, info)
         data["begin"] = weights_digest(begun)
         if left:
             _tell(f"{len(left)} weights of another shape begin by chance: {left[0]}, …")
-    elif config.levels or config.decoders_only:
-        raise UserError("what does not learn has to come from a codec", "give it with --begin")
     with first_alone():
         begin_run(folder, "codec", config, data)
     for sentence in audio_findings(store):
@@ -331,12 +340,13 @@ def _own_codes(
     from orchestrion.cli.data import scanned
     from orchestrion.data.encoded import CodeStore
     from orchestrion.data.manifest import read_manifest
+    from orchestrion.data.scan import audio_files
     from orchestrion.train.encode import encode_tracks
     from orchestrion.train.finetune import grown_names, with_held_out
     from orchestrion.train.parallel import first_alone
 
     codec = base.info.codec
-    tracks = scanned(data)[0] if data.is_dir() else read_manifest(data)
+    tracks = scanned(audio_files(data))[0] if data.is_dir() else read_manifest(data)
     if artist is not None:
         tracks = [track.model_copy(update={"artist": artist}) for track in tracks]
     readable = _decode(tracks, folder / "audio", codec.sample_rate, codec.channels)
@@ -392,20 +402,27 @@ def recognizer(
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.recognizer import SAMPLE_RATE, RecognizerRecipe
-    from orchestrion.train.run import begin_run, weights_digest
+    from orchestrion.train.run import begin_run, check_run, weights_digest
 
     place = _place(device, threads)
     config = _config(RecognizerTrainingConfig, config_file, RecognizerTrainingConfig)
     chosen = {"training": _settled(config.training, steps, place, folder)} | ({"hears": hears} if hears else {})
     config = config.model_copy(update=chosen)
     through = open_codec(codec)[1] if codec else None
-    store = prepared(manifest, cache, through.grid.sample_rate if through else SAMPLE_RATE, 1, config.artist_balance)
+    begun = load_recognizer(Path(begin)) if begin else None
+    store = prepared(
+        manifest,
+        cache,
+        through.grid.sample_rate if through else SAMPLE_RATE,
+        1,
+        config.artist_balance,
+        before=partial(check_run, folder, "recognizer", config),
+    )
     recipe = RecognizerRecipe(config, store, place, through)
     data = {"tracks": store.data_hash, "sounds": recipe.sung.digest}
     if through:
         data["codec"] = weights_digest(through)
-    if begin:
-        begun = load_recognizer(Path(begin))
+    if begun:
         recipe.begin_with(begun)
         data["begin"] = weights_digest(begun)
     with first_alone():
@@ -465,13 +482,20 @@ def encode(
     from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
     from orchestrion.checkpoints.zoo import locate
     from orchestrion.cluster import worker_device
+    from orchestrion.data.encoded import ShardWriter
     from orchestrion.train.encode import Spread, encode_tracks
     from orchestrion.train.spread import Job, Processes, Ray
 
     devices = [worker_device(device)] if on_ray else [str(_place(one, threads)) for one in device.split(",")]
     coder = locate(model)
     info = read_model(coder)
-    store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
+    store = prepared(
+        manifest,
+        cache,
+        info.codec.sample_rate,
+        info.codec.channels,
+        before=partial(ShardWriter, output, info.grid, info.codec.codebook.size, info.sha256[CODEC]),
+    )
     varied_levels = (info.grid.top,) if varied == "top" else None
     places = [place for place in devices for _ in range(workers)]
     spread: Spread | None = None
@@ -562,13 +586,19 @@ def prepared(
     channels: int,
     artist_balance: float = 0.5,
     *,
+    before: Callable[[], object] = lambda: None,
     quiet: bool = False,
 ) -> "TrackStore":
-    """The decoded audio of the manifest's tracks, decoded now where it is not yet."""
+    """The decoded audio of the manifest's tracks, decoded now where it is not yet.
+
+    `before` that hours may pass, it refuses what would be refused after.
+    """
     from orchestrion.data.manifest import read_manifest
 
     folder = cache or manifest.parent / f"{manifest.stem}-audio-{sample_rate}-{channels}"
-    return _decoded(read_manifest(manifest), folder, sample_rate, channels, artist_balance, quiet=quiet)
+    tracks = read_manifest(manifest)
+    before()
+    return _decoded(tracks, folder, sample_rate, channels, artist_balance, quiet=quiet)
 
 
 def _decoded(
