@@ -453,17 +453,31 @@ def script(repo_root, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / name).chmod(0o755)
-    script = shutil.copy(repo_root / "scripts/song", tmp_path / "scripts/song")
+    path = shutil.copy(repo_root / "scripts/song", tmp_path / "scripts/song")
+    (tmp_path / "songs").mkdir()
 
     def asked(*options: str) -> list[str]:
-        return subprocess.run([script, *options], capture_output=True, text=True, check=True).stdout.split()
+        return subprocess.run([path, *options], capture_output=True, text=True, check=True).stdout.splitlines()
 
-    (tmp_path / "songs").mkdir()
-    assert asked("--takes", "3")[-4:] == ["-o", "songs/song-1.flac", "--takes", "3"]
+    return asked
+
+
+def test_the_script_counts_songs_of_takes_too_and_leaves_a_batch_its_folder(script, tmp_path):
+    songs = tmp_path / "songs"
+    assert script("--takes", "3")[-4:] == ["-o", f"{songs}/song-1.flac", "--takes", "3"]
     for name in ("song-1-1.flac", "song-2.flac"):
-        (tmp_path / "songs" / name).touch()
-    assert asked()[-4:] == ["--seed", "3", "-o", "songs/song-3.flac"]
-    assert "-o" not in asked("--batch", "lines.jsonl") + asked("--batch=lines.jsonl")
+        (songs / name).touch()
+    assert script()[-4:] == ["--seed", "3", "-o", f"{songs}/song-3.flac"]
+    assert "-o" not in script("--batch", "lines.jsonl") + script("--batch=lines.jsonl")
+
+
+def test_the_script_leaves_manner_and_folder_to_whoever_names_them(script):
+    where, *asked = script("--lyrics", "words.txt")
+    assert where == os.getcwd() and asked[-2:] == ["--lyrics", "words.txt"]  # noqa: PTH109
+    assert asked[1:5] == ["--artist", "Mattias Westlund", "--genre", "orchestral"]
+    for option in ("--artist", "--genre", "--model", "--batch"):
+        for given in ((option, "mine"), (f"{option}=mine",)):
+            assert script(*given)[2:4] == ["--seconds", "30"]
 
 
 def test_a_studio_for_others_needs_a_secret(capsys):
