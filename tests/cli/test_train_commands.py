@@ -137,6 +137,14 @@ def test_a_run_that_cannot_be_is_refused_before_the_music_is_decoded(capsys, man
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")
+def test_a_finetuning_with_other_settings_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
+    tiny.write_tiny_model(tmp_path / "model")
+    begin_run(tmp_path / "run" / "level_1", "finetune", presets.finetune(), {})
+    command = ("train", "finetune", tmp_path / "model", "--data", manifest, "--run", tmp_path / "run")
+    assert "another config (training.steps" in told(capsys, *command, "--steps", "3", "--device", "cpu")
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
 def test_a_codec_without_what_it_begins_with_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
     command = ("train", "codec", manifest, "--device", "cpu", "--run", tmp_path / "run")
     assert "no model called" in told(capsys, *command, "--begin", "absent")

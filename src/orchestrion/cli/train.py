@@ -293,7 +293,7 @@ def finetune(
     from orchestrion.nn.ranks import rank
     from orchestrion.train.finetune import Base, FinetuneRecipe, finished_before, write_finetuned
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.run import begin_run
+    from orchestrion.train.run import begin_run, check_run
 
     place = _place(device, threads)
     base = Base.open(zoo.locate(model))
@@ -304,21 +304,26 @@ def finetune(
     config = _config(FinetuneConfig, config_file, presets.finetune_whole if whole else presets.finetune)
     if whole and config.adapter is not None:
         config = config.model_copy(update={"adapter": None})
-    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
     runs = {level: folder / f"level_{level}" for level in sorted(levels or base.levels, reverse=True)}
+    settings = {
+        level: config.model_copy(update={"training": _settled(config.training, steps, place, run)})
+        for level, run in runs.items()
+    }
+    for level, run in runs.items():
+        check_run(run, "finetune", settings[level])
+    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
     result = folder / ("adapter" if config.adapter else "model")
     learned_from = {"codes": store.data_hash, "model": model_sha256(base.folder)}
     others = {level: folder / f"level_{level}" for level in base.levels if level not in runs}
     finished = finished_before(others, config, learned_from)
     for level, run in runs.items():
-        training = _settled(config.training, steps, place, run)
-        own = config.model_copy(update={"training": training})
+        own = settings[level]
         told = {**learned_from, "level": level}
         recipe = FinetuneRecipe(base, own, store, level, place)
         with first_alone():
             begin_run(run, "finetune", own, told)
             recipe.measure_before(run / "before.json")
-        if _run(recipe, training, run) and level != min(runs):
+        if _run(recipe, own.training, run) and level != min(runs):
             _leave_stopped()
     if rank() == 0:
         write_finetuned(base, config, store, runs | finished, result, name=name or folder.name, licence=licence)
