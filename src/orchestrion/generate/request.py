@@ -16,7 +16,7 @@ _ROUNDING = 1e-6
 class Prime(Settings):
     """Someone's own sound to go on from: `seconds` of a file from `start_seconds`, to its end if absent."""
 
-    model_config = ConfigDict(allow_inf_nan=True)  # a sentence of its own refuses them, as below
+    model_config = ConfigDict(allow_inf_nan=True)  # what is wrong is told in sentences of its own, here and below
 
     path: str
     start_seconds: float = 0.0
@@ -37,6 +37,8 @@ class Origin(Settings):
     "continue" keeps every level, up to `stop_seconds` if that is given, "upsample" the top, "repaint" all but
     `start_seconds` to `stop_seconds`.
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     song: str
     act: str
