@@ -46,6 +46,12 @@ def test_a_file_that_is_gone_is_no_matter_of_room(tmp_path):
         file_sha256(tmp_path / "gone" / "song.flac")
 
 
+def test_a_file_may_have_as_long_a_name_as_the_system_takes(tmp_path):
+    for name in (255 * "a", f"{83 * '歌'}.flac"):
+        write_json(tmp_path / name, 1)
+        assert read_json(tmp_path / name, "number") == 1
+
+
 def test_a_folder_that_is_a_file_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a file, not a folder|cannot write into"):

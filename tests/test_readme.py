@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,11 @@ def test_the_python_works(block):
     assert short != block
     exec(compile(short, str(README), "exec"), {})
     assert Path("song.wav").exists()
+
+
+@pytest.mark.skipif(not (README.parent / ".git").exists(), reason="only a checkout tells what belongs to it")
+def test_what_is_given_away_as_source_holds_what_its_scripts_and_tests_use():
+    names = subprocess.run(["git", "ls-files"], cwd=README.parent, capture_output=True, text=True, check=True).stdout
+    here = {name.split("/")[0] for name in names.split()} - {".gitignore", "pyproject.toml"}  # which always go along
+    built = tomllib.loads((README.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"]
+    assert here == set(built["include"])

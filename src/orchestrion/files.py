@@ -26,21 +26,27 @@ _REASONS = {
     errno.ENAMETOOLONG: "the name is too long",
 }
 
+_SHOWN = 32  # letters of a file's name in that of its part
 _PART = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.part(\.[^.]+)?")
+
+
+def explanation(error: OSError, path: Path | str, act: str) -> UserError:
+    """What to tell of an OSError about `path`; `act` is what was tried, such as "write"."""
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    if act != "read":
+        return UserError(f"cannot {act} {path}: {reason}", "choose another place, or make room there")
+    if error.errno == errno.ENOENT:
+        reason = "there is no such file"
+    return UserError(f"cannot read {path}: {reason}", "check the path and its permissions")
 
 
 @contextmanager
 def explained(path: Path, act: str) -> Iterator[None]:
-    """Turn an OSError about `path` into a UserError; `act` is what was tried, such as "write"."""
+    """Turn an OSError about `path` into a UserError (`explanation`)."""
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        if act != "read":
-            raise UserError(f"cannot {act} {path}: {reason}", "choose another place, or make room there") from error
-        if error.errno == errno.ENOENT:
-            reason = "there is no such file"
-        raise UserError(f"cannot read {path}: {reason}", "check the path and its permissions") from error
+        raise explanation(error, path, act) from error
 
 
 def _token() -> str:
@@ -54,7 +60,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises UserError where the disk is full or the place cannot be written.
     """
-    part = path.with_name(f".{path.name}.{_token()}.part{path.suffix}")
+    # However long a name is that the file system takes, this one is no longer.
+    part = path.with_name(f".{path.name[:_SHOWN]}.{_token()}.part{path.suffix}")
     with explained(path, "write"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,12 +136,14 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
 
 
+def existing(folder: Path) -> Path:
+    """The folder, or where it is not there yet the nearest above it that is."""
+    return folder if folder.exists() else existing(folder.parent)
+
+
 def check_space(folder: Path, num_bytes: int) -> None:
     """Raise UserError if fewer than `num_bytes` are free where `folder` is or will be."""
-    place = folder
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(existing(folder)).free
     if free < num_bytes:
         raise UserError(
             f"{folder} needs about {num_bytes / 1e6:.0f} MB and {free / 1e6:.0f} MB are free there",

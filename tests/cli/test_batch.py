@@ -191,6 +191,13 @@ def test_what_is_wrong_is_said_before_anything_is_made(capsys, lines, said):
     assert not Path("songs").exists()
 
 
+def test_every_device_is_looked_for_before_anything_is_made(capsys):
+    ask({})
+    status, out, err = run(capsys, "--device", "cpu,gramophone")
+    assert (status, out) == (2, "") and "'gramophone' cannot be used" in err
+    assert not Path("songs").exists()
+
+
 def test_another_song_is_not_replaced_without_force(capsys):
     ask({"seed": 1})
     assert run(capsys)[0] == 0
@@ -213,6 +220,12 @@ def test_a_batch_does_not_write_over_what_it_is_made_from(capsys):
     ask({"file": "b.flac", "lyrics": ""})
     status, _, err = run(capsys, "--force", "--lyrics", "songs/b.lrc")
     assert status == 2 and "songs/b.lrc is the file of --lyrics" in err
+    Path("songs/c.song").mkdir()
+    Path("songs.jsonl").rename("songs/c.song/songs.jsonl")
+    Path("songs.jsonl").symlink_to("songs/c.song/songs.jsonl")
+    ask({"file": "c.flac"})
+    status, _, err = run(capsys, "--force")
+    assert status == 2 and "the file of --batch is in songs/c.song" in err
     assert Path("songs/a.flac").read_bytes() == before and Path("songs/b.lrc").read_text() == "[00:01.00]la\n"
 
 

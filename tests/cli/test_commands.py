@@ -173,10 +173,13 @@ REFUSED = [
     (("-o", "text.flac", "--force", "--lyrics", "text.lrc"), "text.lrc is the file of --lyrics"),
     (("-o", "there.flac", "--force", "--prime", "there.flac"), "there.flac is the file of --prime"),
     (("--threads", "1000000"), "1024"),
+    (("-o", 300 * "a" + ".flac"), "the name is too long"),
+    (("--prime", 300 * "a" + ".wav"), "the name is too long"),
+    (("--model", 300 * "a"), "the name is too long"),
 ]
 
 
-@pytest.mark.parametrize("arguments, problem", REFUSED, ids=[" ".join(a) for a, _ in REFUSED])
+@pytest.mark.parametrize("arguments, problem", REFUSED, ids=[" ".join(a)[:60] for a, _ in REFUSED])
 def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, arguments, problem):
     Path("there.flac").write_bytes(b"dear")
     Path("text.wav").write_text("words")
@@ -194,9 +197,52 @@ def test_what_cannot_be_done_is_one_message_and_status_2(capsys, monkeypatch, ar
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_is_refused(capsys):
-    Path("locked").mkdir(mode=0o500)
-    status, _, err = run(capsys, *COMPOSE, "-o", "locked/song.flac")
-    assert status == 2 and "permission" in err
+    for mode in (0o500, 0o400, 0o000):
+        Path(f"{mode:o}").mkdir(mode=mode)
+        for options in (("-o", f"{mode:o}/song.flac"), ("--prime", f"{mode:o}/song.flac")):
+            status, _, err = run(capsys, *COMPOSE, *options)
+            assert status == 2 and ("permission" in err or "no file" in err)
+
+
+def test_a_path_that_may_not_be_looked_at_is_one_message_and_status_2(capsys, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    status, out, err = run(capsys, *COMPOSE, "-o", "locked/song.flac")
+    assert (status, out) == (2, "") and "cannot read locked/song.flac: permission is denied" in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(lambda torch: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), id="CUDA"),
+        pytest.param(lambda torch: torch.empty(2**60), id="processor"),
+        pytest.param(lambda torch: MemoryError(), id="Python"),
+    ],
+)
+def test_too_little_memory_is_one_message_and_status_2(capsys, monkeypatch, error):
+    import torch
+
+    def lack(*_, **__):
+        raise error(torch)
+
+    monkeypatch.setattr("orchestrion.jukebox.making.fill_song", lack)
+    status, out, err = run(capsys, *COMPOSE, "-q")
+    assert (status, out) == (2, "")
+    assert "not enough memory" in err and "--takes" in err and "--device cpu" in err
+    monkeypatch.setattr("orchestrion.cli.train._place", lack)
+    status, out, err = run(capsys, "train", "codec", "music.jsonl", "--run", "run")
+    assert (status, out) == (2, "") and "training.accumulate" in err
+
+
+def test_another_error_of_the_program_is_not_taken_for_too_little_memory(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr("orchestrion.jukebox.making.fill_song", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main((*COMPOSE, "-q"))
 
 
 def test_force_replaces_another_song(capsys):
@@ -207,6 +253,17 @@ def test_force_replaces_another_song(capsys):
     assert run(capsys, *COMPOSE, "-q", "--seed", "8", "--force")[0] == 0
     assert Path("song.flac").read_bytes() != before
     assert SongFolder.open(Path("song.song")).info.request["seed"] == 8
+
+
+def test_a_song_is_not_replaced_by_what_begins_with_a_part_of_it(capsys):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    Path("song.song/words.txt").write_text("la")
+    Path("linked").symlink_to("song.song")
+    for option, name in (("--prime", "audio/level_0.flac"), ("--lyrics", "words.txt")):
+        for folder in ("song.song", "linked"):
+            status, _, err = run(capsys, *COMPOSE, "-q", "--seed", "8", "--force", option, f"{folder}/{name}")
+            assert status == 2 and f"the file of {option} is in song.song" in err
+    assert SongFolder.open(Path("song.song")).info.request["seed"] == 7
 
 
 def test_a_song_is_primed_with_a_file(capsys):
@@ -380,22 +437,47 @@ def test_a_model_and_its_songs_are_drawn_as_maps(capsys):
         assert status == 2 and f"{name!r}" in err and "Traceback" not in err
 
 
-def test_the_script_counts_songs_of_takes_too_and_leaves_a_batch_its_folder(repo_root, tmp_path):
-    for name, lines in (("scripts/setup", ""), (".venv/bin/orchestrion", 'echo "$@"')):
+def test_a_map_that_cannot_be_drawn_is_refused_before_a_model_is_loaded(capsys, monkeypatch):
+    monkeypatch.setattr("orchestrion.jukebox.Jukebox.from_pretrained", None)
+    Path("file").touch()
+    status, _, err = run(capsys, "map", "ditty", "-o", "file/map.png")
+    assert status == 2 and "cannot write into file" in err
+    status, _, err = run(capsys, "map", "ditty", "--songs", "none.flac")
+    assert status == 2 and "there is no file none.flac" in err
+
+
+@pytest.fixture
+def script(repo_root, tmp_path):
+    """Runs `scripts/song` of a repository in `tmp_path`; returns what it asks of the program, and where."""
+    for name, lines in (("scripts/setup", ""), (".venv/bin/orchestrion", 'pwd; printf "%s\\n" "$@"')):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
         (tmp_path / name).chmod(0o755)
-    script = shutil.copy(repo_root / "scripts/song", tmp_path / "scripts/song")
+    path = shutil.copy(repo_root / "scripts/song", tmp_path / "scripts/song")
+    (tmp_path / "songs").mkdir()
 
     def asked(*options: str) -> list[str]:
-        return subprocess.run([script, *options], capture_output=True, text=True, check=True).stdout.split()
+        return subprocess.run([path, *options], capture_output=True, text=True, check=True).stdout.splitlines()
 
-    (tmp_path / "songs").mkdir()
-    assert asked("--takes", "3")[-4:] == ["-o", "songs/song-1.flac", "--takes", "3"]
+    return asked
+
+
+def test_the_script_counts_songs_of_takes_too_and_leaves_a_batch_its_folder(script, tmp_path):
+    songs = tmp_path / "songs"
+    assert script("--takes", "3")[-4:] == ["-o", f"{songs}/song-1.flac", "--takes", "3"]
     for name in ("song-1-1.flac", "song-2.flac"):
-        (tmp_path / "songs" / name).touch()
-    assert asked()[-4:] == ["--seed", "3", "-o", "songs/song-3.flac"]
-    assert "-o" not in asked("--batch", "lines.jsonl") + asked("--batch=lines.jsonl")
+        (songs / name).touch()
+    assert script()[-4:] == ["--seed", "3", "-o", f"{songs}/song-3.flac"]
+    assert "-o" not in script("--batch", "lines.jsonl") + script("--batch=lines.jsonl")
+
+
+def test_the_script_leaves_manner_and_folder_to_whoever_names_them(script):
+    where, *asked = script("--lyrics", "words.txt")
+    assert where == os.getcwd() and asked[-2:] == ["--lyrics", "words.txt"]  # noqa: PTH109
+    assert asked[1:5] == ["--artist", "Mattias Westlund", "--genre", "orchestral"]
+    for option in ("--artist", "--genre", "--model", "--batch"):
+        for given in ((option, "mine"), (f"{option}=mine",)):
+            assert script(*given)[2:4] == ["--seconds", "30"]
 
 
 def test_a_studio_for_others_needs_a_secret(capsys):

@@ -88,6 +88,12 @@ def test_priors_need_codes(music: Path, tmp_path: Path, capsys) -> None:
     assert "--codes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seconds", ["inf", "nan"])
+def test_songs_have_a_length(capsys, seconds) -> None:
+    assert run("evaluate", "model", "--manifest", "music.jsonl", "-o", "report", "--seconds", seconds) == 2
+    assert "not a finite number" in capsys.readouterr().err
+
+
 def test_codes_of_another_codec_are_refused(music: Path, tmp_path: Path, capsys) -> None:
     tiny.write_tiny_model(tmp_path / "other", dtype=torch.float16)
     words = ["evaluate", tmp_path / "other", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]

@@ -8,10 +8,14 @@ import torch
 import tiny
 from orchestrion import presets
 from orchestrion.audio import io
+from orchestrion.checkpoints.folder import read_model
 from orchestrion.cli.main import main
 from orchestrion.cli.train import prepared
+from orchestrion.config.training import TrainingConfig
+from orchestrion.data.encoded import ShardWriter
 from orchestrion.data.manifest import Track, content_hash, read_manifest, write_manifest
 from orchestrion.errors import UserError
+from orchestrion.train.run import begin_run
 
 
 @pytest.fixture
@@ -110,6 +114,53 @@ def test_codes_of_another_codec(capsys, manifest, tmp_path):
         "train", "prior", tmp_path / "codes", "--codec", one, "--level", "7", "--run", tmp_path / "run",
     )  # fmt: skip
     assert "give 0 to 1" in said
+
+
+@pytest.fixture
+def _nothing_is_decoded(monkeypatch):
+    monkeypatch.setattr("orchestrion.data.prepare.prepare", None)
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+@pytest.mark.parametrize("kind", ["codec", "recognizer"])
+def test_a_run_that_cannot_be_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path, kind):
+    steps = ("--steps", "3", "--device", "cpu")
+    config = tmp_path / "c.toml"
+    config.write_text("[training]\nsteps = 5\nbatch_size = 1\n")
+    settings = ("--config", config) if kind == "recognizer" else ()
+    command = ("train", kind, manifest, *settings, *steps)
+    assert "cannot write into" in told(capsys, *command, "--run", manifest / "run")
+    begin_run(tmp_path / "run", "prior", TrainingConfig(steps=1, batch_size=1), {})
+    assert "a run with another kind" in told(capsys, *command, "--run", tmp_path / "run")
+    (tmp_path / "other" / "checkpoint").mkdir(parents=True)
+    assert "without its run.json" in told(capsys, *command, "--run", tmp_path / "other")
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+def test_a_finetuning_with_other_settings_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
+    tiny.write_tiny_model(tmp_path / "model")
+    begin_run(tmp_path / "run" / "level_1", "finetune", presets.finetune(), {})
+    command = ("train", "finetune", tmp_path / "model", "--data", manifest, "--run", tmp_path / "run")
+    assert "another config (training.steps" in told(capsys, *command, "--steps", "3", "--device", "cpu")
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+def test_a_codec_without_what_it_begins_with_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
+    command = ("train", "codec", manifest, "--device", "cpu", "--run", tmp_path / "run")
+    assert "no model called" in told(capsys, *command, "--begin", "absent")
+    config = tmp_path / "c.toml"
+    config.write_text("levels = [1]\n")
+    assert "give it with --begin" in told(capsys, *command, "--preset", "mini", "--config", config)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+def test_codes_that_cannot_be_written_are_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
+    tiny.write_tiny_model(tmp_path / "model")
+    command = ("encode", manifest, "--codec", tmp_path / "model", "--device", "cpu")
+    assert "cannot write into" in told(capsys, *command, "-o", manifest / "codes")
+    ShardWriter(tmp_path / "codes", read_model(tmp_path / "model").grid, 16, "another")
+    assert "the codes of another codec" in told(capsys, *command, "-o", tmp_path / "codes")
 
 
 def test_a_run_that_is_refused_leaves_nothing_behind(capsys, manifest, tmp_path):

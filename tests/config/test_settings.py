@@ -44,6 +44,12 @@ def test_a_mean_that_never_forgets_is_refused():
         read_settings(TrainingConfig, {"steps": 3, "batch_size": 1, "optimizer": {"betas": [0.9, 1.0]}})
 
 
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_refused(number):
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: input should be a finite number"):
+        read_settings(TrainingConfig, {"steps": 3, "batch_size": 1, "optimizer": {"learning_rate": number}})
+
+
 def test_levels_that_do_not_nest_are_refused():
     given = plain(tiny.codec_config())
     given["levels"].reverse()

@@ -105,6 +105,7 @@ HEADER = json.dumps({"format": "orchestrion.manifest", "version": 1})
         (HEADER + "\n[1]\n", "line 2"),
         (HEADER + '\n{"path": "a.wav"}\n', "seconds"),
         (HEADER + '\n{"path": "a.wav", "sekonds": 1}\n', "sekonds"),
+        (HEADER + '\n{"path": "a.wav", "seconds": Infinity}\n', "seconds: input should be a finite number"),
     ],
 )
 def test_broken_manifests_are_explained(tmp_path, content, said):

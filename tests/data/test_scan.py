@@ -130,6 +130,29 @@ def test_names_that_are_not_text_are_reported(tmp_path):
     assert "not UTF-8" in problems[0]
 
 
+def test_what_the_system_refuses_is_reported_not_fatal(tmp_path, monkeypatch):
+    sound(tmp_path / "a.wav", 0.1)
+    sound(tmp_path / f"{250 * 'b'}.wav", 0.2)
+    real = Path.is_dir
+
+    def looked_at(path):
+        if path.name == "a.wav":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    paths = audio_files(tmp_path)
+    monkeypatch.setattr(Path, "is_dir", looked_at)
+    short, long = scan(paths)
+    assert short.track is None and "a.wav: Permission denied" in short.problem
+    assert long.track is not None and long.track.lyrics is None
+
+    def broken(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr("orchestrion.audio.containers.is_cut_short", broken)
+    assert ["Input/output error" in step.problem for step in scan(paths[1:])] == [True]
+
+
 def test_folders_without_music_are_explained(tmp_path):
     with pytest.raises(UserError, match="no audio file"):
         audio_files(tmp_path)
@@ -164,6 +187,17 @@ def test_the_command_replaces_nothing_unasked(tmp_path):
     assert isinstance(refused.exception, UserError)
     assert (tmp_path / "manifest.jsonl").read_text() == "mine"
     assert CliRunner().invoke(data, ["scan", str(tmp_path), "--force"]).exit_code == 0
+
+
+def test_the_command_finds_before_it_scans_that_the_manifest_cannot_be_written(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from orchestrion.cli.data import data
+
+    monkeypatch.setattr("orchestrion.data.scan.scan", None)
+    song = sound(tmp_path / "song.wav", 0.1)
+    done = CliRunner().invoke(data, ["scan", str(tmp_path), "-o", str(song / "manifest.jsonl")])
+    assert isinstance(done.exception, UserError) and "cannot write into" in str(done.exception)
 
 
 def test_the_command_fails_when_nothing_can_be_read(tmp_path):

@@ -1,5 +1,9 @@
 """Decoded tracks and the batches cut out of them."""
 
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import soundfile
@@ -221,6 +225,18 @@ def test_two_workers_make_the_same_cache_as_one(listed, tmp_path, store):
     list(prepare(listed[:3], tmp_path / "pcm2", RATE, 1, workers=2))
     for path in (tmp_path / "pcm2").glob("*.npy"):
         assert path.read_bytes() == (tmp_path / "pcm" / path.name).read_bytes()
+
+
+def test_a_killed_process_is_told_with_a_way_out_that_there_is(listed, tmp_path, monkeypatch):
+    class Killed:
+        def submit(self, *_):
+            job = Future()
+            job.set_exception(BrokenProcessPool())
+            return job
+
+    monkeypatch.setattr("orchestrion.data.prepare.worker_processes", lambda _: nullcontext(Killed()))
+    with pytest.raises(UserError, match="was killed.*give the same command again"):
+        list(prepare(listed, tmp_path / "pcm", RATE, 1, workers=2))
 
 
 def test_a_data_set_with_nothing_to_learn_from_says_why(listed, tmp_path):

@@ -100,7 +100,11 @@ def test_the_command_plans_presets_and_files(capsys, tmp_path):
     )
     assert main(["train", "plan", str(config), "--device", "cpu"]) == 0
     assert "0.4 million weights" in capsys.readouterr().out
-    for words, hint in ((["5b_lyric"], "did you mean 5b_lyrics"), (["mini", "--device", "tpu"], "known: h200")):
+    for words, hint in (
+        (["5b_lyric"], "did you mean 5b_lyrics"),
+        (["mini", "--device", "tpu"], "known: h200"),
+        (["mini", "--utilisation", "nan"], "not a finite number"),
+    ):
         assert main(["train", "plan", *words]) == 2
         assert hint in capsys.readouterr().err
 

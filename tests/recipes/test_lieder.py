@@ -274,6 +274,12 @@ def test_options_that_cannot_be_are_refused_before_any_work(scores, tmp_path, op
     assert not (tmp_path / "sung").exists()
 
 
+@pytest.mark.parametrize("hours", ["nan", "inf"])
+def test_hours_are_a_finite_number(tmp_path, hours):
+    done = run(tmp_path / "sung", "--scores", tmp_path, "--hours", hours)
+    assert done.exit_code == 2 and "not a finite number" in done.stderr
+
+
 def test_missing_programs_and_soundfonts_are_named_with_the_line_that_installs_them(monkeypatch, tmp_path):
     monkeypatch.setattr(tools, "SOUNDFONTS", (tmp_path / "none.sf2",))
     with pytest.raises(UserError, match="fluidr3mono-gm-soundfont"):

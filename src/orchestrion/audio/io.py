@@ -186,9 +186,9 @@ def check_suffix(path: Path) -> None:
 def _open(path: Path) -> _Source:
     if path.suffix.lower() not in SUFFIXES_READ:
         raise UserError(f"{path} has no suffix of a known audio format", f"known are {', '.join(SUFFIXES_READ)}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not an audio file", "give a file in it")
     try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, not an audio file", "give a file in it")
         size = path.stat().st_size
         with path.open("rb"):
             pass

@@ -22,6 +22,7 @@ from orchestrion.jukebox import Jukebox, Progress
 from orchestrion.jukebox.batch import Order, read_orders, together
 from orchestrion.library.folder import SongFolder, beside
 from orchestrion.library.provenance import read_record
+from orchestrion.nn.device import chosen_device
 from orchestrion.processes import worker_processes
 
 Results = list[dict[str, Any]]
@@ -53,11 +54,13 @@ def compose_batch(
     processes do, which all see `folder`. The words of `default` are from the file `lyrics`.
     """
     devices = str(engine["device"]).split(",")
+    for device in () if on_ray else devices:
+        chosen_device(None if device == "auto" else device)  # a UserError now if it is not there
     jukebox = open_jukebox(model, **{**engine, "device": "cpu" if on_ray else devices[0]})
     orders = [_drawn(order, jukebox, drawing) for order in read_orders(path, default)]
     for order in orders:
         prompt = Path(order.request.prime.path) if order.request.prime else None
-        refuse_inputs(files_of(folder / order.file), {"--lyrics": lyrics, "its prompt": prompt})
+        refuse_inputs(files_of(folder / order.file), {"--batch": path, "--lyrics": lyrics, "its prompt": prompt})
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
     if on_ray:  # its workers may have another working directory
         folder, model = folder.absolute(), str(Path(model).absolute()) if Path(model).is_dir() else model

@@ -213,10 +213,11 @@ def compose(
 
 
 def files_of(output: Path) -> tuple[Path, ...]:
-    """What a song is written into beside its folder: audio, its record, its picture, and when its words are sung."""
+    """What a song is written into: audio, its record, its picture, when its words are sung, and its folder."""
+    from orchestrion.library.folder import beside
     from orchestrion.library.provenance import sidecar
 
-    return output, sidecar(output), output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
+    return output, sidecar(output), output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX), beside(output)
 
 
 def words_of(path: Path) -> str:

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrion.cli.options import Finite
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.progress import Progress
 
     from orchestrion.data.manifest import Track
@@ -28,23 +32,24 @@ def data() -> None:
 def scan(folder: Path, output: Path | None, force: bool) -> None:
     """List the music in FOLDER, with its tags, in a manifest to train on."""
     from orchestrion.data.manifest import write_manifest  # heavy: keep `--help` instant
-    from orchestrion.files import refuse_overwrite
+    from orchestrion.data.scan import audio_files
+    from orchestrion.files import check_writable, refuse_overwrite
 
     output = folder / "manifest.jsonl" if output is None else output
     refuse_overwrite(output, force)
-    tracks, left_out = scanned(folder)
+    paths = audio_files(folder)
+    check_writable(output.parent)
+    tracks, left_out = scanned(paths)
     write_manifest(output, tracks)
     _summary(tracks, left_out)
     click.echo(output)
 
 
-def scanned(folder: Path) -> "tuple[list[Track], int]":
-    """The tracks in a folder, and how many files were left out; UserError if none can be read."""
-    from orchestrion.data.scan import audio_files
+def scanned(paths: "Sequence[Path]") -> "tuple[list[Track], int]":
+    """The tracks in audio files, and how many of these were left out; UserError if none can be read."""
     from orchestrion.data.scan import scan as describe_all
     from orchestrion.errors import UserError
 
-    paths = audio_files(folder)
     tracks: list[Track] = []
     left_out = 0
     with _progress() as progress:
@@ -57,7 +62,7 @@ def scanned(folder: Path) -> "tuple[list[Track], int]":
                 left_out += 1
                 progress.console.print(f"left out: {seen.problem}", markup=False, highlight=False, soft_wrap=True)
     if not tracks:
-        raise UserError(f"none of the {left_out} audio files in {folder} can be read", "check them one by one")
+        raise UserError(f"none of the {left_out} audio files there can be read", "check them one by one")
     return tracks, left_out
 
 
@@ -123,7 +128,7 @@ def game_music(dest: Path, sets: tuple[str, ...], force: bool) -> None:
     required=True,
     help="MusicXML with lyrics: a file, a folder, or a .zip or .tar archive, such as a checkout of OpenScore Lieder.",
 )
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="How much to sing.  [default: all]")
+@click.option("--hours", type=Finite(min=0, min_open=True), help="How much to sing.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which songs are sung, and how.")
 @click.option("--language", help='That of all songs, such as "de".  [default: as the words look]')
 @click.option("--soundfont", type=click.Path(path_type=Path), help="What plays the piano.  [default: Debian's]")

@@ -9,6 +9,7 @@ import click
 from orchestrion.cli.options import (
     PATH,
     PLACE,
+    Finite,
     cache_option,
     device_option,
     force_option,
@@ -59,7 +60,7 @@ Say = Callable[[str], None]
 @click.option("--clips", default=10, show_default=True, type=click.IntRange(min=1), help="Held-out clips of 10 s.")
 @click.option("--windows", type=click.IntRange(min=1), help="Held-out windows of each level.  [default: all]")
 @click.option("--songs", "num_songs", default=64, show_default=True, type=click.IntRange(min=5), help="To compose.")
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=13.0), help="Of each song.")
+@click.option("--seconds", default=20.0, show_default=True, type=Finite(min=13.0), help="Of each song.")
 @click.option("--no-opus", is_flag=True, help="Leave Opus out, which needs opus-tools.")
 @device_option
 @threads_option

@@ -9,10 +9,17 @@ from importlib import import_module
 import click
 
 from orchestrion.errors import UserError
+from orchestrion.files import explanation
 from orchestrion.version import __version__
 
 USER_ERROR = 2
 STOPPED = 130  # what shells report for Ctrl-C
+
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED")  # in the words of torch
+_LESS_MEMORY = {
+    "train": "in --config, raise training.accumulate, set training.recompute, or lower training.batch_size",
+    "compose": "make fewer --takes, or fewer songs --together; or use the machine's own memory: --device cpu",
+}
 
 COMMANDS = {
     "compose": "orchestrion.cli.compose:compose",
@@ -62,26 +69,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")  # for what its encoding does not have
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = cli.main(list(sys.argv[1:] if arguments is None else arguments), "orchestrion", standalone_mode=False)
+        status = cli.main(given, "orchestrion", standalone_mode=False)
     except UserError as error:
-        click.echo(f"orchestrion: {error.problem}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
-        return USER_ERROR
+        return _refused(error)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         return STOPPED
-    except OSError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        hint = _LESS_MEMORY.get(given[0], "end other programs, or use the machine's own memory: --device cpu")
+        return _refused(UserError("there is not enough memory for this", hint))
+    except OSError as error:
+        if error.filename is not None:
+            return _refused(explanation(error, error.filename, "read"))
         reason = _why_output_is_lost()
         if reason is None:
             raise
         click.echo(f"orchestrion: the result cannot be written to standard output: {reason}", err=True)
         return USER_ERROR
     return status if isinstance(status, int) else 0
+
+
+def _refused(error: UserError) -> int:
+    """Say what is wrong; returns the exit status."""
+    click.echo(f"orchestrion: {error.problem}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
+    return USER_ERROR
 
 
 def _why_output_is_lost() -> str | None:

@@ -1,6 +1,7 @@
 """Options that several commands share, and what they turn into."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,17 @@ class Place(click.ParamType[Any]):
 
 
 PLACE = Place()
+
+
+class Finite(click.FloatRange):
+    """A number in a range, which no infinity is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -246,11 +258,18 @@ def check_output(output: Path, *, force: bool) -> None:
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Mapping[str, Path | None]) -> None:
-    """Raise UserError where something would be written over a file that an option names to be read, force or not."""
+    """Raise UserError where a file that an option names to be read would be lost, force or not.
+
+    It would where it, or a folder that it is in, is among the `outputs`.
+    """
     for output in outputs:
         for option, file in inputs.items():
-            if file is not None and file.exists() and output.exists() and output.samefile(file):
-                raise UserError(f"{output} is the file of {option}: it would be lost", "choose another name with -o")
+            if file is None or not file.exists() or not output.exists():
+                continue
+            is_in = any(output.samefile(folder) for folder in file.resolve().parents)
+            if is_in or output.samefile(file):
+                said = f"the file of {option} is in {output}" if is_in else f"{output} is the file of {option}"
+                raise UserError(f"{said}: it would be lost", "choose another name with -o")
 
 
 def show_result(result: dict[str, Any], main: str, *, as_json: bool) -> None:

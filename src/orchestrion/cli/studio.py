@@ -40,8 +40,9 @@ def map_(model: str, output: Path, songs: tuple[Path, ...], force: bool, as_json
 
     Beside the picture stands the same as JSON.
     """
+    from orchestrion.audio import io
     from orchestrion.config import plain
-    from orchestrion.files import refuse_overwrite, write_json
+    from orchestrion.files import check_writable, refuse_overwrite, write_json
     from orchestrion.jukebox import Jukebox
     from orchestrion.jukebox.map import label_points, song_points, song_vector
     from orchestrion.library.picture import draw_map
@@ -51,6 +52,9 @@ def map_(model: str, output: Path, songs: tuple[Path, ...], force: bool, as_json
     data = output.with_suffix(".json")
     for path in (output, data):
         refuse_overwrite(path, force)
+    for song in songs:
+        io.probe(song)  # a UserError now if it cannot be read
+    check_writable(output.parent)
     jukebox = Jukebox.from_pretrained(model)
     points = label_points(jukebox)
     if not points:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import (
     PATH,
     PLACE,
+    Finite,
     bar,
     cache_option,
     device_option,
@@ -88,26 +90,34 @@ def codec(
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.codec import CodecRecipe, with_scales
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.run import begin_run, begun_with, weights_digest
+    from orchestrion.train.run import begin_run, begun_with, check_run, weights_digest
 
     place = _place(device, threads)
     named = preset or DEFAULT_PRESET
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(named).codec, changed=preset is not None)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
-    store = prepared(manifest, cache, config.codec.sample_rate, config.codec.channels, config.artist_balance)
+    if not begin and (config.levels or config.decoders_only):
+        raise UserError("what does not learn has to come from a codec", "give it with --begin")
+    other = open_codec(begin) if begin else None
+    store = prepared(
+        manifest,
+        cache,
+        config.codec.sample_rate,
+        config.codec.channels,
+        config.artist_balance,
+        before=partial(check_run, folder, "codec", with_scales(config, None, begun_with(folder))),
+    )
     config = with_scales(config, store, begun_with(folder))
     recipe = CodecRecipe(config, store, place)
     data = {"tracks": store.data_hash}
     if recipe.sung:
         data["sounds"] = recipe.sung.digest
-    if begin:
-        info, begun = open_codec(begin)
+    if other:
+        info, begun = other
         left = recipe.begin_with(begun, info)
         data["begin"] = weights_digest(begun)
         if left:
             _tell(f"{len(left)} weights of another shape begin by chance: {left[0]}, …")
-    elif config.levels or config.decoders_only:
-        raise UserError("what does not learn has to come from a codec", "give it with --begin")
     with first_alone():
         begin_run(folder, "codec", config, data)
     for sentence in audio_findings(store):
@@ -213,7 +223,7 @@ def prior(
     "--utilisation",
     default=0.35,
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     help="Share of the device's products a second that is reached.",
 )
 @json_option
@@ -283,7 +293,7 @@ def finetune(
     from orchestrion.nn.ranks import rank
     from orchestrion.train.finetune import Base, FinetuneRecipe, finished_before, write_finetuned
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.run import begin_run
+    from orchestrion.train.run import begin_run, check_run
 
     place = _place(device, threads)
     base = Base.open(zoo.locate(model))
@@ -294,21 +304,26 @@ def finetune(
     config = _config(FinetuneConfig, config_file, presets.finetune_whole if whole else presets.finetune)
     if whole and config.adapter is not None:
         config = config.model_copy(update={"adapter": None})
-    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
     runs = {level: folder / f"level_{level}" for level in sorted(levels or base.levels, reverse=True)}
+    settings = {
+        level: config.model_copy(update={"training": _settled(config.training, steps, place, run)})
+        for level, run in runs.items()
+    }
+    for level, run in runs.items():
+        check_run(run, "finetune", settings[level])
+    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
     result = folder / ("adapter" if config.adapter else "model")
     learned_from = {"codes": store.data_hash, "model": model_sha256(base.folder)}
     others = {level: folder / f"level_{level}" for level in base.levels if level not in runs}
     finished = finished_before(others, config, learned_from)
     for level, run in runs.items():
-        training = _settled(config.training, steps, place, run)
-        own = config.model_copy(update={"training": training})
+        own = settings[level]
         told = {**learned_from, "level": level}
         recipe = FinetuneRecipe(base, own, store, level, place)
         with first_alone():
             begin_run(run, "finetune", own, told)
             recipe.measure_before(run / "before.json")
-        if _run(recipe, training, run) and level != min(runs):
+        if _run(recipe, own.training, run) and level != min(runs):
             _leave_stopped()
     if rank() == 0:
         write_finetuned(base, config, store, runs | finished, result, name=name or folder.name, licence=licence)
@@ -330,12 +345,13 @@ def _own_codes(
     from orchestrion.cli.data import scanned
     from orchestrion.data.encoded import CodeStore
     from orchestrion.data.manifest import read_manifest
+    from orchestrion.data.scan import audio_files
     from orchestrion.train.encode import encode_tracks
     from orchestrion.train.finetune import grown_names, with_held_out
     from orchestrion.train.parallel import first_alone
 
     codec = base.info.codec
-    tracks = scanned(data)[0] if data.is_dir() else read_manifest(data)
+    tracks = scanned(audio_files(data))[0] if data.is_dir() else read_manifest(data)
     if artist is not None:
         tracks = [track.model_copy(update={"artist": artist}) for track in tracks]
     readable = _decode(tracks, folder / "audio", codec.sample_rate, codec.channels)
@@ -391,20 +407,27 @@ def recognizer(
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.recognizer import SAMPLE_RATE, RecognizerRecipe
-    from orchestrion.train.run import begin_run, weights_digest
+    from orchestrion.train.run import begin_run, check_run, weights_digest
 
     place = _place(device, threads)
     config = _config(RecognizerTrainingConfig, config_file, RecognizerTrainingConfig)
     chosen = {"training": _settled(config.training, steps, place, folder)} | ({"hears": hears} if hears else {})
     config = config.model_copy(update=chosen)
     through = open_codec(codec)[1] if codec else None
-    store = prepared(manifest, cache, through.grid.sample_rate if through else SAMPLE_RATE, 1, config.artist_balance)
+    begun = load_recognizer(Path(begin)) if begin else None
+    store = prepared(
+        manifest,
+        cache,
+        through.grid.sample_rate if through else SAMPLE_RATE,
+        1,
+        config.artist_balance,
+        before=partial(check_run, folder, "recognizer", config),
+    )
     recipe = RecognizerRecipe(config, store, place, through)
     data = {"tracks": store.data_hash, "sounds": recipe.sung.digest}
     if through:
         data["codec"] = weights_digest(through)
-    if begin:
-        begun = load_recognizer(Path(begin))
+    if begun:
         recipe.begin_with(begun)
         data["begin"] = weights_digest(begun)
     with first_alone():
@@ -464,13 +487,20 @@ def encode(
     from orchestrion.checkpoints.folder import CODEC, load_codec, read_model
     from orchestrion.checkpoints.zoo import locate
     from orchestrion.cluster import worker_device
+    from orchestrion.data.encoded import ShardWriter
     from orchestrion.train.encode import Spread, encode_tracks
     from orchestrion.train.spread import Job, Processes, Ray
 
     devices = [worker_device(device)] if on_ray else [str(_place(one, threads)) for one in device.split(",")]
     coder = locate(model)
     info = read_model(coder)
-    store = prepared(manifest, cache, info.codec.sample_rate, info.codec.channels)
+    store = prepared(
+        manifest,
+        cache,
+        info.codec.sample_rate,
+        info.codec.channels,
+        before=partial(ShardWriter, output, info.grid, info.codec.codebook.size, info.sha256[CODEC]),
+    )
     varied_levels = (info.grid.top,) if varied == "top" else None
     places = [place for place in devices for _ in range(workers)]
     spread: Spread | None = None
@@ -561,13 +591,19 @@ def prepared(
     channels: int,
     artist_balance: float = 0.5,
     *,
+    before: Callable[[], object] = lambda: None,
     quiet: bool = False,
 ) -> "TrackStore":
-    """The decoded audio of the manifest's tracks, decoded now where it is not yet."""
+    """The decoded audio of the manifest's tracks, decoded now where it is not yet.
+
+    `before` that hours may pass, it refuses what would be refused after.
+    """
     from orchestrion.data.manifest import read_manifest
 
     folder = cache or manifest.parent / f"{manifest.stem}-audio-{sample_rate}-{channels}"
-    return _decoded(read_manifest(manifest), folder, sample_rate, channels, artist_balance, quiet=quiet)
+    tracks = read_manifest(manifest)
+    before()
+    return _decoded(tracks, folder, sample_rate, channels, artist_balance, quiet=quiet)
 
 
 def _decoded(

@@ -14,9 +14,9 @@ from orchestrion.files import read_json
 
 
 class Settings(BaseModel):
-    """A frozen set of settings; unknown names and wrong types are refused, all of them at once."""
+    """A frozen set of settings; unknown names, wrong types and infinite numbers are refused, all of them at once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound="Settings")

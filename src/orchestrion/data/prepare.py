@@ -121,7 +121,7 @@ def _decode_all(
         except BrokenProcessPool as error:
             raise UserError(
                 "a process decoding tracks was killed, perhaps for want of memory",
-                "run again with fewer workers",
+                "end other programs, and give the same command again: what is decoded stays",
             ) from error
 
 

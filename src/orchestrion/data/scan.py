@@ -12,6 +12,7 @@ from tinytag import TinyTag, TinyTagException
 from orchestrion.audio import io
 from orchestrion.data.manifest import MAX_GENRES, Track, content_hash
 from orchestrion.errors import UserError
+from orchestrion.files import explained
 from orchestrion.text import timed
 
 LYRICS_SUFFIXES = (timed.SUFFIX, ".lrc", ".txt")  # what says more is preferred where several are there
@@ -103,11 +104,15 @@ def describe(path: Path) -> Track:
         artist=artist,
         genres=genres,
         title=title or path.stem,
-        lyrics=next(
-            (path.with_suffix(suffix).absolute() for suffix in LYRICS_SUFFIXES if path.with_suffix(suffix).is_file()),
-            None,
-        ),
+        lyrics=_lyrics(path),
     )
+
+
+def _lyrics(path: Path) -> Path | None:
+    """The lyrics file beside a track."""
+    beside = (path.absolute().with_suffix(suffix) for suffix in LYRICS_SUFFIXES)
+    # A long name with a longer suffix is no file, and no error either.
+    return next((file for file in beside if os.path.isfile(file)), None)  # noqa: PTH113
 
 
 def split_genres(text: str) -> tuple[str, ...]:
@@ -122,7 +127,8 @@ def split_genres(text: str) -> tuple[str, ...]:
 
 def _try(path: Path) -> Track | str:
     try:
-        return describe(path)
+        with explained(path, "read"):
+            return describe(path)
     except UserError as error:
         return str(error)
 

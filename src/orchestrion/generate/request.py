@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
 from orchestrion.config import Settings
 from orchestrion.config.sampling import LevelSampling
@@ -15,6 +15,8 @@ _ROUNDING = 1e-6
 
 class Prime(Settings):
     """Someone's own sound to go on from: `seconds` of a file from `start_seconds`, to its end if absent."""
+
+    model_config = ConfigDict(allow_inf_nan=True)  # what is wrong is told in sentences of its own, here and below
 
     path: str
     start_seconds: float = 0.0
@@ -36,6 +38,8 @@ class Origin(Settings):
     `start_seconds` to `stop_seconds`.
     """
 
+    model_config = ConfigDict(allow_inf_nan=True)
+
     song: str
     act: str
     codes_sha256: str
@@ -45,6 +49,8 @@ class Origin(Settings):
 
 class Mix(Settings):
     """Another artist, whose `share` of the manner is from 0, none, to 1, all of it."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     artist: str
     share: float
@@ -66,6 +72,8 @@ class Request(Settings):
     whole piece's, for a model that sings. `sampling` has one entry per level, level 0 first; empty means the model's
     own. Levels finer than `finest_level` are left out: a draft that can be upsampled later.
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     seconds: float
     artist: str | None = None

@@ -40,8 +40,8 @@ class Mix(Settings):
 class Span(Settings):
     """A stretch of music, in seconds."""
 
-    start: float = Field(ge=0, allow_inf_nan=False)
-    stop: float = Field(gt=0, allow_inf_nan=False)
+    start: float = Field(ge=0)
+    stop: float = Field(gt=0)
 
 
 class Take(Settings):
@@ -56,8 +56,8 @@ class Take(Settings):
     number: int = Field(ge=1)
     act: Act
     batch: str
-    start: float = Field(ge=0, allow_inf_nan=False)
-    stop: float = Field(gt=0, allow_inf_nan=False)
+    start: float = Field(ge=0)
+    stop: float = Field(gt=0)
     artist: str | None = None
     genres: tuple[str, ...] = ()
     mix: Mix | None = None

@@ -18,8 +18,8 @@ LANGUAGE = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 class _Timed(Settings):
     """Something sung from `start` to `end`, in seconds of the recording; None is unknown."""
 
-    start: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    end: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    start: float | None = Field(default=None, ge=0)
+    end: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _ends_after_its_start(self) -> "_Timed":
@@ -37,7 +37,7 @@ class TimedPhoneme(_Timed):
 class TimedNote(_Timed):
     """A note that a syllable is sung on; `pitch` is a MIDI number, 69 for 440 Hz, as it sounds."""
 
-    pitch: float = Field(ge=0, le=127, allow_inf_nan=False)
+    pitch: float = Field(ge=0, le=127)
 
 
 class TimedSyllable(_Timed):

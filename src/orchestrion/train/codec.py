@@ -34,11 +34,12 @@ _SCALE_BATCHES = 16  # of training chunks, that the scales of a loss are measure
 
 
 def with_scales(
-    config: CodecTrainingConfig, tracks: TrackStore, begun: Mapping[str, Any] | None = None
+    config: CodecTrainingConfig, tracks: TrackStore | None, begun: Mapping[str, Any] | None = None
 ) -> CodecTrainingConfig:
     """The settings; where the loss is not relative, with its scales measured in the training music, as published.
 
     A run that was begun keeps its scales, whose last digits depend on the number of threads: `begun` has its settings.
+    Without `tracks` nothing is measured.
     """
     codec, training = config.codec, config.training
     if codec.loss.relative:
@@ -46,6 +47,8 @@ def with_scales(
     known = (begun or {}).get("codec", {}).get("loss", {})
     if all(name in known for name in LossScales._fields):
         return _with_scales(config, LossScales(**{name: known[name] for name in LossScales._fields}))
+    if tracks is None:
+        return config
     num_samples = codec.grid.whole(codec.grid.num_samples(config.chunk_seconds))
     if num_samples <= SCALE_SIZE[0] // 2:
         raise UserError(f"chunks of {num_samples} samples are too short to measure by", "raise chunk_seconds")

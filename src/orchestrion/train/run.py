@@ -14,7 +14,7 @@ from torch import nn
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.config.training import HOW_SHARED
 from orchestrion.errors import UserError
-from orchestrion.files import check_writable, read_json, write_json
+from orchestrion.files import check_writable, existing, read_json, write_json
 from orchestrion.version import __version__
 
 RUN_FORMAT = 1
@@ -36,19 +36,18 @@ def weights_digest(model: nn.Module) -> str:
     return hasher.hexdigest()
 
 
-def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -> None:
-    """Write `run.json`, or check that the run already in `folder` is this very one, so that it can go on.
+def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | None = None) -> None:
+    """Raise UserError where `folder` cannot be written or holds another run, as far as that shows without the `data`.
 
-    `data` describes the music by content, such as its digest. UserError for a folder that holds another run.
+    Before the music is decoded it spares hours that would be for nothing. Nothing is left behind.
     """
-    check_writable(folder)
-    description = {"format": RUN_FORMAT, "kind": kind, "config": plain(config), "data": data}
+    check_writable(existing(folder))
     path = folder / "run.json"
     if path.exists():
         before = read_json(path, "run description")
         before["config"] = _as_read_now(before.get("config"), config, path)
-        for part in ("format", "kind", "config", "data"):
-            now, then = json.loads(json.dumps(description[part])), before.get(part)
+        for part, asked in _described(kind, config, data).items():
+            now, then = json.loads(json.dumps(asked)), before.get(part)
             if part == "config":
                 now, then = _what(now), _what(then)
             if then != now:
@@ -56,16 +55,31 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
                     f"{folder} holds a run with another {part}{_first_difference(then, now)}",
                     "choose another folder, or the settings it was begun with",
                 )
-        return
-    if (folder / "checkpoint").exists():
+    elif (folder / "checkpoint").exists():
         raise UserError(f"{folder} holds a checkpoint without its run.json", "choose another folder")
+
+
+def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -> None:
+    """Write `run.json`, or check that the run already in `folder` is this very one, so that it can go on.
+
+    `data` describes the music by content, such as its digest. UserError as by `check_run`.
+    """
+    check_run(folder, kind, config, data)
+    path = folder / "run.json"
+    if path.exists():
+        return
     versions = {
         "orchestrion": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-    write_json(path, description | {"versions": versions})
+    write_json(path, _described(kind, config, data) | {"versions": versions})
+
+
+def _described(kind: str, config: Settings, data: dict[str, Any] | None) -> dict[str, Any]:
+    described = {"format": RUN_FORMAT, "kind": kind, "config": plain(config)}
+    return described if data is None else {**described, "data": data}
 
 
 def _what(config: Any) -> Any:
