@@ -21,6 +21,7 @@ from torch import Tensor
 
 from orchestrion.audio import spectral
 from orchestrion.checkpoints.folder import load_codec, read_model
+from orchestrion.checkpoints.lineage import unchanged_since
 from orchestrion.codec import Codec
 from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
@@ -91,7 +92,8 @@ def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"
 def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     info = read_model(given.codec)
     codec, level, codec_hash = load_codec(given.codec, info), given.level, CodeStore(given.codes).codec_hash
-    one, other = (open_prior(path, level, codec_hash) for path in (given.sequential, given.parallel))
+    same = unchanged_since(info, level)
+    one, other = (open_prior(path, level, codec_hash, same) for path in (given.sequential, given.parallel))
     if one.vocabulary != other.vocabulary:
         raise UserError("the two priors know other names", "give such as learned from the same music")
     store = CodeStore(given.codes, one.vocabulary)

@@ -67,7 +67,7 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
         for part in ("format", "kind", "config", "data"):
             now, then = json.loads(json.dumps(description[part])), before.get(part)
             if part == "config":
-                now, then = _what(now), _what(then)
+                now, then = _what(now), _what(before[part])
             if then != now:
                 raise UserError(
                     f"{folder} holds a run with another {part}{_first_difference(then, now)}",
