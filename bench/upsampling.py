@@ -106,7 +106,7 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     frames, hop = parallel.config.context_frames, parallel.config.hop_length
     batches = list(store.validation_batches(8, level, frames, max_windows=given.windows))
     tracks = torch.tensor(store.validation_tracks(level, frames, max_windows=given.windows))
-    if len(tracks.unique()) < LEAST_TRACKS:
+    if len(set(tracks.tolist())) < LEAST_TRACKS:
         raise UserError(f"fewer than {LEAST_TRACKS} held-out tracks last a window", "encode more music")
     alone = list(store.validation_batches(1, level, frames, max_windows=1))
     true = [batch.codes for batch in batches]

@@ -356,7 +356,7 @@ def write_finetuned(
     """
     found = {level: _result(run) for level, run in runs.items()}
     variations = max(shard.variation for shard in store.shards)
-    about = {
+    about: dict[str, Any] = {
         "licence": licence,
         "data_hash": store.data_hash,
         "tracks": list(track_lines([shard.track for shard in store.shards if not shard.variation], variations)),
@@ -386,7 +386,8 @@ def write_finetuned(
         priors[level] = base.prior(level, store, config, torch.device("cpu"))
         priors[level].load_state_dict(tensors)
     before = base.info.about
-    theirs = {key: before[key] for key in ("licence", "data_hash", "figures", "finetuned") if key in before}
+    kept = ("licence", "data_hash", "figures", "finetuned")
+    theirs: dict[str, Any] = {key: before[key] for key in kept if key in before}
     afterwards = {level: figures["after"] for level, figures in about["figures"].items()}
     of_all = {
         **before,
