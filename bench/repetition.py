@@ -36,6 +36,9 @@ def main() -> None:
     parser.add_argument("--late", type=float, default=24.0)
     add_output_options(parser)
     given = parser.parse_args()
+    shortest = 2 * max(given.late, LEAST_LAG_SECONDS) + 5  # a second more than `repetition` needs
+    if given.seconds < shortest:
+        raise UserError(f"{given.seconds:g} s are too short to come back after {given.late:g} s", f"give {shortest:g}")
     opened = [Jukebox.from_pretrained(model) for model in given.models]
     codec, top = load_codec(opened[0].folder, opened[0].info), opened[0].info.grid.top
     rate, channels = codec.config.sample_rate, codec.config.channels
@@ -57,8 +60,8 @@ def main() -> None:
         for model, jukebox in zip(given.models, opened, strict=True):
             request = Request(
                 seconds=given.seconds,
-                artist=track.artist if track.artist in jukebox.info.artists else None,
-                genres=tuple(genre for genre in track.genres[:1] if genre in jukebox.info.genres),
+                artist=jukebox.info.artist_called(track.artist),
+                genres=tuple(known for genre in track.genres[:1] if (known := jukebox.info.genre_called(genre))),
                 seed=number + 1,
                 finest_level=jukebox.info.grid.top,
             )

@@ -175,7 +175,7 @@ def main() -> None:
         first = round(one.start * rate)
         real = io.read(one.track.path, rate, channels)[:, first : first + round(given.seconds * rate)]
         coded = jukebox.encode(real, rate)
-        artist = one.track.artist if one.track.artist in jukebox.info.artists else None
+        artist = jukebox.info.artist_called(one.track.artist)
         request = Request(seconds=given.seconds, artist=artist, lyrics=one.text, seed=number + 1)
         if not jukebox.info.sings:
             request = request.changed(lyrics="")

@@ -5,7 +5,7 @@ python bench/upsampling.py CODES --codec MODEL --sequential RUN_OR_MODEL --paral
 Both fill whole windows under the level above of held-out music. "surprise" is the bits per code that the sequential
 upsampler finds in what was made; "spectra" the distance of its sound, decoded, from that of the true codes
 (multi-resolution log-magnitudes); "Frechet" that of the distributions of mean and deviation of log-mel bands from those
-of the true codes. Intervals hold 95 % of 2,000 means, or 200 Frechet distances, of windows drawn
+of the true codes. Intervals hold 95 % of 2,000 means, or 200 Frechet distances, of windows whose tracks are drawn
 again.
 """
 
@@ -19,32 +19,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrion.audio.spectral import distance, magnitudes
-from orchestrion.checkpoints.folder import DESCRIPTION, load_codec, load_prior, read_model
+from orchestrion.audio import spectral
+from orchestrion.checkpoints.folder import load_codec, read_model
+from orchestrion.checkpoints.lineage import unchanged_since
 from orchestrion.codec import Codec
 from orchestrion.codes import Codes
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.data.encoded import CodeBatch, CodeStore
-from orchestrion.evaluate.distance import frechet
-from orchestrion.evaluate.interval import bootstrap_two, mean
+from orchestrion.errors import UserError
+from orchestrion.evaluate.distance import LEAST_TRACKS, Described, distance, frechet_distance
+from orchestrion.evaluate.interval import bootstrap_tracks
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.fast import quantized
 from orchestrion.prior import Prior
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
-from orchestrion.train.assemble import trained_prior
+from orchestrion.train.assemble import open_prior
 from peers.figures import Figure, timed
 from report import add_output_options, estimate, machine, publish, table
 
 DRAWS, FRECHET_DRAWS = 2000, 200
 USUAL = (LevelSampling().order, LevelSampling().order_temperature)
 BANDS = 24
-
-
-def opened(path: Path, level: int) -> AnyPrior:
-    """The prior of a level in a model folder, or that of a run."""
-    prior = load_prior(path, read_model(path), level) if (path / DESCRIPTION).exists() else trained_prior(path)
-    return prior.eval()
 
 
 def fill(
@@ -82,7 +78,7 @@ def sounds(codec: Codec, made: list[Tensor], level: int) -> Float[Tensor, "windo
 
 def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"]:
     """Mean and deviation over time of log-mel bands."""
-    spectrum = magnitudes(audio.mean(1), 1024, 256, 1024)
+    spectrum = spectral.magnitudes(audio.mean(1), 1024, 256, 1024)
     highest = 2595 * math.log10(1 + sample_rate / 1400)
     edges = 700 * (10 ** (torch.linspace(0, highest, BANDS + 2) / 2595) - 1)
     places = torch.linspace(0, sample_rate / 2, spectrum.shape[1])
@@ -95,43 +91,48 @@ def described(audio: Tensor, sample_rate: int) -> Float[Tensor, "window feature"
 @torch.no_grad()
 def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
     info = read_model(given.codec)
-    codec, store = load_codec(given.codec, info), CodeStore(given.codes)
-    sequential, parallel = opened(given.sequential, given.level), opened(given.parallel, given.level)
+    codec, level, codec_hash = load_codec(given.codec, info), given.level, CodeStore(given.codes).codec_hash
+    same = unchanged_since(info, level)
+    one, other = (open_prior(path, level, codec_hash, same) for path in (given.sequential, given.parallel))
+    if one.vocabulary != other.vocabulary:
+        raise UserError("the two priors know other names", "give such as learned from the same music")
+    store = CodeStore(given.codes, one.vocabulary)
+    sequential, parallel = one.prior.eval(), other.prior.eval()
     assert isinstance(sequential, Prior) and isinstance(parallel, MaskedPrior)
     if given.weights != "float32":
         drawing, filling = quantized(sequential, given.weights), quantized(parallel, given.weights, many_rows=True)
     else:
         drawing, filling = sequential, parallel
-    frames, level, hop = parallel.config.context_frames, given.level, parallel.config.hop_length
+    frames, hop = parallel.config.context_frames, parallel.config.hop_length
     batches = list(store.validation_batches(8, level, frames, max_windows=given.windows))
+    tracks = torch.tensor(store.validation_tracks(level, frames, max_windows=given.windows))
+    if len(set(tracks.tolist())) < LEAST_TRACKS:
+        raise UserError(f"fewer than {LEAST_TRACKS} held-out tracks last a window", "encode more music")
     alone = list(store.validation_batches(1, level, frames, max_windows=1))
     true = [batch.codes for batch in batches]
     count = sum(map(len, true))
     real = sounds(codec, true, level)
-    features = described(real, info.grid.sample_rate)
+    features = Described(described(real, info.grid.sample_rate), tracks)
+
+    def mean(values: Tensor) -> str:
+        return estimate(bootstrap_tracks(tracks, lambda drawn: float(values[drawn].double().mean()), draws=DRAWS))
+
     rows, figures, slow = [], [], 0.0
 
     def add(name: str, made: list[Tensor], seconds: float | None) -> None:
         nonlocal slow
         bits, audio = surprise(sequential, batches, made), sounds(codec, made, level)
-        apart, ours = distance(real, audio).log_difference, described(audio, info.grid.sample_rate)
+        spectra, ours = spectral.distance(real, audio).log_difference, described(audio, info.grid.sample_rate)
+        apart = distance(frechet_distance, Described(ours, tracks), features, paired=True, draws=FRECHET_DRAWS)
         slow = slow or seconds or 0.0
         rows.append(
             [
                 name,
                 "" if seconds is None else f"{1e3 * seconds:.0f}",
                 "" if seconds is None else f"{slow / seconds:.1f}",
-                estimate(mean(bits, draws=DRAWS)),
-                estimate(mean(apart, draws=DRAWS)),
-                estimate(
-                    bootstrap_two(
-                        count,
-                        count,
-                        lambda drawn, same: frechet(ours[drawn], features[same]),
-                        paired=True,
-                        draws=FRECHET_DRAWS,
-                    )
-                ),
+                mean(bits),
+                mean(spectra),
+                estimate(apart),
             ]
         )
         print(*rows[-1], sep=" | ", flush=True)

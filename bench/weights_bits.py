@@ -3,8 +3,8 @@
 python bench/weights_bits.py CODES [MODEL] [--weights float16 bfloat16 int8] [--windows 40]
 
 CODES is a folder of codes by the model's own codec. Each held-out window is scored with each kind of weights; the
-change is the mean over windows of the difference to float32, its interval holds 95 % of 10,000 means of windows drawn
-again.
+change is the mean over codes of the difference to float32, its interval holds 95 % of the means of windows whose tracks
+are drawn again (`evaluate.priors.mean_bits`).
 """
 
 import argparse
@@ -18,29 +18,16 @@ from torch import Tensor
 
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import load_prior, read_model
-from orchestrion.data.encoded import CodeBatch, CodeStore
-from orchestrion.evaluate.interval import mean
-from orchestrion.evaluate.priors import held_out_windows
-from orchestrion.generate.told import told_of
+from orchestrion.data.encoded import CodeStore
+from orchestrion.evaluate.priors import code_bits, held_out_windows, mean_bits
 from orchestrion.nn.compiled import CompiledSteps
 from orchestrion.nn.fast import Weights, quantized, whole_numbers
 from orchestrion.nn.linear import Linear
 from orchestrion.nn.reading import CompiledReading, reads_fast
 from orchestrion.prior import Prior
-from orchestrion.prior.masked import MaskedPrior, hide_evenly
+from orchestrion.prior.masked import MaskedPrior
 from peers.figures import Figure
 from report import add_output_options, machine, publish, table
-
-DRAWS = 10_000
-
-
-def bits(prior: Prior | MaskedPrior, batch: CodeBatch, window: int) -> float:
-    """Bits per code of one window, the one of this number: a masked prior is measured on frames in random order."""
-    conditions = told_of(batch)
-    if isinstance(prior, MaskedPrior):
-        hidden = hide_evenly(1, batch.codes.shape[1], window, prior.depth)
-        return float(prior.loss(batch.codes, hidden, conditions).bits_per_code)
-    return float(prior.loss(batch.codes, conditions).bits_per_code)
 
 
 def rounded(prior: Prior) -> Prior:
@@ -79,9 +66,10 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
         if config is None:
             continue
         prior = load_prior(folder, info, level).eval()
-        windows = held_out_windows(config, store, level, given.windows).batches
-        exact = torch.tensor([bits(prior, batch, place) for place, batch in enumerate(windows)], dtype=torch.float64)
-        rows.append([level, "float32", f"{exact.mean():.4f}", "", ""])
+        windows, tracks = held_out_windows(config, store, level, given.windows)
+        exact, masked = code_bits(prior, windows), isinstance(prior, MaskedPrior)
+        whole = mean_bits(exact, tracks, of_windows=masked)
+        rows.append([level, "float32", f"{whole.value:.4f}", "", ""])
         kinds = {weights: quantized(prior, weights) for weights in given.weights}
         if "int8" in kinds:
             kinds["int8, small matrices too"] = quantized(prior, "int8", many_rows=True)
@@ -90,18 +78,18 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
                 if reads_fast():
                     kinds["int8, compiled, reading"] = as_read(prior)
         for name, held in kinds.items():
-            found = [bits(held, batch, place) for place, batch in enumerate(windows)]
-            change = torch.tensor(found, dtype=torch.float64) - exact
-            shift = mean(change, draws=DRAWS)
-            total = f"{exact.mean() + change.mean():.4f}"
+            change = code_bits(held, windows) - exact
+            shift = mean_bits(change, tracks, of_windows=masked)
+            total = f"{whole.value + shift.value:.4f}"
             rows.append([level, name, total, f"{shift.value:+.5f}", f"{shift.low:+.5f} to {shift.high:+.5f}"])
             what = f"change in bits per code, level {level} of {info.name}"
-            figures.append(Figure(what, name, change.tolist(), "bits"))
+            figures.append(Figure(what, name, change.nanmean(1).tolist(), "bits"))
             print(*rows[-1], flush=True)
     header = ["level", "weights", "bits per code", "change", "interval"]
     text = (
         f"Bits per code of `{info.name}` on at most {given.windows} held-out windows of each level, and how they "
-        "change with the weights of its priors; the interval is of 95 %. With int8 small matrices are in float16, "
+        "change with the weights of its priors; the interval is of 95 %, of tracks drawn again. "
+        "With int8 small matrices are in float16, "
         "unless it says otherwise; compiled steps round all matrices, and not what they are multiplied with; compiled "
         "reading rounds both.\n\n"
         f"{table(header, rows)}\n\n{machine()} Script: `bench/weights_bits.py`."

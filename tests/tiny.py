@@ -11,6 +11,7 @@ from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codec.model import Codec
 from orchestrion.codes import HIDDEN
 from orchestrion.config import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
+from orchestrion.config.codec import SpectrumConfig
 from orchestrion.config.prior import (
     ConditionerConfig,
     LabelConfig,
@@ -46,6 +47,18 @@ def codec_config() -> CodecConfig:
         codebook=CodebookConfig(size=CODEBOOK_SIZE, width=4),
         loss=CodecLossConfig(spectral_sizes=((128, 32, 128), (64, 16, 64))),
     )
+
+
+def bands_config(width: int = 24) -> CodecConfig:
+    """A level that hears bands and writes magnitudes: 100 vectors a second, so wide."""
+    stages = (
+        StageConfig(stride=8, kernel=16, width=32, residual_width=16, dilations=(1, 3)),
+        StageConfig(stride=2, kernel=4, width=40, residual_width=16, dilations=(1,)),
+    )
+    level = LevelConfig(stages=stages, bands=((64, 16), (32, 8)), spectrum=SpectrumConfig(window=32, iterations=2))
+    loss = codec_config().loss.model_copy(update={"mel": 1.0, "mel_sizes": ((64, 8), (32, 4))})
+    codebook = CodebookConfig(size=CODEBOOK_SIZE, width=width)
+    return CodecConfig(sample_rate=SAMPLE_RATE, levels=(level,), codebook=codebook, loss=loss)
 
 
 def prior_config(level: int) -> PriorConfig:

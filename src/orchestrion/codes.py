@@ -115,5 +115,6 @@ def counts_of(codes: Int[Tensor, "*shape"], size: int, depth: int = 1) -> Int[Te
 
 def entropy_bits(counts: Float[Tensor, " code"] | Int[Tensor, " code"]) -> float:
     """The entropy of a distribution given by counts, in bits."""
-    shares = counts.cpu().double() / counts.sum().clamp_min(1)
+    exact = counts.cpu().double()
+    shares = exact / exact.sum().clamp_min(1)
     return float(-(shares * shares.clamp_min(1e-300).log2()).sum())

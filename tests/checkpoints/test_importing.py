@@ -15,7 +15,7 @@ from orchestrion.checkpoints import importing, stream
 from orchestrion.checkpoints.folder import load_codec, load_prior, read_card, read_model
 from orchestrion.checkpoints.importing import import_published
 from orchestrion.checkpoints.pth import open_checkpoint
-from orchestrion.checkpoints.published import codec_target, prior_target
+from orchestrion.checkpoints.published import codec_config, codec_target, prior_target
 from orchestrion.checkpoints.stream import Entry, write_stream
 from orchestrion.cli.main import main
 from orchestrion.errors import UserError
@@ -198,6 +198,13 @@ def test_files_that_do_not_go_together_are_refused():
     refused(vqvae, save(far, Path("x")), match="is of level 2, and the VQ-VAE has 2 levels")
 
 
+def test_the_order_of_the_dilations_of_decoders_is_read():
+    like = published_files.the_codec_config()
+    assert like.reverse_dilations
+    given = {**published_files.VQVAE, "vqvae_reverse_decoder_dilation": False}
+    assert codec_config(given, like) == like.model_copy(update={"reverse_dilations": False})
+
+
 def test_settings_that_make_no_model_are_refused():
     given = published_files.prior()
     del given["hps"]["n_ctx"]
@@ -273,6 +280,17 @@ class _Ignorant(pickle.Unpickler):
 
     def persistent_load(self, saved):
         return None
+
+
+def test_an_import_over_another_model_keeps_none_of_its_parts():
+    folder = Path("model")
+    folder.mkdir()
+    for name in ("memory.safetensors", "prior_7.safetensors", "mine.txt"):
+        (folder / name).write_text("of before")
+    import_published(files(), folder, name="one")
+    assert {path.name for path in folder.iterdir()} == {
+        "model.json", "README.md", "codec.safetensors", "prior_1.safetensors", "mine.txt"
+    }  # fmt: skip
 
 
 def test_an_import_that_breaks_off_leaves_no_model(monkeypatch):

@@ -57,6 +57,14 @@ def test_a_model_comes_back_as_it_was_put(model):
     assert read_card(model) == "# tiny\n"
 
 
+def test_names_are_found_however_they_are_written(model):
+    info = read_model(model)
+    assert (info.artist_called("ada  BYRON"), info.artist_called("Cyd"), info.artist_called(None)) == (
+        "Ada Byron", None, None,
+    )  # fmt: skip
+    assert (info.genre_called("Jazz"), info.genre_called(None)) == ("jazz", None)
+
+
 def test_a_loaded_prior_says_what_the_written_one_said(model):
     """Tables that are not weights, such as angles, must be there too."""
     codes = torch.arange(8)[None]

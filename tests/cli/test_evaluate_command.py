@@ -68,6 +68,29 @@ def test_codec_and_priors_become_a_page_and_figures(music: Path, tmp_path: Path,
     assert (tmp_path / "report" / "report.json").read_bytes() == first
 
 
+@pytest.mark.parametrize("name", ["report.json", "clips/clip-0.ogg"])
+def test_no_file_that_is_there_is_replaced_unasked(music: Path, tmp_path: Path, name: str, capsys) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / name).write_text("mine")
+    words = ["evaluate", music / "model", "--manifest", music / "manifest.jsonl", "--parts", "codec", "--no-opus"]
+    assert run(*words, "-o", tmp_path) == 2
+    assert f"{name} exists already" in capsys.readouterr().err and (tmp_path / name).read_text() == "mine"
+
+
+def test_a_report_that_was_broken_off_is_made_without_force(music: Path, tmp_path: Path, monkeypatch) -> None:
+    words = ["evaluate", music / "model", "--manifest", music / "manifest.jsonl", "--codes", music / "codes"]
+    words += ["--parts", "codec", "--parts", "priors", "--no-opus", "--clips", "1", "-o", tmp_path / "report"]
+
+    def broken(*_: object) -> Section:
+        raise UserError("that is enough")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrion.evaluate.priors.priors_section", broken)
+        assert run(*words) == 2
+    assert run(*words) == 0
+    assert len(list((tmp_path / "report" / "clips").iterdir())) == 3
+
+
 def test_held_out_tracks_that_the_model_learned_from_are_named(music: Path, tmp_path: Path, capsys) -> None:
     held_out = [track for track in read_manifest(music / "manifest.jsonl") if split(track) == "validation"]
     model = tmp_path / "model"
@@ -125,6 +148,10 @@ def test_other_songs_in_the_report_are_found_before_any_work_and_given_up_with_f
     with pytest.raises(UserError, match="holds another song"):
         _asked(jukebox, heard, 2, 5.0, tmp_path, replace=False)
     assert _asked(jukebox, heard, 2, 5.0, tmp_path, replace=True).requests == asked.requests
+    (tmp_path / "theirs" / "songs").mkdir(parents=True)
+    (tmp_path / "theirs" / "songs" / "song-1.ogg").write_text("of another hand")
+    with pytest.raises(UserError, match=r"song-1\.ogg exists already"):
+        _asked(jukebox, heard, 2, 5.0, tmp_path / "theirs", replace=False)
     assert {request.finest_level for request, _ in asked.requests} == {0}
     draft = Jukebox(tiny.write_tiny_model(tmp_path / "draft", levels=(1,)))
     requests = _asked(draft, heard, 2, 5.0, tmp_path / "drafts", replace=False).requests

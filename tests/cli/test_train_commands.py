@@ -78,9 +78,10 @@ def test_a_device_that_is_not_there(capsys, manifest, tmp_path):
     assert "'cuda:77' cannot be used here leave it out" in said
 
 
-def test_music_without_a_held_out_track(capsys, manifest, tmp_path):
-    said = told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--steps", "1")
-    assert '"held_out": true' in said or "nothing to learn from" in said
+@pytest.mark.parametrize(("held_out", "words"), [(False, '"held_out": true'), (True, "nothing to learn from")])
+def test_music_on_one_side_alone(capsys, manifest, tmp_path, held_out, words):
+    write_manifest(manifest, [track.model_copy(update={"held_out": held_out}) for track in read_manifest(manifest)])
+    assert words in told(capsys, "train", "codec", manifest, "--run", tmp_path / "run", "--steps", "1")
 
 
 def test_of_several_processes_one_says_what_was_left_out(capsys, manifest, tmp_path, monkeypatch):
@@ -178,9 +179,12 @@ def test_a_run_that_is_refused_leaves_nothing_behind(capsys, manifest, tmp_path)
 
 def test_a_model_is_not_built_over_another(capsys, tmp_path):
     tiny.write_tiny_model(tmp_path / "model")
-    said = told(
-        capsys,
-        "models", "build", "x", "--codec", tmp_path / "c", "--codes", tmp_path / "codes", "--licence", "CC0-1.0",
-        "-o", tmp_path / "model",
-    )  # fmt: skip
-    assert "--force" in said
+    words = ("models", "build", "x", "--codec", tmp_path / "c", "--codes", tmp_path / "codes", "--licence", "CC0-1.0")
+    assert "--force" in told(capsys, *words, "-o", tmp_path / "model")
+    (tmp_path / "project").mkdir()
+    for name in ("README.md", "codec.safetensors", "prior_3.safetensors", "memory.safetensors"):
+        (tmp_path / "project" / name).write_text("mine")
+        for other in (words, ("models", "import", tmp_path / "absent.pth.tar", "--name", "x")):
+            said = told(capsys, *other, "-o", tmp_path / "project")
+            assert f"{name} exists already" in said and "--force" in said
+        (tmp_path / "project" / name).unlink()

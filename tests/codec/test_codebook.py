@@ -137,6 +137,12 @@ def test_entropy_of_known_distributions(counts, bits):
     assert entropy_bits(torch.tensor(counts, dtype=torch.float)) == pytest.approx(bits)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_entropy_of_counts_that_a_gpu_made():
+    assert entropy_bits(torch.tensor([4, 4, 4, 4], device="cuda")) == pytest.approx(2.0)
+
+
 def test_the_nearest_entry_is_found_in_single_precision_whatever_a_training_multiplies_in(rng):
     entries, rows = torch.randn(500, 16, generator=rng), torch.randn(200, 16, generator=rng)
     expected = nearest(entries, rows)

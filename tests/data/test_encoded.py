@@ -149,6 +149,15 @@ def test_unigram_entropy_is_that_of_the_counts(tmp_path, store):
     assert CodeStore(tmp_path / "one").unigram_entropy(1, "train") == 0
 
 
+def test_of_many_tracks_some_are_counted_and_no_others_read(store, monkeypatch):
+    monkeypatch.setattr("orchestrion.data.encoded._MOST_COUNTED", 2)
+    whole, read = store.codes, []
+    monkeypatch.setattr(store, "codes", lambda index, level: read.append(index) or whole(index, level))
+    assert store.unigram_entropy(1, "train") == pytest.approx(math.log2(128))
+    first, _, last = store.indices("train")
+    assert read == [first, last]
+
+
 def test_every_code_that_fits_the_codebook_survives(tmp_path):
     for size in (32_768, 70_000):
         writer = ShardWriter(tmp_path / str(size), GRID, size, "weights")

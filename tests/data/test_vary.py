@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from orchestrion.audio.waveform import change_speed
-from orchestrion.data.vary import SEMITONES, fills_a_frame, semitones, vary
+from orchestrion.data.vary import SEMITONES, fills_a_frame, recorded_sample, semitones, varied_sample, vary
 
 RATE = 8000
 ONE, OTHER = "00000000000000aa", "00000000000000ab"
@@ -55,6 +55,13 @@ def test_it_is_known_before_whether_a_variation_fills_a_frame(num_samples):
     for variation in range(1, 9):
         left = vary(torch.ones(1, num_samples), ONE, variation, 512).shape[1]
         assert fills_a_frame(num_samples, ONE, variation, 512) == (left >= 512)
+
+
+@pytest.mark.parametrize("variation", range(4))
+def test_a_place_in_a_variation_is_found_again_in_the_recording(variation):
+    there = varied_sample(5000.0, ONE, variation, 512)
+    assert (there == 5000) == (variation == 0)
+    assert recorded_sample(there, ONE, variation, 512) == pytest.approx(5000)
 
 
 def test_the_same_variation_is_the_same_and_none_is_the_recording():

@@ -109,6 +109,8 @@ def test_the_memory_of_a_model_has_its_training_tracks_and_the_limits_of_a_repor
     assert all(torch.equal(track, codes.codes(shard, 1)) for track, shard in zip(memory.tracks, shards, strict=True))
     assert {name.partition(" by ")[2] for name in memory.info.tracks} <= {"Ada", ""}
     assert memory.info.codec_sha256 == "f" * 64
+    assert memory.info.variations == (0, 0)
+    assert memory.info.content_hashes == tuple(codes.shards[shard].track.content_hash for shard in shards)
 
 
 def test_too_little_held_out_music_says_nothing_of_what_is_near(tmp_path, rng):

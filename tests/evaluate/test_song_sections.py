@@ -1,6 +1,7 @@
 """Sections about songs: the nearer is said to be nearer, the copied to be copied."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from orchestrion.evaluate.songs import (
     memory_section,
     musical_section,
     noisy,
+    pieces_by_genre,
+    pieces_of,
     vectors,
     words_to_sing,
 )
@@ -84,14 +87,38 @@ def test_another_genre_is_a_ceiling(rng: torch.Generator) -> None:
     assert songs.value < other.low
 
 
-def test_a_genre_is_compared_by_as_many_tracks_as_there_are_songs(rng: torch.Generator) -> None:
-    training, lessons, songs = pieces(12, rng), pieces(60, rng), pieces(10, rng)
-    found = vectors(lessons, embed)
-    parts = (vectors(training, embed), vectors(training, embed), found, vectors(pieces(10, rng), embed))
-    section = distance_section(*parts, {}, vectors(songs, embed))
-    rows = {str(row[0]): row[1] for row in section.tables[0].rows}
-    assert rows["real: genre of Ada, to held-out music of other genres"] == rows["the songs"] == 10
-    assert found.first(3).described.tracks.unique().tolist() == [0, 1, 2]
+@pytest.mark.parametrize(("shift", "told"), [(0.0, "below"), (3.0, "not below")])
+def test_the_nearest_genre_is_named_beside_the_songs(rng: torch.Generator, shift: float, told: str) -> None:
+    section = distances(pieces(22, rng), pieces(10, rng), pieces(10, rng, shift), rng)
+    rows = {str(row[0]): row for row in section.tables[0].rows}
+    names = [f"genre of {artist}" for artist in ARTISTS]
+    genres = {name: rows[f"real: {name}, to held-out music of other genres"][2] for name in names}
+    nearest = min(genres, key=lambda name: genres[name].value)
+    sentence, songs = section.text.rpartition("\n\n")[2], rows["the songs"][2]
+    assert sentence.startswith(f"The nearest other genre is {nearest}, 11 tracks, at")
+    assert f"{genres[nearest].value:.4g}, half of which is {genres[nearest].value / 2:.4g}." in sentence
+    assert sentence.endswith(f"of the 10 songs, {songs.low:.4g} to {songs.high:.4g}, is {told} that half.")
+
+
+def test_a_genre_has_a_piece_of_each_of_its_tracks_up_to_as_many_as_there_are_songs(tmp_path: Path) -> None:
+    tracks = []
+    for number, seconds in enumerate((2.0, 2.0, 9.0, 2.0, 0.5, 2.0, 2.0)):
+        path, genres = tmp_path / f"{number}.flac", ("folk",) if number < 5 else ("jazz",) * (number == 5)
+        io.write(path, torch.full((1, round(seconds * RATE)), 0.1 + number / 20), RATE)
+        about = {"path": path, "content_hash": content_hash(path), "genres": genres, "held_out": False}
+        tracks.append(track(tmp_path, None).model_copy(update=about))
+    for _ in prepare(tracks, tmp_path / "audio", RATE, 1):
+        pass
+    store = TrackStore(tmp_path / "audio")
+    lessons = pieces_of(store, "train", RATE, 4)
+    for most, expected in ((9, {"folk": 4, "jazz": 1}), (2, {"folk": 2, "jazz": 1})):
+        found = pieces_by_genre(store, lessons, RATE, most)
+        assert Counter(piece.genre for piece in found) == expected
+        assert len({piece.track for piece in found}) == len(found)
+        assert {piece.audio.shape[1] for piece in found} == {RATE}
+    learned = {piece.track for piece in lessons}
+    assert learned & {piece.track for piece in found}
+    assert all(any(piece is one for one in lessons) == (piece.track in learned) for piece in found)
 
 
 @pytest.mark.parametrize("obeyed", [True, False])

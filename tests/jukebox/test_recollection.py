@@ -12,6 +12,7 @@ from orchestrion.checkpoints.folder import CODEC, model_sha256, read_model
 from orchestrion.checkpoints.memory import MEMORY, Limit, Memory, MemoryInfo, read_memory, write_memory
 from orchestrion.cli.main import main
 from orchestrion.codes import Codes
+from orchestrion.data.vary import recorded_sample
 from orchestrion.errors import UserError
 from orchestrion.jukebox.memory import Recollection
 from orchestrion.library.provenance import read_record
@@ -47,12 +48,14 @@ def own(length: int) -> torch.Tensor:
     return torch.tensor([3, 5]).repeat(length // 2)
 
 
-@pytest.mark.parametrize("changes", [{"num_frames": (50, -10)}, {"codebook_size": 4}])
+@pytest.mark.parametrize(
+    "changes", [{"num_frames": (50, -10)}, {"codebook_size": 4}, {"variations": (0, 1)}, {"content_hashes": ("..", "")}]
+)
 def test_a_memory_that_cannot_be_is_refused(model, changes):
     kept = memory(model, own(30), own(10))
     info = MemoryInfo.model_construct(**{**dict(kept.info), **changes})
     write_memory(model, Memory(info, kept.codes))
-    with pytest.raises(UserError, match=r"damaged|num_frames"):
+    with pytest.raises(UserError, match=r"damaged|num_frames|content_hashes"):
         read_memory(model, kept.info.codec_sha256)
 
 
@@ -93,6 +96,18 @@ def test_what_shares_no_code_has_no_nearest_passage(model):
     recollection = Recollection(memory(model, own(40)))
     grid = tiny.codec_config().grid
     assert recollection.nearest(Codes.empty(grid).replace(1, torch.full((1, 50), 7))) is None
+
+
+def test_a_passage_of_a_variation_is_told_by_its_place_in_the_track(model):
+    grid, (recording, variation) = tiny.codec_config().grid, ("00000000000000aa", 2)
+    kept = memory(model, own(40), torch.cat([own(200), torch.tensor([7, 1, 6, 2, 4]), own(20)]))
+    about = {"variations": (0, variation), "content_hashes": ("00000000000000ab", recording)}
+    hop_length = grid.hop_lengths[1]
+    expected = recorded_sample(200.0 * hop_length, recording, variation, hop_length) / grid.sample_rate
+    assert abs(expected - 4) > 0.05
+    song = Codes.empty(grid).replace(1, torch.tensor([[0, 0, 7, 1, 6, 2, 4, 0]]))
+    found, before = (Recollection(Memory(kept.info.model_copy(update=each), kept.codes)) for each in (about, {}))
+    assert [one.nearest(song).track_seconds for one in (found, before)] == [pytest.approx(expected, abs=0.01), 4.0]
 
 
 def test_a_copy_is_told_of_and_recorded_with_its_place(model, capsys):

@@ -244,7 +244,11 @@ def test_a_whole_model_is_an_ordinary_one(base, store, tmp_path):
     write_finetuned(base, settings, store, {1: tmp_path / "level_1"}, tmp_path / "model", name="clara", licence="mine")
     info = read_model(tmp_path / "model")
     assert info.artists == (*tiny.NAMES.artists, "Clara")
-    assert info.about["licence"] == "CC0-1.0" and info.about["finetuned"]["licence"] == "mine"
+    assert info.about["licence"] == "mine" and info.about["data_hash"] == store.data_hash
+    figures = json.loads((tmp_path / "level_1" / "prior.json").read_text())["figures"]
+    assert info.about["figures"]["level_1"] == figures["after"]
+    assert info.about["finetuned"]["figures"] == {"level_1": figures}
+    assert info.about["finetuned"]["from"] == {"name": "tiny", "licence": "CC0-1.0"}
     assert "Fine-tuned from tiny" in read_card(tmp_path / "model")
     before, after = load_prior(base.folder, base.info, 1), load_prior(tmp_path / "model", info, 1)
     assert not torch.equal(before.tokens.embedding.weight, after.tokens.embedding.weight)
@@ -377,6 +381,8 @@ def test_the_command_goes_from_a_folder_of_music_to_a_song(base, tmp_path, capsy
     assert main(command) == 0
     adapter = Path(capsys.readouterr().out.strip())
     assert adapter == tmp_path / "run" / "adapter"
+    told = Adapter(adapter).info.about["tracks"][0]
+    assert told.endswith("Training tracks were also heard in 1 other keys and tempos.")
     song = str(tmp_path / "song.wav")
     asked = ["--artist", "clara", "--seconds", "0.3", "--device", "cpu", "-q"]
     assert main(["compose", "--model", str(base.folder), "--adapter", str(adapter), *asked, "-o", song]) == 0
@@ -403,6 +409,7 @@ def test_levels_that_learn_one_after_the_other_are_put_together(base, tmp_path, 
     ]  # fmt: skip
     assert main([*command, "--level", "1"]) == 0, capsys.readouterr().err
     assert Adapter(run / "adapter").info.levels == (1,)
+    assert "other keys" not in Adapter(run / "adapter").info.about["tracks"][0]
     assert main([*command, "--level", "0"]) == 0, capsys.readouterr().err
     assert set(Adapter(run / "adapter").info.levels) == {0, 1}
     own.write_text(settings.format(3))

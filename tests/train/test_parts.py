@@ -3,16 +3,19 @@
 from typing import get_args
 
 import pytest
+import tiny_training as small
 import torch
 from torch import nn
 
 from orchestrion.config import CodebookConfig
 from orchestrion.config.training import OptimizerConfig
+from orchestrion.errors import UserError
 from orchestrion.train import checks
 from orchestrion.train.ema import AveragedWeights
 from orchestrion.train.log import RunLog, read_metrics
 from orchestrion.train.loop import seed_of
 from orchestrion.train.optim import Optimizer, rate_factor
+from orchestrion.train.run import begin_run, begun_with
 
 
 def model() -> nn.Module:
@@ -111,7 +114,7 @@ def codec_numbers(**changed: float) -> dict[str, float]:
 
 
 def test_a_healthy_codec_has_no_findings():
-    assert not list(checks.codebook_findings(codec_numbers(), 0, 2048))
+    assert not list(checks.codebook_findings(codec_numbers(), 0, 2048, 100_000))
     assert not list(checks.codec_findings(codec_numbers(), 0, 1000, 100))
 
 
@@ -123,7 +126,13 @@ def test_a_healthy_codec_has_no_findings():
     ],
 )
 def test_a_sick_codebook_is_told(changed, words):
-    assert words in " ".join(checks.codebook_findings(codec_numbers(**changed), 0, 2048))
+    assert words in " ".join(checks.codebook_findings(codec_numbers(**changed), 0, 2048, 100_000))
+
+
+@pytest.mark.parametrize(("used", "told"), [(150, False), (15, True)])
+def test_a_codebook_cannot_use_more_entries_than_it_heard_codes(used, told):
+    numbers = codec_numbers(**{"level_0/codebook_used": used / 2048, "level_0/codebook_entropy": 3.5})
+    assert ("collapsed" in " ".join(checks.codebook_findings(numbers, 0, 2048, 216))) == told
 
 
 def test_a_silent_decoder_is_told():
@@ -178,11 +187,29 @@ def test_a_run_that_goes_on_cuts_what_was_written_after_its_checkpoint(tmp_path,
     assert kept == "step 1: the loss is high\nstep 3: the loss is high\n"
 
 
+@pytest.mark.parametrize("name", ["findings.txt", "metrics.jsonl", "recognizer.json", "model", "checkpoint"])
+def test_a_folder_that_is_no_run_and_holds_what_a_run_writes_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"holds {name} already"):
+        begin_run(tmp_path, "codec", small.codec_config(1), {})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"config": null}', '{"config": {"training": 3}}', "no JSON"])
+def test_a_description_of_no_run_is_explained(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    for act in (begun_with, lambda folder: begin_run(folder, "codec", small.codec_config(1), {})):
+        with pytest.raises(UserError, match="run"):
+            act(tmp_path)
+
+
 def test_there_is_something_to_try_against_the_collapse_of_each_kind_of_codebook():
     kinds = get_args(CodebookConfig.model_fields["kind"].annotation)
     found = {
         kind: list(
-            checks.codebook_findings({"level_0/codebook_used": 0.01, "level_0/codebook_entropy": 1.0}, 0, 100, kind)
+            checks.codebook_findings(
+                {"level_0/codebook_used": 0.01, "level_0/codebook_entropy": 1.0}, 0, 100, 1000, kind
+            )
         )
         for kind in kinds
     }

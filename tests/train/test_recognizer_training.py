@@ -218,6 +218,8 @@ def test_it_begins_with_what_another_knows(store, tmp_path):
     recipe.begin_with(load_recognizer(tmp_path / "first"))
     ours, theirs = recipe.recognizer.state_dict(), load_file(tmp_path / "first" / "recognizer.safetensors")
     assert all(torch.equal(ours[name].half(), theirs[name]) for name in theirs)
+    smoother = config(1).model_copy(update={"dropout": 0.3, "roughness": 0.0})
+    RecognizerRecipe(smoother, store, small.CPU).begin_with(load_recognizer(tmp_path / "first"))
     other = Recognizer(first.recognizer.config.model_copy(update={"symbols": ("a", "s")}))
     with pytest.raises(UserError, match="other symbols"):
         recipe.begin_with(other)

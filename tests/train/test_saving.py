@@ -64,6 +64,28 @@ def test_a_checkpoint_that_could_not_be_written_is_told_and_the_one_before_stand
     assert checkpoint.restore(tmp_path, {"model": {}})[0] == 1
 
 
+def test_a_good_checkpoint_stands_until_another_is_whole_though_the_last_was_damaged(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, {"model": {"weight": torch.full((3,), float(step))}})
+    (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"damaged")
+    step, _, problems = checkpoint.restore(tmp_path, {"model": {}})
+    assert step == 1 and "is not what was written" in problems[0]
+    assert (tmp_path / "checkpoint.damaged").is_dir()
+    renamed = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.name == "checkpoint.new":
+            raise KeyboardInterrupt
+        return renamed(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(tmp_path, 2, {"model": {"weight": torch.zeros(3)}})
+    step, state, problems = checkpoint.restore(tmp_path, {"model": {}})
+    assert (step, problems, state["model"]["weight"].tolist()) == (1, [], [1, 1, 1])
+
+
 def test_a_run_saved_behind_ends_like_one_that_waits(tmp_path):
     store = small.music(tmp_path / "music", tracks=3)
     small.run_codec(store, tmp_path / "waits", small.codec_config(4))

@@ -74,6 +74,11 @@ def codec_config(steps: int, **settings: object) -> CodecTrainingConfig:
     )
 
 
+def principal_config(steps: int, **settings: object) -> CodecTrainingConfig:
+    """As `codec_config`, for a codec that begins as principal components."""
+    return codec_config(steps, **settings).model_copy(update={"codec": tiny.bands_config(), "principal_batches": 2})
+
+
 def adversarial_config(steps: int, start_share: float = 0.5, **settings: object) -> CodecTrainingConfig:
     """As `codec_config`, with an adversary for the rest of the steps."""
     optimizer = OptimizerConfig(learning_rate=1e-3, warmup_steps=1, decay_share=0.0)
@@ -156,6 +161,8 @@ def run_kind(
     settings = {"batch_size": 4, **options}
     if kind == "codec":
         return run_codec(store, folder, codec_config(steps, **settings), **progress)
+    if kind == "principal":
+        return run_codec(store, folder, principal_config(steps, **settings), **progress)
     if kind == "adversarial":
         return run_codec(store, folder, adversarial_config(steps, start_share=0.5, **settings), **progress)
     if kind == "masked":

@@ -18,14 +18,14 @@ from orchestrion.config import CodecConfig, Settings, plain, read_described
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
-from orchestrion.files import explained, file_sha256, replacing, write_json, write_text
+from orchestrion.files import explained, file_sha256, refuse_overwrite, replacing, write_json, write_text
 from orchestrion.grid import Grid
 from orchestrion.nn.fast import Weights
 from orchestrion.prior.masked import AnyPrior, make_prior
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyrics import Spelling
 from orchestrion.text.published import PublishedNames
-from orchestrion.text.vocab import Vocabulary
+from orchestrion.text.vocab import Vocabulary, folded
 
 MODEL_FORMAT = "orchestrion.model"
 FORMAT_VERSION = 1
@@ -83,6 +83,14 @@ class ModelInfo(Settings):
         names = self.published_names[-1] if self.published_names else None
         return self.vocabulary.genres if names is None else tuple(names.genres)
 
+    def artist_called(self, name: str | None) -> str | None:
+        """An artist as this model spells the name; None where it knows none of that name."""
+        return _spelled(self.artists, name)
+
+    def genre_called(self, name: str | None) -> str | None:
+        """Likewise."""
+        return _spelled(self.genres, name)
+
     def drawing(self, lyrics: str) -> tuple[LevelSampling, ...]:
         """How the codes of a song with these lyrics, or with none, are drawn unless the request says otherwise."""
         return self.sampling if lyrics or not self.wordless else self.wordless
@@ -121,6 +129,10 @@ class ModelInfo(Settings):
         return finest
 
 
+def _spelled(known: Collection[str], name: str | None) -> str | None:
+    return next((own for own in known if name is not None and folded(own) == folded(name)), None)
+
+
 def write_model(
     folder: Path,
     info: ModelInfo,
@@ -145,11 +157,26 @@ def write_model(
     configs = tuple(priors[level].config if level in priors else None for level in range(info.grid.num_levels))
     sampling = info.sampling or tuple(LevelSampling() for _ in configs)
     written = info.model_copy(update={"priors": configs, "sha256": hashes, "sampling": sampling})
-    for path in (folder / MEMORY, *folder.glob("prior_[0-9]*.safetensors")):
-        if path.name not in modules:
-            path.unlink(missing_ok=True)
+    remove_others(folder, modules)
     write_description(folder, written, card)
     return written
+
+
+def check_no_model(folder: Path, force: bool) -> None:
+    """Raise UserError if a model's files are in `folder`, which one that is written there replaces, unless `force`."""
+    for path in (folder / DESCRIPTION, folder / CARD, folder / CODEC, *_beside_codec(folder)):
+        refuse_overwrite(path, force)
+
+
+def remove_others(folder: Path, kept: Collection[str] = ()) -> None:
+    """Remove priors, and the memory, of a model that was in `folder` before, but for files that are `kept`."""
+    for path in _beside_codec(folder):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
+
+
+def _beside_codec(folder: Path) -> list[Path]:
+    return [folder / MEMORY, *sorted(folder.glob("prior_[0-9]*.safetensors"))]
 
 
 def write_description(folder: Path, info: ModelInfo, card: str) -> None:

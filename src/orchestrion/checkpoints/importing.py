@@ -17,6 +17,7 @@ from orchestrion.checkpoints.folder import (
     ModelInfo,
     check_fits,
     prior_file,
+    remove_others,
     write_description,
 )
 from orchestrion.checkpoints.pth import Checkpoint, open_checkpoint
@@ -116,8 +117,7 @@ def import_published(
     files = {CODEC: codec_part, **{prior_file(level): part for level, part in parts.items()}}
     check_space(folder, sum(entry.num_bytes for part in files.values() for entry in part.entries))
     (folder / DESCRIPTION).unlink(missing_ok=True)  # from here on a model that was there is none any more
-    for level in levels:
-        (folder / prior_file(level)).unlink(missing_ok=True)
+    remove_others(folder)
     hashes = {file: stream.write_stream(folder / file, part.entries) for file, part in files.items()}
     written = info.model_copy(update={"sha256": hashes})
     write_description(folder, written, _card(written))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from jaxtyping import Int
@@ -31,7 +32,11 @@ class Limit(Settings):
 
 
 class MemoryInfo(Settings):
-    """The training tracks, which codes of the top level are whose; limits from short pieces to long."""
+    """The training tracks and their variations, which codes of the top level are whose; limits from short to long.
+
+    `variations` has the number of each, 0 for a track as it is, and `content_hashes` says of which recording it is;
+    both are empty in files written before there were such.
+    """
 
     format: str = FORMAT
     version: int = VERSION
@@ -39,6 +44,8 @@ class MemoryInfo(Settings):
     codebook_size: int = Field(ge=2)
     tracks: tuple[str, ...]
     num_frames: tuple[NonNegativeInt, ...]
+    variations: tuple[NonNegativeInt, ...] = ()
+    content_hashes: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")], ...] = ()
     limits: tuple[Limit, ...] = Field(min_length=1)
 
 
@@ -84,6 +91,8 @@ def read_memory(folder: Path, codec_sha256: str) -> Memory | None:
     check_version(MemoryInfo, data, f"{path} is a memory")
     info = read_settings(MemoryInfo, data, str(path))
     if codes.ndim != 1 or sum(info.num_frames) != len(codes) or len(info.tracks) != len(info.num_frames):
+        raise broken
+    if len(info.variations) != len(info.content_hashes) or len(info.variations) not in (0, len(info.tracks)):
         raise broken
     if not torch.all((codes >= 0) & (codes < info.codebook_size)):
         raise broken

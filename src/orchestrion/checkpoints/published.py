@@ -189,7 +189,12 @@ def codec_config(given: Hyperparameters, like: CodecConfig) -> CodecConfig:
         revive_below_share=0.0,
         revived_share=None,
     )
-    changes = {"sample_rate": given["sr"], "levels": tuple(levels), "codebook": codebook}
+    changes = {
+        "sample_rate": given["sr"],
+        "levels": tuple(levels),
+        "codebook": codebook,
+        "reverse_dilations": given.get("vqvae_reverse_decoder_dilation", True),
+    }
     return CodecConfig.model_validate({**dict(like), **changes})
 
 

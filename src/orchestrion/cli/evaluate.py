@@ -1,6 +1,7 @@
 """`orchestrion evaluate`: a report of how good a model is."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,8 @@ from orchestrion.cli.options import (
 from orchestrion.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from orchestrion.codec import Codec
     from orchestrion.data.encoded import CodeStore
     from orchestrion.data.manifest import Track
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 PARTS = ("codec", "priors", "songs")
 CODEC_SECONDS = 10.0
+CLIPS = "clips"
 Say = Callable[[str], None]
 
 
@@ -96,6 +100,7 @@ def evaluate(
         raise UserError(
             "priors and songs are judged by the codes of the music", "give them with --codes, or --parts codec"
         )
+    from orchestrion.audio import io
     from orchestrion.evaluate.opus import check_tools
     from orchestrion.evaluate.report import FIGURES, PAGE, write_report
     from orchestrion.files import check_writable, refuse_overwrite
@@ -106,7 +111,8 @@ def evaluate(
         from orchestrion.evaluate.musicnn import installed
 
         installed()
-    refuse_overwrite(output / PAGE, force)
+    for path in (output / PAGE, output / FIGURES, *sorted((output / CLIPS).glob("clip-*.ogg"))):
+        refuse_overwrite(path, force)
     jukebox = open_jukebox(model, device=device, dtype="float32", weights="auto", compiled=None, threads=threads)
     store = None if codes is None else open_codes(codes, jukebox.info)
     check_writable(output)
@@ -121,6 +127,7 @@ def evaluate(
         else None
     )
     sections: list[Section] = []
+    clips_heard: dict[Path, torch.Tensor] = {}
     known = _known(jukebox, _held_out(heard))
     if known:
         click.echo(f"warning: {known}", err=True)
@@ -131,13 +138,16 @@ def evaluate(
 
     if "codec" in parts:
         say("the codec")
-        sections.append(_codec(jukebox, heard, store, clips, output, opus=not no_opus))
+        section, clips_heard = _codec(jukebox, heard, store, clips, output, opus=not no_opus)
+        sections.append(section)
     if "priors" in parts and store is not None:
         say("the priors")
         sections.append(_priors(jukebox, store, windows))
     if asked is not None and store is not None:
         sections += _songs(jukebox, heard, store, asked, output, say, replace=force)
     about = f"{_about(jukebox)} {known}".rstrip()
+    for path, audio in clips_heard.items():  # last: a report that was broken off can be begun again
+        io.write(path, audio, jukebox.info.codec.sample_rate)
     page = write_report(output, f"How good is {jukebox.info.name}?", about, sections)
     click.echo((output / FIGURES).read_text(encoding="utf-8") if as_json else page)
 
@@ -171,12 +181,12 @@ def _known(jukebox: "Jukebox", tracks: "list[Track]") -> str:
 
 def _codec(
     jukebox: "Jukebox", heard: "TrackStore", store: "CodeStore | None", clips: int, output: Path, *, opus: bool
-) -> "Section":
+) -> "tuple[Section, dict[Path, torch.Tensor]]":
+    """The section, and what is heard in it by the files that it is to be in."""
     from dataclasses import replace
 
     import torch
 
-    from orchestrion.audio import io
     from orchestrion.checkpoints.folder import load_codec
     from orchestrion.evaluate.codec import KILOBITS, codec_section
     from orchestrion.evaluate.report import Sound
@@ -193,13 +203,10 @@ def _codec(
         codes = codec.encode(chosen[:1])
         for level in range(grid.num_levels):
             heard_as[f"The first clip through level {level}"] = codec.decode(codes, level)[0]
-    sounds = []
-    for number, (title, audio) in enumerate(heard_as.items()):
-        path = output / "clips" / f"clip-{number}.ogg"
-        path.parent.mkdir(exist_ok=True)
-        io.write(path, audio.cpu(), grid.sample_rate)
-        sounds.append(Sound(title, str(path.relative_to(output))))
-    return replace(codec_section(codec, chosen, tracks, KILOBITS if opus else (), store), sounds=tuple(sounds))
+    paths = [output / CLIPS / f"clip-{number}.ogg" for number in range(len(heard_as))]
+    sounds = tuple(Sound(title, str(path.relative_to(output))) for title, path in zip(heard_as, paths, strict=True))
+    section = replace(codec_section(codec, chosen, tracks, KILOBITS if opus else (), store), sounds=sounds)
+    return section, dict(zip(paths, (audio.cpu() for audio in heard_as.values()), strict=True))
 
 
 def _priors(jukebox: "Jukebox", store: "CodeStore", windows: int | None) -> "Section":
@@ -234,7 +241,7 @@ def _asked(
     from orchestrion import Request
     from orchestrion.evaluate import songs
     from orchestrion.evaluate.distance import LEAST_TRACKS
-    from orchestrion.text.vocab import folded
+    from orchestrion.files import refuse_overwrite
 
     samples = round(seconds * jukebox.info.codec.sample_rate)
     training, held_out = (songs.pieces_of(heard, side, samples, count) for side in songs.SIDES)
@@ -246,20 +253,20 @@ def _asked(
             )
     words = songs.words_to_sing(_held_out(heard), seconds) if jukebox.info.sings else []
     like, requests = songs.in_turn(held_out), []
-    artists, genres = ({folded(name): name for name in names} for names in (jukebox.info.artists, jukebox.info.genres))
     for number in range(count):
         piece = like[number % len(like)]
-        genre = genres.get(folded(piece.genre or ""))
+        genre = jukebox.info.genre_called(piece.genre)
         request = Request(
             seconds=seconds,
-            artist=artists.get(folded(piece.artist or "")),
+            artist=jukebox.info.artist_called(piece.artist),
             genres=(genre,) if genre else (),
             lyrics=words[number % len(words)] if piece.sung and words else "",
             seed=number + 1,
             finest_level=jukebox.info.finest_composed or 0,
         )
         path = output / "songs" / f"song-{number + 1}.ogg"
-        jukebox.is_kept(request, path.with_suffix(".song"), replace=replace)
+        if not jukebox.is_kept(request, path.with_suffix(".song"), replace=replace):
+            refuse_overwrite(path, replace)
         requests.append((request, path))
     return Asked(training, held_out, requests)
 
@@ -290,6 +297,7 @@ def _songs(
         name = f"Song {len(made)}: {request.artist or 'nobody in particular'}, {genre or 'no genre'}"
         sounds.append(Sound(name, str(path.relative_to(output))))
 
+    @cache  # by the tensor itself: some pieces stand for a genre and teach the classifier
     def embedded(audio: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
             return embed(network, audio, rate)
@@ -304,17 +312,20 @@ def _songs(
     codec = load_codec(jukebox.folder, jukebox.info).to(jukebox.device)
     finest = jukebox.info.finest_composed or 0
     through = songs.coded(held_out, codec, finest)
-    compared = songs.pieces_of(heard, "validation", held_out[0].audio.shape[1], max(LEAST_PIECES, len(held_out)))
-    lessons = songs.pieces_of(heard, "train", held_out[0].audio.shape[1], songs.LESSONS * len(requests))
-    learned_from, noisy_learned, real, noise, heard_as, ours, taught = (
-        songs.vectors(pieces, embedded) for pieces in (training, noisy, held_out, spoilt, through, made, lessons)
+    samples = held_out[0].audio.shape[1]
+    compared = songs.pieces_of(heard, "validation", samples, max(LEAST_PIECES, len(held_out)))
+    lessons = songs.pieces_of(heard, "train", samples, songs.LESSONS * len(requests))
+    by_genre = songs.pieces_by_genre(heard, lessons, samples, len(requests))
+    learned_from, noisy_learned, real, noise, heard_as, ours, taught, genres = (
+        songs.vectors(pieces, embedded)
+        for pieces in (training, noisy, held_out, spoilt, through, made, lessons, by_genre)
     )
     versions = {f"with noise at {songs.NOISE_DECIBELS:g} dB": noise, "through the codec": heard_as}
     if finest < top:
         below = _composed_below(jukebox, codec, like, [request for request, _ in requests], say)
         versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
     return [
-        songs.distance_section(learned_from, noisy_learned, taught, real, versions, ours),
+        songs.distance_section(learned_from, noisy_learned, genres, real, versions, ours),
         songs.control_section(
             taught, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}, asked=ours
         ),

@@ -179,12 +179,13 @@ def build(
     How codes are drawn and weights held becomes the model's own way, used unless something else is asked for.
     """
     from orchestrion.checkpoints import zoo
+    from orchestrion.checkpoints.folder import check_no_model
     from orchestrion.config.sampling import LevelSampling
     from orchestrion.data.encoded import CodeStore
-    from orchestrion.files import check_writable, refuse_overwrite
+    from orchestrion.files import check_writable
     from orchestrion.train.assemble import build_model
 
-    refuse_overwrite(output / "model.json", force)
+    check_no_model(output, force)
     check_writable(output)
     store = CodeStore(codes)
     drawn = sampling([LevelSampling()] * store.grid.num_levels, **drawing)
@@ -251,11 +252,12 @@ def import_(
 
     PATH... are the .pth.tar files: vqvae, and those of its priors that are wanted.
     """
+    from orchestrion.checkpoints.folder import check_no_model
     from orchestrion.checkpoints.zoo import installed_folder
-    from orchestrion.files import check_writable, refuse_overwrite
+    from orchestrion.files import check_writable
 
     folder = output or installed_folder() / name
-    refuse_overwrite(folder / "model.json", force)
+    check_no_model(folder, force)
     check_writable(folder)
 
     import torch

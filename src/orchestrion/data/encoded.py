@@ -21,7 +21,7 @@ from torch import Tensor
 
 from orchestrion.codes import HIDDEN, Codes, counts_of, entropy_bits
 from orchestrion.config import Settings, plain, read_settings
-from orchestrion.data.chunks import Chunk, Draw, chance, spread, track_weights
+from orchestrion.data.chunks import Chunk, Draw, chance, evenly, spread, track_weights
 from orchestrion.data.manifest import Split, Track, split
 from orchestrion.data.place import DataFolder
 from orchestrion.data.sung import NO_WORDS, Listening, SungWords, keep_lyrics, lyrics_file, read_sung
@@ -40,6 +40,7 @@ _ARTIST_DROPPED, _GENRES_DROPPED, _LYRICS_DROPPED, _ALL_DROPPED, _LYRICS_MOVED, 
 _LARGEST_INT16 = 32767
 _MOST_OPEN = 512  # shards that are held open
 _MOST_SUNG = 1024  # tracks whose words are held
+_MOST_COUNTED = 512  # tracks whose codes are read for an entropy
 
 
 class Shard(Settings):
@@ -392,16 +393,24 @@ class CodeStore:
             return opened
         return safe_open(self._files.fetch(shard.file, anew=True), "pt")  # a mirror's, written with more levels since
 
-    def counts(self, level: int, side: Split, depth: int = 1) -> Int[Tensor, "place code"]:
-        """How often each code occurs at one level of one side of the split, at each place of a vector of `depth`."""
-        counts = torch.zeros(depth, self.codebook_size, dtype=torch.long)
-        for index in self.indices(side):
-            counts += counts_of(self.codes(index, level), self.codebook_size, depth)
+    def counts(
+        self, level: int, side: Split, depth: int = 1, *, most_tracks: int | None = None
+    ) -> Int[Tensor, "place code"]:
+        """How often each code occurs at one level of one side of the split, at each place of a vector of `depth`.
+
+        In all tracks, or in `most_tracks` of them, evenly spread: all that are read are fetched from an object store.
+        """
+        counts, indices = torch.zeros(depth, self.codebook_size, dtype=torch.long), self.indices(side)
+        for place in evenly(len(indices), len(indices) if most_tracks is None else most_tracks):
+            counts += counts_of(self.codes(indices[place], level), self.codebook_size, depth)
         return counts
 
     def unigram_entropy(self, level: int, side: Split, depth: int = 1) -> float:
-        """Bits per code of a model that knows only how often each code occurs at its place: a prior must do better."""
-        return fmean(map(entropy_bits, self.counts(level, side, depth)))
+        """Bits per code of a model that knows only how often each code occurs at its place: a prior must do better.
+
+        Of more than 512 tracks, so many are counted.
+        """
+        return fmean(map(entropy_bits, self.counts(level, side, depth, most_tracks=_MOST_COUNTED)))
 
     def _ratio(self, level: int) -> int:
         return 1 if level == self.grid.top else self.grid.ratio(level)

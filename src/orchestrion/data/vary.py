@@ -45,6 +45,13 @@ def varied_sample(sample: float, content_hash: str, variation: int, hop_length: 
     return sample / _speed(content_hash, variation) - _shift(content_hash, variation, hop_length)
 
 
+def recorded_sample(varied: float, content_hash: str, variation: int, hop_length: int) -> float:
+    """Where in the recording a sample of that variation is: `varied_sample` undone."""
+    if variation == 0:
+        return varied
+    return (varied + _shift(content_hash, variation, hop_length)) * _speed(content_hash, variation)
+
+
 def fills_a_frame(num_samples: int, content_hash: str, variation: int, hop_length: int) -> bool:
     """Whether so much is left of a recording of `num_samples` in that variation: a very short one may lose all."""
     return varied_sample(float(num_samples), content_hash, variation, hop_length) >= hop_length

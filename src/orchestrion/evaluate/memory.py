@@ -81,6 +81,8 @@ def memory_of(
         codebook_size=store.codebook_size,
         tracks=tuple(name_of(store.shards[shard].track) for shard in shards),
         num_frames=tuple(len(track) for track in codes),
+        variations=tuple(store.shards[shard].variation for shard in shards),
+        content_hashes=tuple(store.shards[shard].track.content_hash for shard in shards),
         limits=tuple(limits),
     )
     return Memory(info, torch.cat(codes))

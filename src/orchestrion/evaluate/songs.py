@@ -1,6 +1,6 @@
 """Whole songs beside real music: distances, control, musical figures and memory, as sections of a report."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.codec import Codec
-from orchestrion.data.chunks import spread
+from orchestrion.data.chunks import evenly, spread
 from orchestrion.data.encoded import vocabulary_of
 from orchestrion.data.manifest import Split, Track
 from orchestrion.data.runs import CodeIndex
@@ -33,6 +33,7 @@ from orchestrion.evaluate.memory import LEAST_PIECES, Remembered, name_of, neare
 from orchestrion.evaluate.musical import compare, musical, pitches_of, sounds
 from orchestrion.evaluate.report import Cell, Section, Table
 from orchestrion.text.lyric_files import read_lyrics
+from orchestrion.text.vocab import Vocabulary
 
 SIDES: tuple[Split, Split] = ("train", "validation")
 NOISE_DECIBELS = 20.0
@@ -41,7 +42,8 @@ LESSONS = 4
 _DISTANCES = (
     "Vectors of 3 s by musicnn, brought to the mean and deviation of the training music. Distances are to the held-out "
     "music; the Frechet distance is larger for fewer tracks, so mind their number, and prefer the kernel distance for "
-    "few. A genre has as many training tracks as there are songs, or all of its. What the codec gives back of held-out "
+    "few. A genre is a piece of each of its training tracks, of as many at most as there are songs. "
+    "What the codec gives back of held-out "
     "music, by the finest level that songs have, is as near as songs of this model can come. Where held-out music "
     "keeps its codes of the top level and the others are composed to them, it is further by what is lost below the "
     "top, and songs are further still by what is lost there. These, and held-out music with noise, are beside the very "
@@ -93,22 +95,37 @@ def pieces_of(store: TrackStore, side: Split, num_samples: int, most: int) -> li
     names = vocabulary_of([each.track for each in store.tracks])
     indices = [index for index in store.indices(side) if store.tracks[index].num_samples >= num_samples]
     chunks = spread([store.tracks[index].num_samples for index in indices], num_samples, most)
-    found = []
-    for chunk in chunks:
-        index = indices[chunk.track]
-        track = store.tracks[index].track
-        audio = store.audio(index, chunk.start, num_samples)
-        artist, genre = names.artist_id(track.artist), names.genre_ids(track.genres[:1])[0]
-        found.append(
-            Piece(
-                audio,
-                index,
-                names.artist_name(artist) if artist else None,
-                names.genres[genre - 1] if genre else None,
-                track.lyrics is not None,
-            )
-        )
-    return found
+    return [_piece(store, names, indices[chunk.track], chunk.start, num_samples) for chunk in chunks]
+
+
+def pieces_by_genre(store: TrackStore, others: Sequence[Piece], num_samples: int, most: int) -> list[Piece]:
+    """Of each genre a piece of every training track, or of `most` of its tracks, evenly spread.
+
+    The middle one of a track, or the first of those that `others`, pieces as long, have of it. Tracks that are shorter
+    than a piece are left out.
+    """
+    names = vocabulary_of([each.track for each in store.tracks])
+    there = {piece.track: piece for piece in reversed(others)}
+    by_genre: dict[int, list[int]] = defaultdict(list)
+    for index in store.indices("train"):
+        genre = names.genre_ids(store.tracks[index].track.genres[:1])[0]
+        if genre and store.tracks[index].num_samples >= num_samples:
+            by_genre[genre].append(index)
+    chosen = [own[place] for own in by_genre.values() for place in evenly(len(own), most)]
+    middles = {index: (store.tracks[index].num_samples - num_samples) // 2 for index in chosen}
+    return [there.get(index) or _piece(store, names, index, start, num_samples) for index, start in middles.items()]
+
+
+def _piece(store: TrackStore, names: Vocabulary, index: int, start: int, num_samples: int) -> Piece:
+    track = store.tracks[index].track
+    artist, genre = names.artist_id(track.artist), names.genre_ids(track.genres[:1])[0]
+    return Piece(
+        store.audio(index, start, num_samples),
+        index,
+        names.artist_name(artist) if artist else None,
+        names.genres[genre - 1] if genre else None,
+        track.lyrics is not None,
+    )
 
 
 def in_turn(pieces: Sequence[Piece]) -> list[Piece]:
@@ -151,10 +168,6 @@ class Vectors:
             tuple(self.artists[place] for place in places),
             tuple(self.genres[place] for place in places),
         )
-
-    def first(self, tracks: int) -> "Vectors":
-        """Those of so many tracks."""
-        return self.at(torch.cat(self.described.of_tracks[:tracks]).tolist() if self.described.of_tracks else [])
 
     def of(self, genre: str, *, others: bool = False) -> "Vectors":
         """Those of a genre, or all `others`."""
@@ -215,15 +228,15 @@ def distance_section(
 ) -> Section:
     """How far songs (`made`), training music, as it is and noisy, and versions of held-out music are from the latter.
 
-    `real` is the held-out music, each of the `versions` the same pieces, by what was done to them. In `by_genre` there
-    is enough training music to compare each genre with as many tracks as there are songs, if it has so many. Needs five
-    tracks of each.
+    `real` is the held-out music, each of the `versions` the same pieces, by what was done to them. `by_genre` is what
+    `pieces_by_genre` gives, of as many tracks of each genre as there are songs. Needs five tracks of each.
     """
     versions = {name: each.beside(learned) for name, each in versions.items()}
     parts = (learned, noisy_learned, by_genre, real, made)
     learned, noisy_learned, by_genre, real, made = (each.beside(learned) for each in parts)
+    songs = _distances("the songs", made, real)
     rows: list[tuple[Cell, ...]] = [
-        _distances("the songs", made, real),
+        songs,
         _distances("real: training tracks", learned, real),
         _distances(f"training tracks, with noise at {NOISE_DECIBELS:g} dB", noisy_learned, real),
         *(_distances(f"held out, {name}", each, real, paired=True) for name, each in versions.items()),
@@ -234,14 +247,18 @@ def distance_section(
             floor(learned.described, kernel_distance, torch.Generator().manual_seed(0)),
         ),
     ]
-    genres = sorted({genre for genre in by_genre.genres if genre})
-    for genre in genres:
-        own, others = by_genre.of(genre).first(made.num_tracks), real.of(genre, others=True)
+    genres: dict[str, tuple[str, int, Estimate, Estimate]] = {}
+    for genre in sorted({genre for genre in by_genre.genres if genre}):
+        own, others = by_genre.of(genre), real.of(genre, others=True)
         if min(own.num_tracks, others.num_tracks) >= LEAST_TRACKS:
-            rows.append(_distances(f"real: {genre}, to held-out music of other genres", own, others))
+            genres[genre] = _distances(f"real: {genre}, to held-out music of other genres", own, others)
+    text = _DISTANCES
+    if genres:
+        nearest = min(genres, key=lambda genre: genres[genre][2].value)
+        text += f"\n\n{_beside_genre(songs, nearest, genres[nearest])}"
     covered, flattered = coverage(real.described, made.described), coverage(real.described, learned.described)
     tables = (
-        Table(("", "tracks", "Frechet distance", "kernel distance"), tuple(rows), decimals=3),
+        Table(("", "tracks", "Frechet distance", "kernel distance"), (*rows, *genres.values()), decimals=3),
         Table(
             ("", "precision", "recall"),
             (
@@ -250,7 +267,7 @@ def distance_section(
             ),
         ),
     )
-    return Section("Songs beside real music", _DISTANCES, tables)
+    return Section("Songs beside real music", text, tables)
 
 
 def control_section(learned: Vectors, judged: Mapping[str, Vectors], asked: Vectors) -> Section:
@@ -363,6 +380,19 @@ def _few(pieces: int) -> str:
     if pieces >= LEAST_PIECES:
         return ""
     return f" Of {pieces} held-out pieces, fewer than {LEAST_PIECES}, the limit is little below the most."
+
+
+def _beside_genre(
+    songs: tuple[str, int, Estimate, Estimate], genre: str, nearest: tuple[str, int, Estimate, Estimate]
+) -> str:
+    """Rows of `_distances` in a sentence: that of the nearest genre is easily taken for another in the table."""
+    (_, count, found, _), (_, num_tracks, limit, _) = songs, nearest
+    half = limit.value / 2
+    return (
+        f"The nearest other genre is {genre}, {num_tracks} tracks, at a Frechet distance of {limit.value:.4g}, half of "
+        f"which is {half:.4g}. The interval of the {count} songs, {found.low:.4g} to {found.high:.4g}, is "
+        f"{'below' if found.high < half else 'not below'} that half."
+    )
 
 
 def _distances(name: str, one: Vectors, other: Vectors, *, paired: bool = False) -> tuple[str, int, Estimate, Estimate]:

@@ -7,6 +7,7 @@ import torch
 from orchestrion.checkpoints.memory import Memory
 from orchestrion.codes import Codes
 from orchestrion.data.runs import CodeIndex
+from orchestrion.data.vary import recorded_sample
 from orchestrion.library.provenance import Nearest
 
 
@@ -31,15 +32,22 @@ class Recollection:
 
     @torch.no_grad()
     def nearest(self, codes: Codes) -> Nearest | None:
-        """The passage that the only song in `codes` shares most with; None where it shares not one code."""
+        """The passage that the only song in `codes` shares most with; None where it shares not one code.
+
+        Where it is in a variation of a track, what is told is where that is in the track.
+        """
         top = codes.grid.top
         run = self._index.longest_run(codes[top][0].cpu())
         if not run.length:
             return None
-        rate = codes.grid.frame_rate(top)
+        rate, hop_length = codes.grid.frame_rate(top), codes.grid.hop_lengths[top]
+        start = float(run.start * hop_length)
+        if self.info.variations:
+            recording, variation = self.info.content_hashes[run.track], self.info.variations[run.track]
+            start = recorded_sample(start, recording, variation, hop_length)
         return Nearest(
             track=self.info.tracks[run.track],
-            track_seconds=round(run.start / rate, 2),
+            track_seconds=round(start / codes.grid.sample_rate, 2),
             song_seconds=round(run.song_start / rate, 2),
             codes=run.length,
             limit=self.limit(codes.seconds(top)),

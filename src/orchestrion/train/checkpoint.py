@@ -160,21 +160,27 @@ def _is_sharded(state: State) -> bool:
 def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:
     """The last checkpoint in `folder` that is as it was written: its step, its tensors, and what was wrong with others.
 
+    Where that is `checkpoint.old/`, what stands in the way is moved to `checkpoint.damaged/`: what is saved next would
+    take the place of the only good one otherwise.
     `state` shows for each tensor how it is sharded; tensors that it lacks, such as those of an optimizer that has not
     stepped, follow the parameter in their name. None where there is no checkpoint; UserError where there are some and
     all are damaged.
     """
     problems: list[str] = []
-    for name in ("checkpoint", "checkpoint.old"):
-        current = folder / name
+    last, old = folder / "checkpoint", folder / "checkpoint.old"
+    for current in (last, old):
         if not current.exists():
             continue
         problem = _damage(current)
         if problem is None:
             try:
-                return (*_read(current, state), problems)
+                found = _read(current, state)
             except (SafetensorError, CheckpointException, OSError, RuntimeError, KeyError, ValueError) as error:
                 problem = f"{current} cannot be read: {error}"
+            else:
+                if problems:
+                    _put_aside(last)
+                return (*found, problems)
         problems.append(problem)
     if problems:
         raise UserError(
@@ -182,6 +188,16 @@ def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:
             f"move {folder} away to start anew",
         )
     return None
+
+
+def _put_aside(damaged: Path) -> None:
+    """On rank 0, when no rank reads it any more."""
+    wait_for_all()
+    if rank() == 0:
+        aside = damaged.with_name("checkpoint.damaged")
+        with explained(damaged, "move"):
+            shutil.rmtree(aside, ignore_errors=True)
+            damaged.rename(aside)
 
 
 def _damage(folder: Path) -> str | None:

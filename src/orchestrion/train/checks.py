@@ -24,11 +24,16 @@ AGAINST_COLLAPSE = {
 """What to try, for each kind of codebook."""
 
 
-def codebook_findings(metrics: Numbers, level: int, codebook_size: int, kind: str = "nearest") -> Iterable[str]:
-    """Collapse of a level's codebook, from the validation's `used` share and `entropy` in bits."""
+def codebook_findings(
+    metrics: Numbers, level: int, codebook_size: int, num_heard: int, kind: str = "nearest"
+) -> Iterable[str]:
+    """Collapse of a level's codebook, from the validation's `used` share and `entropy` in bits.
+
+    It is of `num_heard` codes: no more entries than that can be used in it.
+    """
     used = metrics[f"level_{level}/codebook_used"] * codebook_size
     entropy = metrics[f"level_{level}/codebook_entropy"]
-    if used < 0.1 * codebook_size:
+    if used < 0.1 * min(codebook_size, num_heard):
         yield (
             f"level {level} uses {used:.0f} of {codebook_size} codebook entries, it has collapsed: "
             f"{AGAINST_COLLAPSE[kind]}"

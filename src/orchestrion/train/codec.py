@@ -220,13 +220,13 @@ class CodecRecipe:
         self._rng = torch.Generator().manual_seed(seed_of(self.config.training.seed, step, stream=1))
         self._made: list[list[Choice]] = []
         if step == 0 and self.config.principal_batches:
-            size = self.config.training.batch_size
-            everyone = Part(0, size, size)
-            first = torch.cat([self._audio(batch, everyone) for batch in range(self.config.principal_batches)])
+            batches, everyone = self.config.principal_batches, Part(0, own.total, own.total)
+            first = torch.cat([self._audio(batch, everyone) for batch in range(batches)])
             for level in self.config.learning:
                 if not self.codec.filled(level):
                     self.codec.begin_principal(level, first)
-            self.codec.fill(first, self._rng, self._moving)
+            share = first[own.first * batches : (own.first + own.size) * batches]
+            self.codec.fill(share, self._rng, self._moving)
         elif step == 0:
             self.codec.fill(self._audio(step, own), self._rng, self._moving)
 
@@ -307,8 +307,10 @@ class CodecRecipe:
         warmup = self.config.training.optimizer.warmup_steps
         sentences: list[str] = []
         for level in self.config.learning:
-            size = self.config.codec.codebook.size
-            sentences += codebook_findings(metrics, level, size, self.config.codec.codebook.kind)
+            size, kind = self.config.codec.codebook.size, self.config.codec.codebook.kind
+            vector = self.codec.grid.hop_lengths[level] * self.config.codec.levels[level].depth
+            heard = len(self.clips) * self.clips.shape[-1] // vector
+            sentences += codebook_findings(metrics, level, size, heard, kind)
             magnitudes = self.config.codec.levels[level].spectrum is not None
             sentences += codec_findings(metrics, level, step, warmup, magnitudes=magnitudes)
             if self.adversary:

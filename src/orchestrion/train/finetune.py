@@ -40,6 +40,7 @@ from orchestrion.train.loop import StepResult
 from orchestrion.train.masked import MaskedRecipe
 from orchestrion.train.parallel import Part
 from orchestrion.train.prior import PriorRecipe
+from orchestrion.train.run import read_run
 
 _LISTENED = 8  # windows of new music by which the nearest known name is found
 _EXPORT = "prior.json"
@@ -327,10 +328,10 @@ def finished_before(runs: dict[int, Path], config: FinetuneConfig, learned_from:
     """
     found = {level: run for level, run in runs.items() if (run / _EXPORT).exists()}
     for level, run in found.items():
-        before = read_json(run / "run.json", "run description")
+        before = read_run(run)
         if (
-            before["data"] != {**learned_from, "level": level}
-            or before["config"]["adapter"] != plain(config)["adapter"]
+            before.get("data") != {**learned_from, "level": level}
+            or before["config"].get("adapter") != plain(config)["adapter"]
         ):
             raise UserError(
                 f"level {level} in {run} learned from other music or in another way, and could not be used with this",
@@ -354,10 +355,11 @@ def write_finetuned(
     Levels that did not learn know the new names too, as they begin.
     """
     found = {level: _result(run) for level, run in runs.items()}
-    about = {
+    variations = max(shard.variation for shard in store.shards)
+    about: dict[str, Any] = {
         "licence": licence,
         "data_hash": store.data_hash,
-        "tracks": list(track_lines([shard.track for shard in store.shards if not shard.variation])),
+        "tracks": list(track_lines([shard.track for shard in store.shards if not shard.variation], variations)),
         "figures": {f"level_{level}": figures for level, (_, figures) in found.items()},
     }
     priors = {
@@ -383,15 +385,20 @@ def write_finetuned(
     for level, (tensors, _) in found.items():
         priors[level] = base.prior(level, store, config, torch.device("cpu"))
         priors[level].load_state_dict(tensors)
-    finetuned = {**about, "from": base.info.name, "settings": plain(config)}
-    learned_from = sorted(store.learned_from.union(base.info.learned_from))
-    whole = base.info.model_copy(
-        update={
-            "name": name,
-            "vocabulary": store.vocabulary,
-            "about": {**base.info.about, "learned_from": learned_from, "finetuned": finetuned},
-        }
-    )
-    lines = ["", f"## Fine-tuned from {base.info.name}", "", f"Licence: {licence}.", "", *about["tracks"]]
+    before = base.info.about
+    kept = ("licence", "data_hash", "figures", "finetuned")
+    theirs: dict[str, Any] = {key: before[key] for key in kept if key in before}
+    afterwards = {level: figures["after"] for level, figures in about["figures"].items()}
+    of_all = {
+        **before,
+        "licence": licence,
+        "data_hash": store.data_hash,
+        "figures": {**before.get("figures", {}), **afterwards},
+        "learned_from": sorted(store.learned_from.union(base.info.learned_from)),
+        "finetuned": {**about, "from": {"name": base.info.name, **theirs}, "settings": plain(config)},
+    }
+    whole = base.info.model_copy(update={"name": name, "vocabulary": store.vocabulary, "about": of_all})
+    heading = f"## Fine-tuned from {base.info.name}, which is what stands above"
+    lines = ["", heading, "", f"Licence of the weights: {licence}.", "", *about["tracks"]]
     card = read_card(base.folder) + "\n".join(lines) + "\n"
     write_model(folder, whole, load_codec(base.folder, base.info), priors, card=card, dtype=torch.float16)

@@ -293,7 +293,7 @@ class PriorRecipe:
 
     @cached_property
     def unigram_bits(self) -> float:
-        """Of single codes in the training music, all of which is read for it."""
+        """Of single codes in the training music (`CodeStore.unigram_entropy`)."""
         return self.store.unigram_entropy(self.level, "train", self.prior.config.depth)
 
     @cached_property

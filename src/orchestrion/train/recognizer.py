@@ -81,8 +81,12 @@ class RecognizerRecipe:
             raise UserError("nobody sings in the held-out tracks for as long as a chunk", "lower chunk_seconds")
 
     def begin_with(self, trained: Recognizer) -> None:
-        """Take over the weights of a recogniser of the same symbols and sizes; UserError for another."""
-        if trained.config != self.recognizer.config:
+        """Take over the weights of a recogniser of the same symbols and sizes; UserError for another.
+
+        Dropout and roughness, which are of learning alone, may differ.
+        """
+        own = self.recognizer.config
+        if trained.config.model_copy(update={"dropout": own.dropout, "roughness": own.roughness}) != own:
             raise UserError("the recogniser to begin with has other symbols or sizes", "give one for the same music")
         self.recognizer.load_state_dict(trained.state_dict())
 

@@ -15,9 +15,25 @@ from orchestrion.config import Settings, plain, read_settings
 from orchestrion.config.training import HOW_SHARED
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, existing, read_json, write_json
+from orchestrion.train.log import FINDINGS, METRICS
 from orchestrion.version import __version__
 
-RUN_FORMAT = 1
+RUN, RUN_FORMAT = "run.json", 1
+WRITTEN = (
+    "checkpoint",
+    "checkpoint.old",
+    METRICS,
+    FINDINGS,
+    "tensorboard",
+    "samples",
+    "model",
+    "before.json",
+    "prior.json",
+    "prior.safetensors",
+    "recognizer.json",
+    "recognizer.safetensors",
+)
+"""What runs of any kind write beside it."""
 
 
 def digest(items: Iterable[str]) -> str:
@@ -39,24 +55,27 @@ def weights_digest(model: nn.Module) -> str:
 def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | None = None) -> None:
     """Raise UserError where `folder` cannot be written or holds another run, as far as that shows without the `data`.
 
-    Before the music is decoded it spares hours that would be for nothing. Nothing is left behind.
+    It may also hold what a run would replace without being one. Before the music is decoded this spares hours that would
+    be for nothing. Nothing is left behind.
     """
     check_writable(existing(folder))
-    path = folder / "run.json"
+    path = folder / RUN
     if path.exists():
-        before = read_json(path, "run description")
-        before["config"] = _as_read_now(before.get("config"), config, path)
+        before = read_run(folder)
+        before["config"] = _as_read_now(before["config"], config, path)
         for part, asked in _described(kind, config, data).items():
             now, then = json.loads(json.dumps(asked)), before.get(part)
             if part == "config":
-                now, then = _what(now), _what(then)
+                now, then = _what(now), _what(before[part])
             if then != now:
                 raise UserError(
                     f"{folder} holds a run with another {part}{_first_difference(then, now)}",
                     "choose another folder, or the settings it was begun with",
                 )
-    elif (folder / "checkpoint").exists():
-        raise UserError(f"{folder} holds a checkpoint without its run.json", "choose another folder")
+        return
+    for name in WRITTEN:
+        if (folder / name).exists():
+            raise UserError(f"{folder} is not the folder of a run, and holds {name} already", "choose another folder")
 
 
 def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -> None:
@@ -65,7 +84,7 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -
     `data` describes the music by content, such as its digest. UserError as by `check_run`.
     """
     check_run(folder, kind, config, data)
-    path = folder / "run.json"
+    path = folder / RUN
     if path.exists():
         return
     versions = {
@@ -82,10 +101,18 @@ def _described(kind: str, config: Settings, data: dict[str, Any] | None) -> dict
     return described if data is None else {**described, "data": data}
 
 
-def _what(config: Any) -> Any:
-    """Settings without those of how the work is shared, which may change while a run goes on."""
+def read_run(folder: Path) -> dict[str, Any]:
+    """What the run in `folder` is said to be; UserError unless that has settings, those of a training among them."""
+    path = folder / RUN
+    about = read_json(path, "run description")
+    config = about.get("config") if isinstance(about, dict) else None
     if not isinstance(config, dict) or not isinstance(config.get("training"), dict):
-        return config
+        raise UserError(f"{path} describes no run: it is damaged or something else", "choose another folder")
+    return dict(about)
+
+
+def _what(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those of how the work is shared, which may change while a run goes on."""
     training = {name: value for name, value in config["training"].items() if name not in HOW_SHARED}
     return {**config, "training": training}
 
@@ -100,8 +127,7 @@ def _as_read_now(before: Any, config: Settings, path: Path) -> Any:
 
 def begun_with(folder: Path) -> dict[str, Any]:
     """The configuration of the run in `folder`, as plain data; empty where there is none yet."""
-    path = folder / "run.json"
-    return dict(read_json(path, "run description").get("config", {})) if path.exists() else {}
+    return dict(read_run(folder)["config"]) if (folder / RUN).exists() else {}
 
 
 def _first_difference(before: Any, now: Any, where: str = "") -> str:
