@@ -64,16 +64,19 @@ class Codes:
         """The same with another `level`."""
         return Codes(self.grid, (*self.levels[:level], codes, *self.levels[level + 1 :]))
 
-    def hidden(self, level: int) -> int:
-        """How many frames of `level` are to be made between others."""
+    def num_frames(self, level: int) -> int:
+        """How many frames `level` holds so far, those that are to be made between others included."""
         codes = self.levels[level]
-        return 0 if codes is None else int((codes[:1] == HIDDEN).sum())
+        return 0 if codes is None else codes.shape[1]
+
+    def num_made(self, level: int) -> int:
+        """How many of them are made."""
+        codes = self.levels[level]
+        return 0 if codes is None else int((codes[0] != HIDDEN).sum())
 
     def seconds(self, level: int) -> float:
         """How much music `level` holds so far."""
-        codes = self.levels[level]
-        frames = 0 if codes is None else codes.shape[1]
-        return self.grid.seconds(frames * self.grid.hop_lengths[level])
+        return self.grid.seconds(self.num_frames(level) * self.grid.hop_lengths[level])
 
     def until(self, seconds: float) -> "Codes":
         """What begins before `seconds`, rounded to a frame of the top level, at each level as far as it is there."""

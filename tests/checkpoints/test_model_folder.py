@@ -165,6 +165,23 @@ def test_parts_that_do_not_fit_are_named(model, changes, problem):
         read_model(model)
 
 
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        (
+            {"conditioner": {"width": 6, "strides": [1], "dilations": [1]}},
+            "for codes 1 times coarser",
+        ),
+        ({"conditioner": None, "context_frames": 46}, "sees 46 codes, no multiple of 4"),
+    ],
+)
+def test_a_prior_below_another_that_cannot_be_told_its_codes_is_refused(model, changes, problem):
+    (below, top) = json.loads((model / "model.json").read_text())["priors"]
+    rewrite(model, priors=[{**below, **changes}, top])
+    with pytest.raises(UserError, match=problem):
+        read_model(model)
+
+
 def test_priors_on_the_wrong_level_are_refused(model):
     priors = json.loads((model / "model.json").read_text())["priors"]
     rewrite(model, priors=priors[::-1])

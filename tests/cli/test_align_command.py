@@ -1,5 +1,6 @@
 """`orchestrion align` refuses before anything is loaded, and guesses without a model."""
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.cli.compose import words_of
 from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.errors import UserError
 from orchestrion.text.lyric_files import read_timed_lyrics
 
 
@@ -26,6 +28,7 @@ def _tiny_world(tmp_path, monkeypatch):
     ("arguments", "said"),
     [
         (("absent.wav", "--lyrics", "words.txt"), "no song at absent.wav"),
+        (("/", "--lyrics", "words.txt"), "/ is not a song"),
         (("song.wav",), "nothing says what is sung"),
         (("song.wav", "--lyrics", "absent.txt"), "cannot read the lyrics"),
         (("song.wav", "--lyrics", "words.txt", "--recognizer", "absent"), "recogniser"),
@@ -88,6 +91,23 @@ def test_the_words_of_align_are_not_written_over(capsys):
         assert main(("align", "song.wav", "--lyrics", words, *output, "--linear")) == USER_ERROR
         assert "lrc is the file of --lyrics" in capsys.readouterr().err
     assert Path("song.lrc").read_text() == "[00:00.00]la\n" and Path("link.lrc").is_symlink()
+
+
+def test_a_song_is_aligned_by_the_model_that_made_it_with_its_adapter(capsys, monkeypatch):
+    def opened(model, *, adapter, **_):
+        raise UserError(f"opened {model} with {adapter}")
+
+    assert main(("compose", "--model", "ditty", "--device", "cpu", "--seconds", "0.3", "-q", "-o", "own.flac")) == 0
+    about = Path("own.song/request.json")
+    request = json.loads(about.read_text())
+    request["model"]["adapter"] = {"name": "mine", "sha256": ""}
+    about.write_text(json.dumps(request))
+    monkeypatch.setattr("orchestrion.cli.align._sings", lambda kept: True)
+    for place in ("align", "options"):
+        monkeypatch.setattr(f"orchestrion.cli.{place}.open_jukebox", opened)
+    for given, adapter in (((), "mine"), (("--adapter", "other"), "other"), (("--model", "ditty"), "None")):
+        assert main(("align", "own.flac", "--lyrics", "words.txt", *given)) == USER_ERROR
+        assert f"opened ditty with {adapter}" in capsys.readouterr().err
 
 
 def test_a_guess_needs_no_model(capsys):

@@ -118,7 +118,14 @@ def test_the_same_command_gives_the_same_bytes(capsys):
     assert Path("a.flac").read_bytes() == Path("b.flac").read_bytes()
 
 
-def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "events, kept",
+    [
+        (9, "nothing yet, as codes are kept at the end of each window"),
+        (70, "0.3 s of level 1 and 0.2 s of level 0"),
+    ],
+)
+def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch, events, kept):
     assert run(capsys, *COMPOSE, "-q", "-o", "whole.flac")[0] == 0
     from orchestrion.jukebox import making as jukebox
 
@@ -127,7 +134,7 @@ def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch):
     def interrupted(*args, **kwargs):
         for event in real(*args, **kwargs):
             done.append(event)
-            if len(done) == 70:
+            if len(done) == events:
                 raise KeyboardInterrupt
             yield event
 
@@ -135,12 +142,46 @@ def test_a_stopped_command_says_how_to_go_on_and_then_does(capsys, monkeypatch):
         patched.setattr(jukebox, "fill_song", interrupted)
         status, out, err = run(capsys, *COMPOSE, "-q", "-o", "s.flac")
     assert (status, out) == (130, "")
-    assert "s.song" in err and "same command" in err
+    assert err == f"stopped; kept in s.song: {kept}; the same command goes on from there\n"
     assert not Path("s.flac").exists()
     status, _, err = run(capsys, *COMPOSE, "-q", "--seed", "8", "-o", "s.flac")
     assert status == 2 and "another seed" in err
     assert run(capsys, *COMPOSE, "-q", "-o", "s.flac")[0] == 0
     assert Path("s.flac").read_bytes() == Path("whole.flac").read_bytes()
+
+
+def test_a_song_that_was_stopped_while_it_was_written_is_written_by_the_same_command(capsys, monkeypatch):
+    def draw(path, *_, **__):
+        if path == Path("s.png"):
+            raise KeyboardInterrupt
+        path.write_bytes(b"picture")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrion.jukebox.song.draw", draw)
+        status, _, err = run(capsys, *COMPOSE, "-q", "-o", "s.flac")
+    assert status == 130 and "0.3 s of level 0" in err
+    written = Path("s.flac").read_bytes()
+    for name in ("s.png", "s.flac.json"):
+        Path(name).unlink(missing_ok=True)
+        assert run(capsys, *COMPOSE, "-q", "-o", "s.flac")[0] == 0
+        assert Path("s.flac").read_bytes() == written and Path(name).exists()
+    assert run(capsys, *COMPOSE, "-q", "--seed", "8", "-o", "s.flac")[0] == 2
+    Path("s.flac").write_bytes(b"dear")
+    Path("s.flac.json").unlink()
+    status, _, err = run(capsys, *COMPOSE, "-q", "-o", "s.flac")
+    assert status == 2 and "s.flac exists already" in err and Path("s.flac").read_bytes() == b"dear"
+
+
+def test_more_takes_and_other_songs_that_are_made_leave_what_is_there_as_it_is(capsys):
+    assert run(capsys, *COMPOSE, "-q", "--takes", "2")[0] == 0
+    Path("song-1.png").write_bytes(b"mine")
+    before = Path("song-1.flac").stat().st_mtime_ns
+    assert run(capsys, *COMPOSE, "-q", "--takes", "3")[1] == "song-1.flac\nsong-2.flac\nsong-3.flac\n"
+    assert Path("song-1.png").read_bytes() == b"mine" and Path("song-1.flac").stat().st_mtime_ns == before
+    for _ in range(2):
+        assert run(capsys, "continue", "song-1.flac", "--seconds", "0.1", "-q")[0] == 0
+    status, _, err = run(capsys, "continue", "song-1.flac", "--seconds", "0.2", "-q")
+    assert status == 2 and "song-1-continued.song holds another song" in err
 
 
 REFUSED = [
@@ -340,7 +381,7 @@ def test_a_song_is_played_while_it_is_made(capsys, monkeypatch):
         (("repaint", "song.flac", "--from", "0", "--to", "inf"), "no part from 0.0 s to inf s"),
         (("continue", "none.flac", "--seconds", "1"), "there is no song"),
         (("continue", "song.flac", "--seconds", "0"), "above 0"),
-        (("continue", "song.flac", "--seconds", "1", "-o", "song.flac"), "exists already"),
+        (("continue", "song.flac", "--seconds", "1", "-o", "song.flac"), "is the song that this is made from"),
         (("continue", "song.flac", "--seconds", "1", "--artist", "Adda"), "Ada Byron"),
         (("upsample", "song.flac", "-o", "a.xyz"), "a.xyz"),
         (("decode", "song.flac", "--level", "2"), "no level 2"),

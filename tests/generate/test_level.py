@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from orchestrion.codes import HIDDEN
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.draw import PREFILL_FRAMES, likelihood
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level
@@ -137,6 +138,28 @@ def test_known_codes_stay(top):
     known = torch.arange(12)[None]
     _, codes = filled(top, known, 40, told=Told(tiny.conditions()), seeds=[5], **TOP)
     assert torch.equal(codes[:, :12], known)
+
+
+def test_a_hole_tells_how_far_it_is_and_no_more_takes_are_read_at_once_than_may_be(top):
+    class Watched:
+        first_code = top.first_code
+
+        def begin(self, conditions, num_frames):
+            rows.append(len(conditions.artist))
+            return top.begin(conditions, num_frames)
+
+        def advance(self, codes, state):
+            return top.advance(codes, state)
+
+    rows: list[int] = []
+    known = torch.arange(24).expand(2, -1) % 12
+    known = torch.where((torch.arange(24) >= 8) & (torch.arange(24) < 16), HIDDEN, known)
+    asked = {"told": Told(tiny.conditions(2)), "seeds": [5, 6], **TOP}
+    events, codes = filled(Watched(), known, 24, most_rows=3, **asked)
+    done = [event.frames_done for event in events]
+    assert done == sorted(done) and set(done) == set(range(17, 25))
+    assert max(rows) == 3
+    assert torch.equal(codes, filled(top, known, 24, **asked)[1])
 
 
 def test_codes_are_judged_in_single_precision_whatever_a_prior_computes_in():

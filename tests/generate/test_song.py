@@ -131,5 +131,11 @@ def test_holes_are_filled_at_every_level_and_what_is_around_them_stays(first, st
     for stopped in kept[::3]:
         rest, _ = run(stopped, plan(), Shelf(fillers=fillers))
         assert same(rest[-1].codes if rest else stopped, counted(410, 205, 41))
-    streamed = list(stream_song(Shelf(together=True, fillers=fillers), songs(codes, plan())))
-    assert same(streamed[-1].codes, counted(410, 205, 41))
+    for side_by_side in (False, True):
+        shelf = Shelf(together=True, fillers=fillers)
+        streamed = list(stream_song(shelf, songs(codes, plan()), side_by_side=side_by_side))
+        assert same(streamed[-1].codes, counted(410, 205, 41))
+        assert streamed[0].level == 2, "whoever waits for the hole of the top hears of it"
+        for level, total in ((2, 41), (1, 205), (0, 410)):
+            done = [event.frames_done for event in streamed if event.level == level]
+            assert done == sorted(done) and done[-1] == total

@@ -231,6 +231,27 @@ def test_attention_to_lyrics_covers_the_whole_text(singer):
         singer.alignment(song, layer=0)
 
 
+def test_a_song_shorter_than_a_window_is_read_without_filling(singer, monkeypatch):
+    real, read = Prior.alignment, []
+
+    def noted(self, codes, conditions, layer):
+        filled = torch.nn.functional.pad(codes, (0, 24 - codes.shape[1]))
+        weights = real(self, codes, conditions, layer)
+        torch.testing.assert_close(weights, real(self, filled, conditions, layer)[:, :, : codes.shape[1]])
+        read.append(codes.shape[1])
+        return weights
+
+    song = singer.compose(SUNG.changed(seconds=0.3)).finish()
+    monkeypatch.setattr(Prior, "alignment", noted)
+    assert singer.alignment(song).weights.shape[0] == 15 and read == [15]
+
+
+def test_a_model_that_does_not_say_which_attention_follows_words_is_told_of_another_way(tmp_path):
+    singer = write_singer(tmp_path / "mute", alignment_head=None)
+    with pytest.raises(UserError, match="leave --model out: the recogniser listens"):
+        singer.align(singer.compose(SUNG).finish())
+
+
 def test_words_of_a_song_that_was_sung_by_no_single_plan_are_looked_for_without_one(tmp_path, monkeypatch):
     """In rounds, where lyrics are longer than what is seen: attention goes evenly from the first word to the last."""
     told_of = []

@@ -1,6 +1,7 @@
 """Counted weights, arithmetic and memory against what torch allocates, multiplies and keeps."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from orchestrion import presets
 from orchestrion.checkpoints.folder import unfilled
 from orchestrion.codec import Codec
 from orchestrion.config import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
+from orchestrion.config.codec import SpectrumConfig
 from orchestrion.config.prior import (
     ConditionerConfig,
     LabelConfig,
@@ -21,9 +23,11 @@ from orchestrion.config.prior import (
     TimingConfig,
     TransformerConfig,
 )
+from orchestrion.config.training import CodecTrainingConfig, TrainingConfig
 from orchestrion.plan import Cost, codec_cost, prior_cost
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import MaskedPrior, make_prior
+from orchestrion.prior.model import Following
 
 BATCH = 2
 OURS = {"dropout": 0.1, "num_rows": 8, "spread": 2, "prefix_tokens": 16}
@@ -85,13 +89,26 @@ PRIORS = {
 }
 
 
-def codec(bands: tuple[tuple[int, int], ...] = (), depth: int = 1, **settings: object) -> CodecConfig:
+class Followed(NamedTuple):
+    """A prior whose attention is drawn to the words that are sung."""
+
+    config: PriorConfig
+
+
+FOLLOWING = {
+    name: Followed(PRIORS[name]) for name in ("lyrics in the sequence", "lyrics encoded", "lyrics encoded, ours")
+}
+
+
+def codec(
+    bands: tuple[tuple[int, int], ...] = (), depth: int = 1, spectrum: SpectrumConfig | None = None, **settings: object
+) -> CodecConfig:
     def stage(stride: int, width: int, **more: object) -> StageConfig:
         return StageConfig(stride=stride, kernel=2 * stride, width=width, residual_width=20, dilations=(1, 3), **more)
 
     levels = (
-        LevelConfig(stages=(stage(8, 24),), depth=depth),
-        LevelConfig(stages=(stage(4, 24), stage(4, 28, project=True), stage(2, 24)), bands=bands),
+        LevelConfig(stages=(stage(8, 24),), depth=depth, spectrum=spectrum),
+        LevelConfig(stages=(stage(4, 24), stage(4, 28, project=True), stage(2, 24)), bands=bands, spectrum=spectrum),
     )
     given = {
         "codebook": CodebookConfig(size=64, width=16),
@@ -112,7 +129,25 @@ CODECS = {
     "mapped": codec(codebook=CodebookConfig(size=64, width=16, kind="mapped")),
     "scalars": codec(codebook=CodebookConfig(size=64, width=16, kind="scalars", scalar_values=(8, 8))),
 }
+CODECS["magnitudes"] = codec(
+    bands=((64, 10), (16, 3)),
+    spectrum=SpectrumConfig(window=64),
+    loss=CodecLossConfig(mel=0.3, mel_sizes=((64, 12), (32, 6))),
+)
+CODECS["snakes"] = codec(activation="snake")
 CHUNK = 1600
+
+
+def partly(config: CodecConfig, *levels: int, decoders_only: bool = False) -> CodecTrainingConfig:
+    training = TrainingConfig(steps=1, batch_size=BATCH)
+    return CodecTrainingConfig(codec=config, training=training, levels=levels, decoders_only=decoders_only)
+
+
+PARTLY = {
+    "one level": partly(codec(), 1),
+    "decoders": partly(codec(), decoders_only=True),
+    "one decoder": partly(CODECS["magnitudes"], 0, decoders_only=True),
+}
 
 
 def conditions(config: PriorConfig) -> Conditions:
@@ -129,9 +164,17 @@ def conditions(config: PriorConfig) -> Conditions:
     return Conditions(**told)
 
 
-def a_step(config: PriorConfig | CodecConfig) -> tuple[nn.Module, Callable[[], Tensor]]:
+Config = PriorConfig | Followed | CodecConfig | CodecTrainingConfig
+
+
+def a_step(config: Config) -> tuple[nn.Module, Callable[[], Tensor]]:
     """A model and its loss on a batch."""
     rng = torch.Generator().manual_seed(0)
+    if isinstance(config, CodecTrainingConfig):
+        made, _ = a_step(config.codec)
+        made.learn(config.learning, decoders_only=config.decoders_only)
+        audio = torch.randn(BATCH, 1, CHUNK, generator=rng)
+        return made, lambda: torch.stack([output.loss for output in made.outputs(audio, config.learning)]).sum()
     if isinstance(config, CodecConfig):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -139,21 +182,32 @@ def a_step(config: PriorConfig | CodecConfig) -> tuple[nn.Module, Callable[[], T
         audio = torch.randn(BATCH, 1, CHUNK, generator=rng)
         made(audio, rng)  # fills the codebooks
         return made, lambda: torch.stack([output.loss for output in made(audio, rng)]).sum()
+    following = None
+    if isinstance(config, Followed):
+        config = config.config
+        first = torch.randint(config.num_characters - 4, (BATCH, config.context_frames, 1), generator=rng)
+        following = Following(torch.cat((first, first + 4), 2), config.aligned_layers[-1], 0, 0.1)
     model = make_prior(config, rng).train()
     codes = torch.randint(config.codebook_size, (BATCH, config.context_frames), generator=rng)
     told = conditions(config)
     if isinstance(model, MaskedPrior):
         return model, lambda: model.loss(codes, torch.ones_like(codes, dtype=torch.bool), told, rng=rng).total
-    return model, lambda: model.loss(codes, told, rng=rng).total
+    return model, lambda: model.loss(codes, told, rng=rng, following=following).total
 
 
-def cost_of(config: PriorConfig | CodecConfig) -> Cost:
-    return codec_cost(config, CHUNK) if isinstance(config, CodecConfig) else prior_cost(config)
+def cost_of(config: Config) -> Cost:
+    if isinstance(config, CodecTrainingConfig):
+        return codec_cost(config.codec, CHUNK, learning=config.learning, decoders_only=config.decoders_only)
+    if isinstance(config, CodecConfig):
+        return codec_cost(config, CHUNK)
+    return prior_cost(config.config, following=True) if isinstance(config, Followed) else prior_cost(config)
 
 
 ALL = {
     **{f"prior, {name}": one for name, one in PRIORS.items()},
+    **{f"prior, {name}, followed": one for name, one in FOLLOWING.items()},
     **{f"codec, {name}": one for name, one in CODECS.items()},
+    **{f"codec in part, {name}": one for name, one in PARTLY.items()},
 }
 each = pytest.mark.parametrize("config", ALL.values(), ids=ALL.keys())
 
@@ -163,6 +217,7 @@ def test_weights_are_counted_exactly(config):
     model, _ = a_step(config)
     cost = cost_of(config)
     assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert cost.learned == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if isinstance(config, PriorConfig):
         head = getattr(model, "head", None)
         stacks = [model.tokens.transformer, *([head.steps] if head else [])]

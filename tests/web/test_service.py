@@ -146,7 +146,7 @@ def test_others_go_on_from_the_draft_of_a_part_of_a_refined_take(page):
         page.work()
         codes = SongFolder.open(page.studio.places.take(song["id"], later)).codes()
         draft = SongFolder.open(page.studio.places.take(song["id"], painted["id"])).codes()
-        assert codes[1][:, :20].equal(draft[1][:, :20]) and not codes.hidden(0)
+        assert codes[1][:, :20].equal(draft[1][:, :20]) and codes.num_made(0) == codes.num_frames(0)
         assert codes[0].shape[1] == 4 * codes[1].shape[1]
 
 

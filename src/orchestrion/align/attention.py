@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -53,21 +52,19 @@ def lyric_attention(
     sees (published code, `get_alignment`). Songs are read one at a time.
     """
     songs, frames = codes.shape
-    total = max(frames, shape.context)
     stride = stride_frames(shape.context, hop_fraction, shape.ratio)
-    filled = F.pad(codes, (0, total - frames))
-    laid = list(windows(total, context=shape.context, stride=stride))
+    laid = list(windows(frames, context=shape.context, stride=stride))
     maps = []
     for row in range(songs):
         own = told.rows(row, row + 1)
         assert own.lyrics is not None
         length = len(own.lyrics[0].lyrics)
         # One more character takes what falls on the filling of short lyrics.
-        whole = torch.zeros(total, length + 1)
+        whole = torch.zeros(frames, length + 1)
         for window in reversed(laid):
             start = window.start * shape.hop_length
-            weights = prior.alignment(filled[row : row + 1, window.start : window.stop], own.window(start), layer)
+            weights = prior.alignment(codes[row : row + 1, window.start : window.stop], own.window(start), layer)
             (seen,) = own.sung(start)
             whole[window.start : window.stop, list(seen.places)] = weights[0, head].float().cpu()
-        maps.append(whole[:frames, :length])
+        maps.append(whole[:, :length])
     return tuple(maps)

@@ -345,9 +345,12 @@ def check_fits(info: ModelInfo, folder: Path) -> None:
             problems.append(f"the prior of level {level} is for {prior.codebook_size} codes")
         if prior.depth != info.codec.levels[level].depth:
             problems.append(f"the prior of level {level} is for {prior.depth} code(s) of a vector")
-        ratio = prior.conditioner.ratio * prior.depth if prior.conditioner else 1
-        if level < grid.top and ratio not in (1, grid.ratio(level)):
-            problems.append(f"the prior of level {level} is for codes {ratio} times coarser")
+        ratio = grid.ratio(level) if level < grid.top else 1
+        if prior.conditioner and level < grid.top and prior.conditioner.ratio * prior.depth != ratio:
+            told = prior.conditioner.ratio * prior.depth
+            problems.append(f"the prior of level {level} is for codes {told} times coarser, the level above is {ratio}")
+        if prior.context_frames % ratio:
+            problems.append(f"the prior of level {level} sees {prior.context_frames} codes, no multiple of {ratio}")
         spelled = prior.lyrics.alphabet_size if prior.lyrics else None
         if spelled is not None and info.alphabet is not None and spelled != info.alphabet.size:
             problems.append(

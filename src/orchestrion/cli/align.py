@@ -11,6 +11,7 @@ from orchestrion.cli.options import (
     force_option,
     json_option,
     open_jukebox,
+    open_maker,
     refuse_inputs,
     show_result,
 )
@@ -72,6 +73,8 @@ def align(
     from orchestrion.text.timed import TimedLyrics
 
     song = song if song.name and song.name != ".." else song.absolute().resolve()  # "." has no suffix to change
+    if not song.name:
+        raise UserError(f"{song} is not a song", "give an audio file, or the folder of a song")
     output = output or song.with_suffix(".lrc")
     kind_of(output)
     if picture is not None and (picture.suffix.lower() != ".png" or linear):
@@ -99,11 +102,10 @@ def align(
     else:
         if model and recognizer:
             raise UserError("either a model tells or a recogniser", "leave --model or --recognizer out")
-        teller = None if recognizer else model or _singer(kept)
-        if teller is None:
-            aligned = _heard(_audio(song, kept), lyrics, recognizer, engine)
+        if model or (not recognizer and _sings(kept)):
+            aligned = _attended(song, kept, lyrics, model, engine, own=words is None)
         else:
-            aligned = _attended(song, kept, lyrics, teller, engine, own=words is None)
+            aligned = _heard(_audio(song, kept), lyrics, recognizer, engine)
         found = aligned.lyrics
     write_timed_lyrics(output, found, words=not lines)
     if picture is not None and aligned is not None:
@@ -137,22 +139,21 @@ def _guessed(song: Path, kept: "SongFolder | None", lyrics: "TimedLyrics") -> "T
     return linear(lyrics, seconds)
 
 
-def _singer(kept: "SongFolder | None") -> str | None:
-    """The name of the model that made a song, if its attention follows words; one that is told when has no need to."""
+def _sings(kept: "SongFolder | None") -> bool:
+    """Whether the attention of the model that made a song follows words; one that is told when has no need to."""
     from orchestrion.checkpoints.folder import read_model
     from orchestrion.checkpoints.zoo import locate
     from orchestrion.jukebox.asked import follows_words
 
     if kept is None:
-        return None
-    name = kept.info.model.name
+        return False
     try:
-        folder = locate(name)
+        folder = locate(kept.info.model.name)
     except UserError as error:
         click.echo(f"{error.problem}: the recogniser listens instead", err=True)
-        return None
+        return False
     info = read_model(folder)
-    return name if follows_words(info) and not info.prior(info.grid.top).paced else None
+    return follows_words(info) and not info.prior(info.grid.top).paced
 
 
 def _audio(song: Path, kept: "SongFolder | None") -> Path:
@@ -185,15 +186,22 @@ def _attended(
     song: Path,
     kept: "SongFolder | None",
     lyrics: "TimedLyrics",
-    model: str,
+    model: str | None,
     engine: dict[str, Any],
     *,
     own: bool,
 ) -> "Aligned":
-    """The words found by a model: in a song's codes, or in a recording; `own` lyrics are read as they were composed."""
+    """The words found by `model`, or the one that made the song: in a song's codes, or in a recording.
+
+    `own` lyrics are read as they were composed.
+    """
     from orchestrion.audio import io
 
-    jukebox = open_jukebox(model, **engine)
+    if model:
+        jukebox = open_jukebox(model, **engine)
+    else:
+        assert kept is not None, "a recording has no model that made it"
+        jukebox = open_maker(kept, engine)
     if kept is not None and _same_codec(jukebox, kept):
         return jukebox.align(jukebox.load(kept.path), None if own else lyrics)
     codec = jukebox.info.codec

@@ -111,7 +111,7 @@ def compose_group(
         if tell:
             tell(event)
     songs = composition.finish()
-    return [put(song, output) for song, output in zip(songs, outputs, strict=True)]
+    return [put(song, output, replace=replace) for song, output in zip(songs, outputs, strict=True)]
 
 
 @lru_cache(maxsize=1)

@@ -200,7 +200,7 @@ def compose(
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]
     for path in outputs:
         refuse_inputs(files_of(path), {"--lyrics": lyrics, "--prime": prime})
-        check_output(path, force=force)
+        check_song(path, force=force)
     jukebox = open_jukebox(model, **engine)
     requests = drawn(asked, jukebox.info, drawing).takes(takes)
     if play:
@@ -218,6 +218,13 @@ def files_of(output: Path) -> tuple[Path, ...]:
     from orchestrion.library.provenance import sidecar
 
     return output, sidecar(output), output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX), beside(output)
+
+
+def check_song(output: Path, *, force: bool) -> None:
+    """As `check_output`, for a place where what was written of the song in the folder beside it may stay."""
+    from orchestrion.library.folder import is_written
+
+    check_output(output, force=force or is_written(output))
 
 
 def words_of(path: Path) -> str:
@@ -261,39 +268,66 @@ def played(
 def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet: bool, sung: bool = False) -> None:
     """Make songs in the folders beside `outputs`, with pictures and, of `sung` ones, times; and show the result.
 
-    Nothing is begun where something is there already.
+    Nothing is begun where something else is there already.
     """
     from orchestrion.files import refuse_overwrite
-    from orchestrion.library.folder import beside
+    from orchestrion.library.folder import beside, is_written
 
-    folders, pictures = [beside(path) for path in outputs], [path.with_suffix(".png") for path in outputs]
-    timed = [path.with_suffix(WORDS_SUFFIX) for path in outputs] if sung else []
-    for written in (*pictures, *timed):
-        refuse_overwrite(written, force)
+    for output in outputs:
+        for suffix in (".png", *([WORDS_SUFFIX] if sung else [])):
+            refuse_overwrite(output.with_suffix(suffix), force or is_written(output))
+    folders = [beside(path) for path in outputs]
     composition = begin(folders)
     try:
         made, took = watch(composition, quiet=quiet)
+        songs = made if isinstance(made, tuple) else (made,)
+        results = [
+            {**put(song, output, replace=force), "took_seconds": took}
+            for song, output in zip(songs, outputs, strict=True)
+        ]
     except KeyboardInterrupt:
-        kept = ", ".join(str(folder) for folder in folders)
-        click.echo(f"stopped; what is made is kept in {kept}: the same command goes on with it", err=True)
+        click.echo(f"stopped; {_kept(folders)}; the same command goes on from there", err=True)
         raise click.exceptions.Exit(STOPPED) from None
-    songs = made if isinstance(made, tuple) else (made,)
-    results = [{**put(song, output), "took_seconds": took} for song, output in zip(songs, outputs, strict=True)]
     together = {"audio": "\n".join(str(path) for path in outputs), "takes": results}
     show_result(results[0] if len(results) == 1 else together, "audio", as_json=as_json)
 
 
-def put(song: "Song", output: Path) -> dict[str, Any]:
-    """Write a song to `output`, its picture and the times of its words beside it; returns what there is to tell."""
+def _kept(folders: list[Path]) -> str:
+    """How much there is of songs that were stopped, as a part of a sentence."""
+    from orchestrion.library.folder import SongFolder, is_begun
+
+    alike: dict[str, list[str]] = {}
+    for folder in folders:
+        parts = []
+        if is_begun(folder):
+            song = SongFolder.open(folder)
+            for level, (made, _) in reversed(list(enumerate(song.frames()))):
+                if made:
+                    seconds = song.info.grid.seconds(made * song.info.grid.hop_lengths[level])
+                    parts.append(f"{seconds:.1f} s of level {level}")
+        kept = " and ".join(parts) or "nothing yet, as codes are kept at the end of each window"
+        alike.setdefault(kept, []).append(str(folder))
+    return "; ".join(f"kept in {', '.join(names)}: {kept}" for kept, names in alike.items())
+
+
+def put(song: "Song", output: Path, *, replace: bool) -> dict[str, Any]:
+    """Write a song to `output`, its picture and the times of its words beside it; returns what there is to tell.
+
+    What is there of it stays, unless `replace`.
+    """
     from orchestrion.config import plain
+    from orchestrion.library.folder import is_written
+    from orchestrion.library.provenance import sidecar
     from orchestrion.text.lyric_files import write_timed_lyrics
 
     picture, timed = output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
-    song.save(output)
-    song.draw(picture)
+    if replace or not sidecar(output).exists() or not is_written(output):
+        song.save(output)
+    if replace or not picture.exists():
+        song.draw(picture)
     if song.nearest and song.nearest.is_too_near:
         click.echo(f"{output}: {_too_near(song.nearest)}", err=True)
-    if song.lyrics is not None:
+    if song.lyrics is not None and (replace or not timed.exists()):
         try:
             write_timed_lyrics(timed, song.lyrics)
         except UserError as error:

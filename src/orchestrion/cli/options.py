@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrion.data.encoded import CodeStore
     from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
+    from orchestrion.library.folder import SongFolder
     from orchestrion.nn.fast import Weights
 
     WeightsOption = Weights | Literal["auto", "as-is"]
@@ -229,6 +230,14 @@ def open_jukebox(
         weights=None if weights == "as-is" else weights,
         compiled=compiled,
     )
+
+
+def open_maker(kept: "SongFolder", engine: dict[str, Any]) -> "Jukebox":
+    """The model that made a song, with the adapter that it had then unless `engine` names another."""
+    made_by = kept.info.model
+    if engine["adapter"] is None and made_by.adapter:
+        engine = {**engine, "adapter": Path(made_by.adapter.name)}
+    return open_jukebox(made_by.name, **engine)
 
 
 def open_codes(place: Path | str, info: "ModelInfo") -> "CodeStore":

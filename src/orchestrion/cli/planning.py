@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrion import presets
 from orchestrion.config import read_toml
-from orchestrion.config.prior import LabelConfig, PriorConfig
+from orchestrion.config.prior import LabelConfig
 from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, PriorTrainingConfig, TrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.plan import Cost, Device, Memory, Plan, codec_cost, prior_cost
@@ -72,13 +72,13 @@ def _of_file(path: Path, labels: LabelConfig, codebook_size: int) -> Trainings:
     if "codec" in names:
         return {"codec": _of_codec(read_toml(CodecTrainingConfig, path))}
     prior = read_toml(PriorTrainingConfig, path)
-    return {"prior": (prior_cost(_prior(prior, labels, codebook_size)), prior.training)}
+    return {"prior": _of_prior(prior, labels, codebook_size)}
 
 
 def _of_model(model: ModelTrainingConfig, labels: LabelConfig) -> Trainings:
     size, levels = model.codec.codec.codebook.size, model.codec.codec.levels
     priors = {
-        f"prior of level {level}": (prior_cost(_prior(prior, labels, size, own.depth)), prior.training)
+        f"prior of level {level}": _of_prior(prior, labels, size, own.depth)
         for level, (prior, own) in enumerate(zip(model.priors, levels, strict=True))
     }
     return {"codec": _of_codec(model.codec)} | priors
@@ -86,13 +86,16 @@ def _of_model(model: ModelTrainingConfig, labels: LabelConfig) -> Trainings:
 
 def _of_codec(config: CodecTrainingConfig) -> tuple[Cost, TrainingConfig]:
     grid = config.codec.grid
-    cost = codec_cost(config.codec, grid.whole(grid.num_samples(config.chunk_seconds)))
+    chunk_samples = grid.whole(grid.num_samples(config.chunk_seconds))
+    cost = codec_cost(config.codec, chunk_samples, learning=config.learning, decoders_only=config.decoders_only)
     return replace(cost, refused=config.refused), config.training
 
 
-def _prior(config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int, depth: int = 1) -> PriorConfig:
-    """The settings of the prior, at a rate that changes nothing in the plan; UserError where they do not fit."""
-    return config.prior(
+def _of_prior(
+    config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int, depth: int = 1
+) -> tuple[Cost, TrainingConfig]:
+    """Of a prior at a rate that changes nothing in the plan, all of whose words have times; UserError for a misfit."""
+    prior = config.prior(
         labels,
         Alphabet().size,
         "the prior",
@@ -101,6 +104,8 @@ def _prior(config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int,
         codebook_size=codebook_size,
         depth=depth,
     )
+    following = config.lyrics is not None and config.lyrics.attention_weight > 0
+    return prior_cost(prior, following=following), config.training
 
 
 def shown(config: str, device: str, plans: dict[str, Plan]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrion.cli import provenance
-from orchestrion.cli.compose import changes, make
+from orchestrion.cli.compose import changes, check_song, make
 from orchestrion.cli.options import (
     PATH,
     check_output,
@@ -14,6 +14,7 @@ from orchestrion.cli.options import (
     force_option,
     json_option,
     open_jukebox,
+    open_maker,
     quiet_option,
     sampling,
     sampling_options,
@@ -253,7 +254,7 @@ def _source_and_output(song: Path, output: Path | None, ending: str, *, force: b
     from orchestrion.library.folder import beside
 
     kept, output = _source(song), output or _beside(song, ending)
-    check_output(output, force=force)
+    check_song(output, force=force)
     folder = beside(output)
     if folder.exists() and folder.samefile(kept.path):
         raise UserError(f"{folder} is the song that this is made from: it would be lost", "choose another name with -o")
@@ -271,9 +272,7 @@ def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) ->
     from orchestrion.jukebox.asked import request_of
 
     engine = {name: settings.pop(name) for name in ("adapter", "device", "dtype", "weights", "compiled", "threads")}
-    if model is None and engine["adapter"] is None and kept.info.model.adapter:
-        engine["adapter"] = Path(kept.info.model.adapter.name)
-    jukebox = open_jukebox(model or kept.info.model.name, **engine)
+    jukebox = open_jukebox(model, **engine) if model else open_maker(kept, engine)
     if all(value is None for value in settings.values()):
         return jukebox, None
     return jukebox, sampling(request_of(kept).sampling, **settings)

@@ -221,7 +221,8 @@ class Codec(nn.Module):
     def follow(self, pieces: Iterable[Int[Tensor, " _"]], level: int) -> Iterator[Float[Tensor, "channel sample"]]:
         """The same samples for one item whose codes come piece by piece, each as soon as the codes around it are there.
 
-        A piece is asked for when all that can be heard without it has been given.
+        Where the decoder writes magnitudes that is a block of `phases.BLOCK` frames at a time. A piece is asked for
+        when all that can be heard without it has been given.
         """
         for audio in self._level(level).sound(pieces):
             yield audio.T

@@ -11,7 +11,8 @@ from orchestrion.audio.spectral import LOG_FLOOR, LOG_MIDDLE, LOG_SPREAD
 from orchestrion.nn.pieces import InPieces
 
 BLOCK = 512
-"""Frames whose phases are found at once; those around them that have a say in it come on top."""
+"""Frames whose phases are found at once; those around them that have a say in it come on top. So sound that is made
+while its frames come waits until so many, and `Phases.reach` more, are there from where it begins."""
 
 
 def magnitudes_of(logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -163,12 +163,17 @@ def _fill_hole(task: LevelTask, codes: Tensor, first: int, stop: int) -> Generat
         new = yield from _invent(task, codes, window)
         codes = torch.cat([codes[:, :first], new, codes[:, window.stop :]], 1)
     else:
-        codes = torch.cat([_best_take(task, task.prior, codes, row, first, stop) for row in range(len(codes))])
+        best = []
+        for row in range(len(codes)):
+            best.append((yield from _best_take(task, task.prior, codes, row, first, stop)))
+        codes = torch.cat(best)
     yield _filled(task, codes)
     return codes
 
 
-def _best_take(task: LevelTask, prior: Predictor, codes: Tensor, row: int, first: int, stop: int) -> Tensor:
+def _best_take(
+    task: LevelTask, prior: Predictor, codes: Tensor, row: int, first: int, stop: int
+) -> Generator[Filled, None, Tensor]:
     """One song with a hole filled, by the take of several after which what comes next is the likeliest."""
     context, ratio = task.shape.context, task.shape.ratio
     after = codes[row : row + 1, stop : stop + min(JUDGED_FRAMES, context // 2, context - ratio)]
@@ -183,13 +188,20 @@ def _best_take(task: LevelTask, prior: Predictor, codes: Tensor, row: int, first
         above=None if above is None else lambda frames: above(frames)[row].expand(count, -1),
     )
     takes = codes[row, :first].expand(count, -1)
+    before, songs = _num_made(codes), len(codes)
     for event in fill_level(alone, takes):
         takes = takes if event.codes is None else event.codes
+        fresh = (row * (stop - first) + event.frames_done - first) // songs
+        if fresh:
+            yield Filled(task.shape.level, before + fresh, task.total)
     best = 0
     if count > 1:
         whole = torch.cat([takes, after.expand(count, -1)], 1)
         end = whole.shape[1]
         window = Window(-(-max(0, end - context) // ratio) * ratio, stop, end)
         conditions = alone.told.window(window.start * task.shape.hop_length, _coarser(alone, window))
-        best = int(likelihood(prior, whole, window, conditions).argmax())
+        at_once = task.most_rows or count
+        parts = [(begin, begin + at_once) for begin in range(0, count, at_once)]
+        scores = [likelihood(prior, whole[slice(*part)], window, conditions.rows(*part)) for part in parts]
+        best = int(torch.cat(scores).argmax())
     return torch.cat([takes[best], codes[row, stop:]])[None]

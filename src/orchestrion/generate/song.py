@@ -69,9 +69,7 @@ class Plan:
         """For each level that is not complete, from the top: the frames there are, and those there will be."""
         found = {}
         for level in range(self.grid.top, self.finest_level - 1, -1):
-            part = codes.levels[level]
-            known = 0 if part is None else part.shape[1] - codes.hidden(level)
-            total = self.num_frames(level)
+            known, total = codes.num_made(level), self.num_frames(level)
             if known < total:
                 found[level] = (known, total)
         return found
@@ -134,8 +132,9 @@ def stream_song(open_prior: OpenPrior, songs: Songs, *, side_by_side: bool = Fal
     """Complete songs as planned, to the same codes, the finest level as early as can be.
 
     Each level is made only as far as the one below has need of it, or, with `side_by_side`, all of them at once: each
-    but the finest in a thread of its own with a single processor. The weights of all are in memory. What is left of the
-    coarser levels comes last.
+    but the finest in a thread of its own with a single processor. The weights of all are in memory. Holes are filled
+    first, from the top down; what is left of the coarser levels comes last. So finer codes may be there whose coarser
+    ones are not in a whole window yet.
     """
     plan, codes = songs.plan, songs.codes
     missing = plan.missing(codes)
@@ -146,20 +145,17 @@ def stream_song(open_prior: OpenPrior, songs: Songs, *, side_by_side: bool = Fal
                 prior = opened.enter_context(open_prior(level))
                 above = rising[level + 1].reach if level < plan.grid.top else None
                 task, known = songs.task(level, prior, above)
-                events = fill_level(task, known)
-                if side_by_side and level > plan.finest_level:
-                    events = opened.enter_context(ahead(events))
-                rising[level] = _Rising(known, events)
+                rising[level] = _Rising(known, fill_level(task, known))
             else:
                 rising[level] = _Rising(codes[level], iter(()))
-        for part in reversed(rising.values()):
-            for event in part.rest():
-                if event.codes is not None:
-                    for level, other in rising.items():
-                        if level > event.level and other.kept.shape[1] > _frames(codes, level):
-                            yield Drawn(level, other.kept.shape[1], plan.num_frames(level))
-                        codes = codes.replace(level, other.kept)
-                yield _drawn(event, codes)
+        apart = [rising[level] for level in missing if side_by_side and level > plan.finest_level]
+        for event in _all_events(list(rising.values()), apart, opened):
+            if event.codes is not None:
+                for level, other in rising.items():
+                    before, codes = codes.num_made(level), codes.replace(level, other.kept)
+                    if level > event.level and codes.num_made(level) > before:
+                        yield Drawn(level, codes.num_made(level), plan.num_frames(level))
+            yield _drawn(event, codes)
 
 
 def _drawn(event: Filled, codes: Codes) -> Drawn:
@@ -168,27 +164,39 @@ def _drawn(event: Filled, codes: Codes) -> Drawn:
     return Drawn(event.level, event.frames_done, event.frames_total, whole, event.latest)
 
 
-def _frames(codes: Codes, level: int) -> int:
-    part = codes.levels[level]
-    return 0 if part is None else part.shape[1]
+def _all_events(rising: Sequence["_Rising"], apart: Sequence["_Rising"], opened: ExitStack) -> Iterator[Filled]:
+    """Those of levels from the top down, as they are to come; the rest of some is made `apart`, in threads."""
+    for part in rising:
+        yield from part.holes()
+    for part in apart:
+        part.events = opened.enter_context(ahead(part.events))
+    for part in reversed(rising):
+        yield from part.rest()
 
 
 class _Rising:
     """The codes of a level that is made as far as they are asked for; `kept` ends with its last whole window."""
 
     def __init__(self, known: Int[Tensor, "batch frame"], events: Iterator[Filled]) -> None:
-        self._events = events
+        self.events = events
         self._keep(known)
 
     def reach(self, frames: int) -> Int[Tensor, "batch frame"]:
         """All that is made, at least so many frames."""
         while self._made + len(self._latest) < frames:
-            self._take(next(self._events))
+            self._take(next(self.events))
         return torch.cat([self.kept, torch.stack(self._latest, 1)], 1) if self._latest else self.kept
+
+    def holes(self) -> Iterator[Filled]:
+        """The events of all that is to be made between other frames."""
+        while self._made < self.kept.shape[1]:
+            event = next(self.events)
+            self._take(event)
+            yield event
 
     def rest(self) -> Iterator[Filled]:
         """The events of all that is not made yet."""
-        for event in self._events:
+        for event in self.events:
             self._take(event)
             yield event
 

@@ -172,7 +172,10 @@ def following(info: ModelInfo, layer: int | None = None, head: int | None = None
     layer = config.lyrics.alignment_layer if layer is None else layer
     head = config.lyrics.alignment_head if head is None else head
     if layer is None or head is None:
-        raise UserError("the model does not say which attention follows the words", "give a layer and a head")
+        raise UserError(
+            f"the model {info.name!r} does not say which attention follows the words",
+            "leave --model out: the recogniser listens; in Python, Jukebox.alignment takes a layer and a head",
+        )
     if layer not in config.aligned_layers or not 0 <= head < config.transformer.num_heads:
         known = ", ".join(str(one) for one in config.aligned_layers)
         raise UserError(

@@ -51,7 +51,14 @@ class Work:
         return Songs(self.codes.to(self.device), self.plan, self.tell, seeds)
 
     def keep(self, codes: Codes) -> None:
-        """Save the codes so far."""
+        """Save the codes so far, and of what was made no finer codes than there are coarser ones over them.
+
+        Those are drawn anew when the songs go on, and another engine may draw others.
+        """
+        for level in range(codes.grid.top - 1, -1, -1):
+            part, reached = codes.levels[level], codes.num_frames(level + 1) * codes.grid.ratio(level)
+            if part is not None:
+                codes = codes.replace(level, part[:, : max(reached, self.codes.num_frames(level))])
         for row, folder in enumerate(self.folders or ()):
             folder.save_codes(codes.row(row))
 

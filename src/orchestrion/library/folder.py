@@ -22,7 +22,7 @@ from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
 from orchestrion.files import explained, is_part, replacing, write_json
 from orchestrion.grid import Grid
-from orchestrion.library.provenance import Engine, Made, Record, SongModel
+from orchestrion.library.provenance import Engine, Made, Record, SongModel, read_made, read_record
 from orchestrion.library.tree import LYRICS_FILE
 from orchestrion.text.lyric_files import read_timed_lyrics, write_timed_lyrics
 from orchestrion.text.timed import TimedLyrics
@@ -117,9 +117,8 @@ class SongFolder:
     def frames(self) -> list[tuple[int, int]]:
         """Of each level how many codes there are, and how many a whole song of this length has."""
         codes, found = self.codes(), []
-        for level, part in enumerate(codes.levels):
-            made = 0 if part is None else part.shape[1] - codes.hidden(level)
-            found.append((made, codes.grid.whole(self.info.num_samples) // codes.grid.hop_lengths[level]))
+        for level, hop_length in enumerate(codes.grid.hop_lengths):
+            found.append((codes.num_made(level), codes.grid.whole(self.info.num_samples) // hop_length))
         return found
 
     def is_of(self, record: Record) -> bool:
@@ -213,6 +212,17 @@ def beside(audio: Path) -> Path:
     'tunes/song.song'
     """
     return audio.with_suffix(SUFFIX)
+
+
+def is_written(audio: Path) -> bool:
+    """Whether the file `audio` is there, and was written from the song in the folder beside it."""
+    if not audio.is_file() or not is_begun(beside(audio)):
+        return False
+    song, record = SongFolder.open(beside(audio)), read_record(audio)
+    if record is not None:
+        return song.is_of(record)
+    made = read_made(audio)  # as its record comes after the audio
+    return made is not None and made == song.info.made(made.level)
 
 
 def find(path: Path) -> SongFolder:

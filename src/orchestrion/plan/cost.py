@@ -1,6 +1,6 @@
 """Weights, arithmetic and memory of codecs and priors, counted from their settings."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,14 +37,16 @@ class Saved(NamedTuple):
 class Cost:
     """One training's model, and what an item of a batch takes.
 
-    `matrices` are (rows, columns) of the weights that Muon may train, `cast` weights that are copied to the working
-    precision. `block` is the largest part of the model that is used at once where it is sharded, in weights. FLOPs
-    count a multiplication and an addition as two. `shared` is kept once a batch, `recomputed` is what is left of
-    `saved` when blocks are computed again in the backward pass, `block_saved` what one block then takes. `refused` are
-    the settings of `TrainingConfig` that this training cannot have another value of.
+    Of its `parameters`, `learned` have a gradient. `matrices` are (rows, columns) of the weights that Muon may train,
+    `cast` weights that are copied to the working precision. `block` is the largest part of the model that is used at
+    once where it is sharded, in weights. FLOPs count a multiplication and an addition as two. `shared` is kept once a
+    batch, `recomputed` is what is left of `saved` when blocks are computed again in the backward pass, `block_saved`
+    what one block then takes. `refused` are the settings of `TrainingConfig` that this training cannot have another
+    value of.
     """
 
     parameters: int
+    learned: int
     buffers: int
     matrices: tuple[tuple[int, int], ...]
     cast: int
@@ -84,11 +86,17 @@ class _Part(NamedTuple):
         )
 
 
-def prior_cost(config: PriorConfig) -> Cost:
-    """Of a prior; a masked one with all of a window hidden, its dearest case."""
+def prior_cost(config: PriorConfig, *, following: bool = False) -> Cost:
+    """Of a prior; a masked one with all of a window hidden, its dearest case.
+
+    With `following` attention is drawn to the words that are sung, and kept for that in one layer.
+    """
     stack, width, frames = config.transformer, config.transformer.width, config.context_frames
     memory = config.lyrics.num_characters if config.lyrics and config.lyrics.encoder else 0
     blocks = [_block(stack, pattern, config.context_tokens, memory, width) for pattern in stack.patterns]
+    if following and config.aligned_layers:
+        layer = config.aligned_layers[-1]
+        blocks[layer] = blocks[layer].plus(_watched(stack, stack.patterns[layer], config.context_tokens, memory, width))
     num_tokens, depth = config.first_code + config.codebook_size, config.depth
     parts = [*blocks, _ends(stack, num_tokens, config.context_tokens, tied=config.tied_output)]
     if config.labels:
@@ -120,6 +128,7 @@ def prior_cost(config: PriorConfig) -> Cost:
     in_blocks = Saved().plus(*(block.saved for block in blocks))
     return Cost(
         parameters=whole.weights,
+        learned=whole.weights,
         buffers=0,
         matrices=tuple(matrix for part in (*blocks[: stack.num_layers], *further) for matrix in part.matrices),
         cast=whole.cast,
@@ -203,6 +212,20 @@ def _attention(stack: TransformerConfig, pattern: Pattern, tokens: int, memory: 
     return _Part(forward=4 * pairs * inner, backward=8 * pairs * inner, saved=Saved(saved), shared=shared)
 
 
+def _watched(stack: TransformerConfig, pattern: Pattern, tokens: int, memory: int, memory_width: int) -> _Part:
+    """Shares of attention that are worked out once more, so that a loss can see them."""
+    inner, heads = stack.attention_width, stack.num_heads
+    reads, keys = pattern == "lyrics", memory if pattern == "lyrics" else tokens
+    normed = (inner + heads) * (tokens + keys) if stack.normalize_queries else 0
+    shares, mask = Saved(inner * (tokens + keys) + normed + heads * tokens * keys), Saved(raw_bytes=tokens * keys)
+    products = 2 * tokens * keys * inner
+    part = _Part(forward=products, backward=2 * products, saved=shares, shared=mask).plus(
+        _linear(stack.width, inner if reads else 3 * inner, tokens, bias=False, matrix=False),
+        _linear(memory_width, 2 * inner, memory if reads else 0, bias=False, matrix=False),
+    )
+    return part._replace(weights=0, cast=0)
+
+
 def _ends(stack: TransformerConfig, num_tokens: int, context: int, *, tied: bool) -> _Part:
     """The table of tokens, learned positions, the last norm, and the scores with their logarithms."""
     width = stack.width
@@ -262,13 +285,11 @@ def _conv(inner: int, outer: int, kernel: int, frames: int, *, bias: bool = True
     return _Part(weights, weights, flops, flops * (1 + input_gradient))
 
 
-def _residual(width: int, inner: int, dilations: Iterable[int], frames: int) -> _Part:
-    parts = [
-        _conv(width, inner, 3, frames).plus(
-            _conv(inner, width, 1, frames), _Part(saved=Saved((width + inner) * frames))
-        )
-        for _ in dilations
-    ]
+def _residual(width: int, inner: int, dilations: Iterable[int], frames: int, *, periodic: bool = False) -> _Part:
+    bent = (width + inner) * frames
+    # A relu keeps what it gives; a snake also what it is given, and on the way three numbers in float32.
+    bending = _Part(weights=width + inner, saved=Saved(2 * bent, 3 * bent)) if periodic else _Part(saved=Saved(bent))
+    parts = [_conv(width, inner, 3, frames).plus(_conv(inner, width, 1, frames), bending) for _ in dilations]
     return _Part().plus(*parts)
 
 
@@ -287,12 +308,28 @@ def _conditioner(config: ConditionerConfig, codes: int, width: int, frames: int)
     return part.plus(_Part(saved=Saved(width, 2).times(frames)))
 
 
-def codec_cost(config: CodecConfig, chunk_samples: int) -> Cost:
-    """Of a codec that hears chunks of `chunk_samples`; Fourier transforms count in the memory, not in the FLOPs."""
-    levels = [_level(config, level, chunk_samples) for level in config.levels]
-    spectra = [_spectra(config, chunk_samples)] * len(levels)
+def codec_cost(
+    config: CodecConfig, chunk_samples: int, *, learning: Collection[int] | None = None, decoders_only: bool = False
+) -> Cost:
+    """Of a codec that hears chunks of `chunk_samples`; Fourier transforms count in the memory, not in the FLOPs.
+
+    All levels learn, or those that are `learning`, or their decoders alone.
+    """
     sound = Saved(single=chunk_samples * config.channels)
-    whole = _Part().plus(*levels, *spectra, _Part(saved=sound))
+    learning = range(len(config.levels)) if learning is None else learning
+    learned, parts = 0, [_Part(saved=sound)]
+    for number, level in enumerate(config.levels):
+        choosing = _choosing(config, level, chunk_samples)
+        making = _making(config, level, chunk_samples, input_gradient=not decoders_only)
+        if number not in learning:
+            parts.append(_Part(weights=choosing.weights + making.weights))
+            continue
+        if decoders_only:
+            choosing = _Part(weights=choosing.weights, forward=choosing.forward)
+        learned += making.weights + (0 if decoders_only else choosing.weights)
+        compared = _magnitudes(config, level, chunk_samples) if level.spectrum else _spectra(config, chunk_samples)
+        parts += [choosing, making, compared]
+    whole = _Part().plus(*parts)
     book = config.codebook
     buffers = {
         "nearest": book.size * (2 * book.width + 1) + 1,
@@ -301,6 +338,7 @@ def codec_cost(config: CodecConfig, chunk_samples: int) -> Cost:
     }[book.kind] * sum(level.depth for level in config.levels)
     return Cost(
         parameters=whole.weights,
+        learned=learned,
         buffers=buffers,
         matrices=(),
         cast=whole.cast,
@@ -312,13 +350,13 @@ def codec_cost(config: CodecConfig, chunk_samples: int) -> Cost:
         recomputed=whole.saved,
         block_saved=Saved(),
         block_flops=0,
-        tokens=sum(chunk_samples // level.hop_length for level in config.levels),
+        tokens=sum(chunk_samples // config.levels[level].hop_length for level in learning),
     )
 
 
-def _level(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
-    """Encoder, codebook and decoder of a level."""
-    between, channels = config.codebook.width, config.channels
+def _choosing(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
+    """Encoder and codebook of a level."""
+    between, channels, periodic = config.codebook.width, config.channels, config.activation == "snake"
     stages, parts, incoming, frames = level.stages, [], channels, samples
     for index, stage in enumerate(stages):
         kept = Saved(incoming * frames)  # what the convolution is given
@@ -332,22 +370,29 @@ def _level(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
                 _conv(incoming, stage.width, stage.kernel, frames, input_gradient=index > 0),
                 _Part(saved=kept),
             ]
-        parts.append(_residual(stage.width, stage.residual_width, stage.dilations, frames))
+        parts.append(_residual(stage.width, stage.residual_width, stage.dilations, frames, periodic=periodic))
         incoming = stage.width
         if stage.project or last:
             parts += [_conv(stage.width, between, 3, frames), _Part(saved=Saved(stage.width * frames))]
             incoming = between
-    parts.append(_quantizer(config, level.depth, frames))
+    return _Part().plus(*parts, _quantizer(config, level.depth, frames))
+
+
+def _making(config: CodecConfig, level: LevelConfig, samples: int, *, input_gradient: bool) -> _Part:
+    """Decoder of a level."""
+    between, channels, periodic = config.codebook.width, config.channels, config.activation == "snake"
+    stages, parts, frames = level.stages, [], samples // level.vector_length
     for index in reversed(range(len(stages))):
-        stage = stages[index]
-        if stage.project or index == len(stages) - 1:
-            parts += [_conv(between, stage.width, 3, frames), _Part(saved=Saved(between * frames))]
+        stage, first = stages[index], index == len(stages) - 1
+        if stage.project or first:
+            entering = _conv(between, stage.width, 3, frames, input_gradient=input_gradient or not first)
+            parts += [entering, _Part(saved=Saved(between * frames))]
         writes = index == 0 and not config.final_convolution
         joined = index > 0 and not stages[index - 1].project
         out = stages[index - 1].width if joined else channels if writes else between
         spectrum = level.spectrum if index == 0 else None
         parts += [
-            _residual(stage.width, stage.residual_width, stage.dilations, frames),
+            _residual(stage.width, stage.residual_width, stage.dilations, frames, periodic=periodic),
             _conv(stage.width, channels * (spectrum.window // 2 + 1), 3, frames)
             if spectrum
             else _conv(stage.width, out, stage.kernel, frames, bias=not writes),
@@ -384,3 +429,12 @@ def _spectra(config: CodecConfig, samples: int) -> _Part:
             numbers += config.channels * frames * (window + 3 * bins + 2 * bands)
             mixed += 2 * config.channels * frames * bins * bands
     return _Part(forward=2 * mixed, backward=mixed, saved=Saved(single=numbers))
+
+
+def _magnitudes(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
+    """Magnitudes that the decoder writes, and their differences on the way to the loss, in float32."""
+    assert level.spectrum is not None
+    frames, bins = config.channels * samples // level.stages[0].stride, level.spectrum.window // 2 + 1
+    bands = sum(num_bands for _, num_bands in config.loss.mel_sizes)
+    mixed = 2 * frames * bins * bands
+    return _Part(forward=2 * mixed, backward=mixed, saved=Saved(single=frames * (5 * bins + 2 * bands)))

@@ -132,8 +132,8 @@ def memory(cost: Cost, training: TrainingConfig, num_devices: int) -> Memory:
     return Memory(
         weights=4 * cost.parameters / shards,
         average=4 * cost.parameters / shards + 4 * cost.buffers,
-        gradients=4 * cost.parameters / shards,
-        optimizer=(8 * (cost.parameters - by_muon) + 4 * by_muon) / shards,
+        gradients=4 * cost.learned / shards,
+        optimizer=(8 * (cost.learned - by_muon) + 4 * by_muon) / shards,
         gathered=gathered,
         activations=float(activations),
         codebook=4.0 * cost.buffers,

@@ -53,10 +53,10 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | None = None) -> None:
-    """Raise UserError where `folder` cannot be written or holds another run, as far as that shows without the `data`.
+    """Raise UserError for a folder that cannot be written, or holds another run or what one would replace.
 
-    It may also hold what a run would replace without being one. Before the music is decoded this spares hours that would
-    be for nothing. Nothing is left behind.
+    Without the `data` as far as that shows: before the music is decoded it spares hours that would be for nothing.
+    Nothing is left behind.
     """
     check_writable(existing(folder))
     path = folder / RUN
