@@ -11,7 +11,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints.folder import read_model
 from orchestrion.cli.main import main
 from orchestrion.cli.train import prepared
-from orchestrion.config.training import TrainingConfig
+from orchestrion.config.training import RecognizerTrainingConfig
 from orchestrion.data.encoded import ShardWriter
 from orchestrion.data.manifest import Track, content_hash, read_manifest, write_manifest
 from orchestrion.errors import UserError
@@ -131,7 +131,7 @@ def test_a_run_that_cannot_be_is_refused_before_the_music_is_decoded(capsys, man
     settings = ("--config", config) if kind == "recognizer" else ()
     command = ("train", kind, manifest, *settings, *steps)
     assert "cannot write into" in told(capsys, *command, "--run", manifest / "run")
-    begin_run(tmp_path / "run", "prior", TrainingConfig(steps=1, batch_size=1), {})
+    begin_run(tmp_path / "run", "prior", RecognizerTrainingConfig(), {})
     assert "a run with another kind" in told(capsys, *command, "--run", tmp_path / "run")
     (tmp_path / "other" / "checkpoint").mkdir(parents=True)
     assert "without its run.json" in told(capsys, *command, "--run", tmp_path / "other")

@@ -415,7 +415,7 @@ def test_levels_that_learn_one_after_the_other_are_put_together(base, tmp_path, 
     own.write_text(settings.format(3))
     capsys.readouterr()
     assert main([*command, "--level", "0"]) == 2
-    assert "learned from other music or in another way" in capsys.readouterr().err
+    assert "another config (adapter.rank: 2 there, 3 here)" in capsys.readouterr().err
 
 
 def test_the_command_writes_a_whole_model_that_knows_the_new_name(base, tmp_path, capsys):
