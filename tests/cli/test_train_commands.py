@@ -11,7 +11,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints.folder import read_model
 from orchestrion.cli.main import main
 from orchestrion.cli.train import prepared
-from orchestrion.config.training import RecognizerTrainingConfig
+from orchestrion.config.recognizer import RecognizerTrainingConfig
 from orchestrion.data.encoded import ShardWriter
 from orchestrion.data.manifest import Track, content_hash, read_manifest, write_manifest
 from orchestrion.errors import UserError
