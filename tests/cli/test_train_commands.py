@@ -134,7 +134,7 @@ def test_a_run_that_cannot_be_is_refused_before_the_music_is_decoded(capsys, man
     begin_run(tmp_path / "run", "prior", RecognizerTrainingConfig(), {})
     assert "a run with another kind" in told(capsys, *command, "--run", tmp_path / "run")
     (tmp_path / "other" / "checkpoint").mkdir(parents=True)
-    assert "without its run.json" in told(capsys, *command, "--run", tmp_path / "other")
+    assert "holds checkpoint already" in told(capsys, *command, "--run", tmp_path / "other")
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")
