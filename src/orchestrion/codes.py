@@ -20,6 +20,11 @@ def frames_made(codes: Int[Tensor, "batch frame"]) -> int:
     return int(hidden[0]) if len(hidden) else codes.shape[1]
 
 
+def num_made(codes: Int[Tensor, "batch frame"]) -> int:
+    """Frames of a level that are not hidden, in every row as many."""
+    return int((codes[0] != HIDDEN).sum())
+
+
 @dataclass(frozen=True)
 class Codes:
     """Music as integers: one row of codes per item at each level, level 0 the finest.
@@ -72,7 +77,7 @@ class Codes:
     def num_made(self, level: int) -> int:
         """How many of them are made."""
         codes = self.levels[level]
-        return 0 if codes is None else int((codes[0] != HIDDEN).sum())
+        return 0 if codes is None else num_made(codes)
 
     def seconds(self, level: int) -> float:
         """How much music `level` holds so far."""

@@ -25,7 +25,7 @@ from orchestrion.prior.masked import AnyPrior, make_prior
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyrics import Spelling
 from orchestrion.text.published import PublishedNames
-from orchestrion.text.vocab import Vocabulary, folded
+from orchestrion.text.vocab import Vocabulary, called
 
 MODEL_FORMAT = "orchestrion.model"
 FORMAT_VERSION = 1
@@ -85,11 +85,11 @@ class ModelInfo(Settings):
 
     def artist_called(self, name: str | None) -> str | None:
         """An artist as this model spells the name; None where it knows none of that name."""
-        return _spelled(self.artists, name)
+        return None if name is None else called(self.artists, name)
 
     def genre_called(self, name: str | None) -> str | None:
         """Likewise."""
-        return _spelled(self.genres, name)
+        return None if name is None else called(self.genres, name)
 
     def drawing(self, lyrics: str) -> tuple[LevelSampling, ...]:
         """How the codes of a song with these lyrics, or with none, are drawn unless the request says otherwise."""
@@ -127,10 +127,6 @@ class ModelInfo(Settings):
                 break
             finest = level
         return finest
-
-
-def _spelled(known: Collection[str], name: str | None) -> str | None:
-    return next((own for own in known if name is not None and folded(own) == folded(name)), None)
 
 
 def write_model(

@@ -274,8 +274,9 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
     from orchestrion.library.folder import beside, is_written
 
     for output in outputs:
+        may_stay = force or is_written(output)
         for suffix in (".png", *([WORDS_SUFFIX] if sung else [])):
-            refuse_overwrite(output.with_suffix(suffix), force or is_written(output))
+            refuse_overwrite(output.with_suffix(suffix), may_stay)
     folders = [beside(path) for path in outputs]
     composition = begin(folders)
     try:

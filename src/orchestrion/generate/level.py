@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from orchestrion.codes import HIDDEN, frames_made
+from orchestrion.codes import HIDDEN, frames_made, num_made
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.draw import Predictor, draw_window, likelihood
 from orchestrion.generate.parallel import Filler, fill_window
@@ -96,21 +96,17 @@ def _first_hole(codes: Int[Tensor, "batch frame"]) -> tuple[int, int] | None:
     return (edges[0], edges[1]) if edges else None
 
 
-def _num_made(codes: Int[Tensor, "batch frame"]) -> int:
-    return int((codes[0] != HIDDEN).sum())
-
-
 def _filled(task: LevelTask, codes: Tensor) -> Filled:
     """The event after a window."""
-    return Filled(task.shape.level, _num_made(codes), task.total, codes)
+    return Filled(task.shape.level, num_made(codes), task.total, codes)
 
 
 def _invent(task: LevelTask, codes: Tensor, window: Window) -> Generator[Filled, None, Tensor]:
     """The frames of `window` from the first unknown one on, of all songs."""
     songs = len(task.seeds)
-    new = window.stop - window.known - _num_made(codes[:, window.known : window.stop])
+    new = window.stop - window.known - num_made(codes[:, window.known : window.stop])
     at_once = 1 if isinstance(task.prior, Filler) else task.most_rows or songs
-    before = _num_made(codes)
+    before = num_made(codes)
     found: list[Tensor] = []
     for first in range(0, songs, at_once):
         rows = slice(first, min(first + at_once, songs))
@@ -188,7 +184,7 @@ def _best_take(
         above=None if above is None else lambda frames: above(frames)[row].expand(count, -1),
     )
     takes = codes[row, :first].expand(count, -1)
-    before, songs = _num_made(codes), len(codes)
+    before, songs = num_made(codes), len(codes)
     for event in fill_level(alone, takes):
         takes = takes if event.codes is None else event.codes
         fresh = (row * (stop - first) + event.frames_done - first) // songs

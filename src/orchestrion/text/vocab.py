@@ -2,7 +2,7 @@
 
 import difflib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -94,6 +94,11 @@ class Vocabulary(Settings):
 def folded(name: str) -> str:
     """A name as it is compared with others: without regard to case, width of spaces, or how Unicode composes it."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def called(names: Iterable[str], name: str) -> str | None:
+    """The one of `names` that means the same as `name`, as it is spelled there; None where none does."""
+    return next((own for own in names if folded(own) == folded(name)), None)
 
 
 def _look_up(ids: Mapping[str, int], name: str, kind: str, names: Sequence[str]) -> int:

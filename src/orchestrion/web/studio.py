@@ -34,7 +34,7 @@ from orchestrion.library.tree import (
 )
 from orchestrion.text.lyric_files import read_timed_lyrics
 from orchestrion.text.timed import TimedLine
-from orchestrion.text.vocab import UNKNOWN, folded
+from orchestrion.text.vocab import UNKNOWN, called
 from orchestrion.web import schemas
 from orchestrion.web.jobs import Job, Jobs
 from orchestrion.web.places import Places
@@ -563,19 +563,18 @@ class Studio:
         known = next((each for each in self.models() if each.name == model), None)
         if known is None:
             return artist, tuple(genres), mix
-        artists = {folded(name): name for name in (UNKNOWN, *known.artists)}
-        named = {folded(name): name for name in (UNKNOWN, *known.genres)}
 
-        def spelled(kind: str, name: str, names: dict[str, str]) -> str:
-            if folded(name) not in names:
+        def spelled(kind: str, name: str, names: Sequence[str]) -> str:
+            found = called((UNKNOWN, *names), name)
+            if found is None:
                 raise Conflict(f"{model} knows no {kind} called {name!r}", "choose one from the list")
-            return names[folded(name)]
+            return found
 
         if mix:
-            first, second = (spelled("artist", name, artists) for name in (mix.first, mix.second))
+            first, second = (spelled("artist", name, known.artists) for name in (mix.first, mix.second))
             mix = mix.model_copy(update={"first": first, "second": second})
-        genres = tuple(dict.fromkeys(spelled("genre", name, named) for name in genres))
-        return artist and spelled("artist", artist, artists), genres, mix
+        genres = tuple(dict.fromkeys(spelled("genre", name, known.genres) for name in genres))
+        return artist and spelled("artist", artist, known.artists), genres, mix
 
     def _shown_take(self, song: LibrarySong, take: Take, job: Job | None) -> schemas.TakeOut:
         levels = levels_of(self.places.take(song.id, take.id))
