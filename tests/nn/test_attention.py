@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Attention
 
-TOKENS, ROWS, SPREAD, PREFIX = 20, 4, 2, 7
+TOKENS, ROWS, SPREAD, PREFIX = 32, 4, 2, 11
 ROW = TOKENS // ROWS
 
 
@@ -35,6 +35,8 @@ def seen(pattern: Pattern, token: int) -> tuple[int, list[int]]:
     match pattern:
         case "full":
             return 0, list(earlier)
+        case "sliding":
+            return 0, list(earlier)[-ROW:]
         case "row":
             return 0, list(range(row * ROW, token + 1))
         case "column":
@@ -65,12 +67,12 @@ def slow(attention: Attention, pattern: Pattern, x: Tensor) -> Tensor:
 
 
 PATTERNS = pytest.mark.parametrize(
-    "pattern", ["full", "row", "column", "previous_row", "summary", "summary_spread", "prefix"]
+    "pattern", ["full", "sliding", "row", "column", "previous_row", "summary", "summary_spread", "prefix"]
 )
 
 
 @PATTERNS
-@pytest.mark.parametrize("length", [TOKENS, 13, 3])
+@pytest.mark.parametrize("length", [TOKENS, 21, 13, 3])
 @torch.no_grad()
 def test_a_token_sees_what_its_pattern_says(pattern: Pattern, length: int) -> None:
     attention = Attention(config(pattern), pattern, TOKENS)
@@ -79,7 +81,7 @@ def test_a_token_sees_what_its_pattern_says(pattern: Pattern, length: int) -> No
 
 
 @PATTERNS
-@pytest.mark.parametrize("pieces", [[20], [1] * 20, [3, 4, 1, 9, 2, 1], [5, 15], [14, 6]], ids=str)
+@pytest.mark.parametrize("pieces", [[32], [1] * 32, [3, 4, 1, 9, 2, 13], [8, 24], [5, 27], [22, 10]], ids=str)
 @torch.no_grad()
 def test_any_chunking_gives_the_same(pattern: Pattern, pieces: list[int]) -> None:
     attention = Attention(config(pattern), pattern, TOKENS)

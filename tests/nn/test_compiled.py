@@ -18,7 +18,16 @@ from orchestrion.nn.transformer import Transformer
 
 ROW, ROWS, WIDTH = 6, 5, 12
 TOKENS = ROW * ROWS
-PATTERNS: tuple[Pattern, ...] = ("full", "row", "column", "previous_row", "summary", "summary_spread", "prefix")
+PATTERNS: tuple[Pattern, ...] = (
+    "full",
+    "sliding",
+    "row",
+    "column",
+    "previous_row",
+    "summary",
+    "summary_spread",
+    "prefix",
+)
 
 
 @pytest.fixture

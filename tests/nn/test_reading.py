@@ -43,7 +43,9 @@ def test_reading_is_nearly_the_same(pattern: Pattern, published: bool, pieces: l
     assert 0 < error(drawn(made, x, pieces), expected) < 0.04
 
 
-@pytest.mark.parametrize("patterns", [("row", "column", "previous_row"), ("full", "row", "summary")], ids=str)
+@pytest.mark.parametrize(
+    "patterns", [("row", "column", "previous_row"), ("full", "row", "summary"), ("sliding", "full", "sliding")], ids=str
+)
 @pytest.mark.parametrize("pieces", [[24], [13, 12], [1, 24]], ids=str)
 @torch.no_grad()
 def test_the_last_token_alone(patterns: tuple[Pattern, ...], pieces: list[int], rng: torch.Generator) -> None:

@@ -69,6 +69,9 @@ PRIORS = {
     "published": prior(stack(FACTORED, PUBLISHED), tied_output=True, condition_output=True),
     "rotary alone": prior(stack(FACTORED, OURS | {"normalize_queries": False})),
     "learned positions": prior(stack(FACTORED, OURS | {"positions": "learned"})),
+    "sliding": prior(stack(("sliding", "full"), OURS | {"num_rows": 4})),
+    "sliding, learned positions": prior(stack(("sliding", "sliding"), PUBLISHED)),
+    "sliding over all": prior(stack(("sliding",), OURS | {"num_rows": 1})),
     "upsampler": prior(
         stack(("full",), OURS), timing=None, conditioner=ConditionerConfig(width=24, strides=(2, 4), dilations=(1, 3))
     ),

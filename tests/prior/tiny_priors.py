@@ -14,7 +14,7 @@ from orchestrion.config import (
 from orchestrion.presets import published
 from orchestrion.prior import Conditions, Prior
 
-FACTORED = ("row", "column", "previous_row", "full", "summary", "summary_spread")
+FACTORED = ("row", "column", "previous_row", "full", "summary", "summary_spread", "sliding")
 
 
 def top(**changes: object) -> PriorConfig:

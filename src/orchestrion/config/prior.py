@@ -6,16 +6,24 @@ from pydantic import Field, model_validator
 
 from orchestrion.config.base import Settings
 
-Pattern = Literal["full", "row", "column", "previous_row", "summary", "summary_spread", "lyrics", "prefix", "all"]
+Pattern = Literal[
+    "full", "sliding", "row", "column", "previous_row", "summary", "summary_spread", "lyrics", "prefix", "all"
+]
 """Which tokens a layer attends to; `orchestrion.nn.attention` says what each one sees."""
+
+
+def sliding_piece(row_length: int) -> int:
+    """Tokens that sliding attention works on at once, beside the `row_length` before them: fewer keys go unseen."""
+    return row_length // 4 if row_length % 4 == 0 else row_length
 
 
 class TransformerConfig(Settings):
     """A stack of attention and MLP blocks; the defaults are our own dialect, `presets` has the published one.
 
-    `patterns` has one entry per layer. The factored patterns see the sequence as `num_rows` rows of equal
-    length; "summary_spread" keeps the last `spread` tokens of each row, "prefix" sees the first `prefix_tokens`
-    tokens, and "lyrics" the encoded lyrics. The widths of attention and MLP are given as ratios to `width`.
+    `patterns` has one entry per layer. The factored patterns see the sequence as `num_rows` rows of equal length,
+    and "sliding" sees as many tokens as a row has; "summary_spread" keeps the last `spread` tokens of each row,
+    "prefix" sees the first `prefix_tokens` tokens, and "lyrics" the encoded lyrics. The widths of attention and MLP
+    are given as ratios to `width`.
     """
 
     width: int = Field(ge=1)

@@ -2,6 +2,7 @@
 
 With T tokens in rows of R, the token at row r and column c sees
 - full: every token up to itself;
+- sliding: the last R tokens, itself among them (Beltagy et al. 2020, section 3.1);
 - row: the tokens of row r up to column c;
 - column: column c of the rows up to r;
 - previous_row: all of row r-1 (in row 0, a zero);
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from orchestrion.config.prior import Pattern, TransformerConfig
+from orchestrion.config.prior import Pattern, TransformerConfig, sliding_piece
 from orchestrion.nn.cache import LayerCache, Layout
 from orchestrion.nn.embed import rotate, rotate_in_place
 from orchestrion.nn.linear import Linear
@@ -162,6 +163,8 @@ class Attention(nn.Module):
         match self.pattern:
             case "full":
                 return key <= query
+            case "sliding":
+                return (key <= query) & (key > query - self.row_length)
             case "row":
                 return (key_row == row) & (key <= query)
             case "column":
@@ -219,6 +222,8 @@ class Attention(nn.Module):
         match self.pattern:
             case "full":
                 return _mix(queries, keys, values, causal=True)
+            case "sliding":
+                return self._slide(queries, keys, values)
             case "lyrics" | "all":
                 return _mix(queries, keys, values)
             case "prefix":
@@ -257,11 +262,25 @@ class Attention(nn.Module):
         mixed = mixed.view(len(queries), -1, *mixed.shape[1:])
         return mixed.transpose(1, 2) if self.pattern == "column" else mixed
 
+    def _slide(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The first row, which sees all before; then pieces of a row, each beside the row's length before it."""
+        row, length = self.row_length, queries.shape[1]
+        opening = _mix(queries[:, :row], keys[:, :row], values[:, :row], causal=True)
+        if length <= row:
+            return opening
+        size = sliding_piece(row)
+        queries, keys, values = (_cut(part, size) for part in (queries[:, row:], keys, values))
+        count, before = queries.shape[1], row // size
+        near = ([part[:, first : first + count] for first in range(before + 1)] for part in (keys, values))
+        keys, values = (torch.cat(parts, 2).flatten(0, 1) for parts in near)
+        query = torch.arange(row, row + size, device=queries.device)
+        seen = self.visible(query, torch.arange(row + size, device=queries.device))
+        mixed = _mix(queries.flatten(0, 1), keys, values, seen=seen).reshape(len(opening), -1, *opening.shape[2:])
+        return torch.cat((opening, mixed[:, : length - row]), 1)
+
     def _rows(self, part: Tensor) -> Tensor:
         """Cut tokens into rows, the last one filled up with zeros that nothing real can see."""
-        missing = -part.shape[1] % self.row_length
-        filled = F.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part
-        return filled.view(len(part), -1, self.row_length, *part.shape[2:])
+        return _cut(part, self.row_length)
 
     def _summary(self, queries: Tensor, keys: Tensor, values: Tensor, position: Tensor) -> Tensor:
         """Attention of queries at `position` to zeros and the ends of rows, `batch token head width`."""
@@ -276,6 +295,8 @@ class Attention(nn.Module):
         stop = start + queries.shape[1]
         if self.pattern in ("row", "column", "previous_row"):
             return self._continue_rows(queries, keys, values, start, cache)
+        if self.pattern == "sliding":
+            return self._continue_sliding(queries, keys, values, start, cache)
         cache.write(keys, values, start)
         keys, values = cache.seen(stop - 1)
         position = torch.arange(start, stop, device=queries.device)
@@ -284,6 +305,21 @@ class Attention(nn.Module):
             held, zeros, ends = held[: -self.spread], self.spread, cache.layout.ends
             held = held // ends * self.row_length + self.row_length - ends + held % ends
         return _mix(queries, keys, values, seen=F.pad(self.visible(position, held), (zeros, 0), value=True))
+
+    def _continue_sliding(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
+        """At most a row's length at once, which is written last: it takes the place of what its first tokens see."""
+        pieces = (torch.split(part, self.row_length, 1) for part in (queries, keys, values))
+        mixed = []
+        for query, key, value in zip(*pieces, strict=True):
+            last = start - 1
+            held_keys, held_values = cache.seen(last)
+            held = last - (last - torch.arange(held_keys.shape[1], device=query.device)) % self.row_length
+            position = torch.arange(start, start + query.shape[1], device=query.device)
+            seen = self.visible(position, torch.cat((held, position)))
+            mixed.append(_mix(query, torch.cat((held_keys, key), 1), torch.cat((held_values, value), 1), seen=seen))
+            cache.write(key, value, start)
+            start += query.shape[1]
+        return torch.cat(mixed, 1)
 
     def _continue_rows(self, queries: Tensor, keys: Tensor, values: Tensor, start: int, cache: LayerCache) -> Tensor:
         """Several tokens of a pattern within rows: the rest of a row, then whole rows, then the beginning of one."""
@@ -336,6 +372,13 @@ class Attention(nn.Module):
 
 def _heads(flat: Tensor, head_width: int) -> Tensor:
     return flat.view(*flat.shape[:-1], -1, head_width)
+
+
+def _cut(part: Tensor, size: int) -> Tensor:
+    """Tokens in pieces of a size, the last one filled up with zeros."""
+    missing = -part.shape[1] % size
+    filled = F.pad(part, (0, 0, 0, 0, 0, missing)) if missing else part
+    return filled.reshape(len(part), -1, size, *part.shape[2:])
 
 
 def _mix(queries: Tensor, keys: Tensor, values: Tensor, *, causal: bool = False, seen: Tensor | None = None) -> Tensor:

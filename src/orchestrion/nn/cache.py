@@ -16,6 +16,7 @@ class Layout:
     """Where a pattern keeps which of `num_tokens` tokens, cut into rows.
 
     - full, prefix: in order, as far as they are ever seen;
+    - sliding: a row's length, each token over the one that is no longer seen;
     - row: the present row, each over the one before;
     - previous_row: two rows, taken in turn;
     - column: column by column;
@@ -35,7 +36,7 @@ class Layout:
         match self.pattern:
             case "prefix":
                 return min(self.num_tokens, self.prefix_tokens)
-            case "row":
+            case "row" | "sliding":
                 return min(self.num_tokens, self.row_length)
             case "previous_row":
                 return min(self.num_tokens, 2 * self.row_length)
@@ -61,7 +62,7 @@ class Layout:
         row, column = divmod(start, self.row_length)
         first, count = start, stop - start
         match self.pattern:
-            case "row":
+            case "row" | "sliding":
                 first = column
             case "previous_row":
                 first = start % (2 * self.row_length)
@@ -81,6 +82,8 @@ class Layout:
 
     def lasting(self, start: int, stop: int) -> int:
         """The first of the tokens `start` to `stop` that is not replaced by a later one of them."""
+        if self.pattern == "sliding":
+            return max(start, stop - self.row_length)
         rows = {"row": 1, "previous_row": 2}.get(self.pattern)
         if rows is None:
             return start
@@ -99,6 +102,8 @@ class Layout:
         """The slots that the token at `position` sees, itself among them."""
         row, column = divmod(position, self.row_length)
         match self.pattern:
+            case "sliding":
+                return slice(0, min(position + 1, self.row_length))
             case "row":
                 return slice(0, column + 1)
             case "previous_row":

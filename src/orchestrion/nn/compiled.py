@@ -316,6 +316,8 @@ def _view(layout: Layout, position: Int[Tensor, "1"]) -> View:
     match layout.pattern:
         case "row":
             return View(column, seen=count(layout.num_slots) <= column)
+        case "sliding":
+            return View(column, seen=count(layout.num_slots) <= position)
         case "previous_row":
             before = (row + 1) % 2 * length + count(length)
             return View(position % (2 * length), held=before % layout.num_slots, any_seen=row > 0)

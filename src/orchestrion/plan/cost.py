@@ -13,6 +13,7 @@ from orchestrion.config.prior import (
     Pattern,
     PriorConfig,
     TransformerConfig,
+    sliding_piece,
 )
 
 
@@ -179,8 +180,10 @@ def _attention(stack: TransformerConfig, pattern: Pattern, tokens: int, memory: 
     row, kept = tokens // rows, min(stack.prefix_tokens, tokens)
     spread = 1 if pattern == "summary" else stack.spread
     ends = spread * (rows + 1)
+    piece, slid = sliding_piece(row), tokens - row
     pairs = {
         "full": tokens * tokens,
+        "sliding": row * row + slid * (row + piece),
         "all": tokens * tokens,
         "row": tokens * row,
         "previous_row": tokens * row,
@@ -196,6 +199,10 @@ def _attention(stack: TransformerConfig, pattern: Pattern, tokens: int, memory: 
     match pattern:
         case "full" | "all":
             saved = 4 * inner * tokens + normed + turned
+        case "sliding":
+            copied = inner * slid * (2 * (row // piece + 1) + 1) + inner * tokens if slid else 0
+            saved = 4 * inner * tokens + normed + turned + copied
+            shared = Saved(piece * (row + piece) if slid else 0)
         case "prefix":
             saved = (4 * inner + (inner if kept < tokens else 0)) * tokens + normed + turned
         case "row" | "previous_row":
