@@ -37,6 +37,7 @@ def _tiny_world(tmp_path, monkeypatch):
         (("song.wav", "--lyrics", "words.txt", "-o", "words.doc"), "no name for timed lyrics"),
         (("song.wav", "--lyrics", "words.txt", "--picture", "a.jpg"), "no name for a picture"),
         (("song.wav", "--lyrics", "words.txt", "--linear", "--picture", "a.png"), "has no picture"),
+        (("song.wav", "--lyrics", "words.txt", "--linear", "--recognizer", "absent"), "more than one was asked for"),
         (("song.wav", "--lyrics", "empty.txt"), "no words in empty.txt"),
         (("song.wav", "--lyrics", "binary.txt"), "not text"),
         (("song.wav", "--lyrics", "broken.lrc"), "line 1 of broken.lrc"),

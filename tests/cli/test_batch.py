@@ -179,6 +179,8 @@ REFUSED = [
     ([{"artist": "Biks"}], "song-0001.flac: "),
     ([{"seconds": 0.0001}], "song-0001.flac: "),
     ([{"seconds": -1.0}], "line 1"),
+    ([{}, {"prime": {"path": "misspelt.wav"}}], "song-0002.flac: there is no file misspelt.wav"),
+    ([{"origin": {"song": "a", "act": "continue", "codes_sha256": ""}}], "line 1: is of a song made from another"),
     ([], "asks for no song"),
 ]
 
@@ -188,7 +190,7 @@ def test_what_is_wrong_is_said_before_anything_is_made(capsys, lines, said):
     ask(*lines)
     status, out, err = run(capsys)
     assert (status, out) == (2, "") and said in err and "Traceback" not in err
-    assert not Path("songs").exists()
+    assert not list(Path().glob("songs/*"))
 
 
 def test_every_device_is_looked_for_before_anything_is_made(capsys):
@@ -207,6 +209,17 @@ def test_another_song_is_not_replaced_without_force(capsys):
     assert status == 2 and "another seed" in err and contents("songs") == first
     assert run(capsys, "--force")[0] == 0
     assert contents("songs") != first
+
+
+def test_audio_that_was_put_beside_an_unfinished_song_is_not_replaced(capsys):
+    ask({})
+    with stopped_after(40):
+        assert run(capsys)[0] == 130
+    Path("songs/song-0001.flac").write_bytes(b"mine")
+    status, _, err = run(capsys)
+    assert status == 2 and "song-0001.flac exists already" in err
+    assert Path("songs/song-0001.flac").read_bytes() == b"mine"
+    assert run(capsys, "--force")[0] == 0 and Path("songs/song-0001.flac").read_bytes() != b"mine"
 
 
 def test_a_batch_does_not_write_over_what_it_is_made_from(capsys):
@@ -234,4 +247,6 @@ def test_a_batch_has_no_takes(capsys):
     status, _, err = run(capsys, "--takes", "2")
     assert status == 2 and "takes" in err
     assert main((*COMPOSE, "--ray")) == 2
+    assert "--batch" in capsys.readouterr().err
+    assert main((*COMPOSE, "--together", "2")) == 2
     assert "--batch" in capsys.readouterr().err

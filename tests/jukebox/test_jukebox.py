@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -159,6 +160,18 @@ def test_a_folder_of_another_song_is_left_alone(jukebox):
     with pytest.raises(UserError, match=r"another seed, artist|another artist, seed"):
         jukebox.compose(SOME.changed(seed=8, artist=None), "a.song")
     assert files(Path("a.song")) == before
+
+
+def test_a_song_begun_before_there_was_a_setting_goes_on(jukebox):
+    jukebox.compose(SOME, "whole.song").finish()
+    stop_after(jukebox, SOME, "stopped.song", 100)
+    record = Path("stopped.song/request.json")
+    about = json.loads(record.read_text())
+    for level in about["request"]["sampling"]:
+        del level["guidance"]
+    record.write_text(json.dumps(about))
+    jukebox.compose(SOME, "stopped.song").finish()
+    assert equal(SongFolder.open(Path("stopped.song")).codes(), SongFolder.open(Path("whole.song")).codes())
 
 
 def test_a_folder_of_another_model_is_left_alone(jukebox):

@@ -9,9 +9,10 @@ from torch.testing import assert_close
 
 from orchestrion.config import ConditionerConfig, PriorConfig, TransformerConfig, read_settings
 from orchestrion.config.base import plain
+from orchestrion.config.prior import TimingConfig
 from orchestrion.errors import UserError
 from orchestrion.prior import Conditions, Prior
-from orchestrion.prior.labels import LabelEmbedding
+from orchestrion.prior.labels import LabelEmbedding, TimingEmbedding
 from orchestrion.prior.upsample import Conditioner
 
 
@@ -106,6 +107,17 @@ def test_conditions_go_in_rows(rng: torch.Generator) -> None:
     assert part.coarser is not None
     assert torch.equal(part.coarser, told.coarser[1:3])
     assert part.lyrics is None
+
+
+def test_a_frame_of_a_piece_shorter_than_the_window_is_told_its_share_of_the_piece() -> None:
+    config = TimingConfig(num_bins=10, min_total_seconds=1.0, max_total_seconds=100.0)
+    ours, published = (
+        TimingEmbedding(config.model_copy(update={"clamp": clamp}), 4, 10, window_samples=80, frames=8)
+        for clamp in (True, False)
+    )
+    piece = torch.tensor([40]), torch.tensor([0])
+    assert ours.positions(*piece)[1][0].tolist() == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]
+    assert published.positions(*piece)[1][0].tolist() == [place / 8 for place in range(8)]
 
 
 def test_dropout_is_drawn_from_the_generator_in_training_only(rng: torch.Generator) -> None:

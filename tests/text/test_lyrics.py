@@ -106,6 +106,9 @@ def test_a_window_with_known_times_is_where_the_words_are():
     assert seen.at(600).places == tuple(range(60, 70))  # around place 65, at sample 650
     late = SeenLyrics(**{**vars(seen), "times": tuple(900.0 + place for place in range(100))})
     assert late.at(600).places == tuple(range(10)), "all of it is still to come"
+    assert seen.at(600, 690.0).places == tuple(range(64, 74)), "around what is to be made"
+    ending = SeenLyrics(**{**vars(seen), "total_samples": 640, "hop_length": 1})
+    assert ending.at(600).places == tuple(range(57, 67)), "nothing is sung after the end"
     moved = SeenLyrics(**{**vars(seen), "shift": 3})
     assert moved.at(600).places == tuple(range(63, 73))
     linear = SeenLyrics(**{**vars(seen), "times": None, "shift": -2})

@@ -7,13 +7,16 @@ import click
 
 from orchestrion.cli.options import (
     PATH,
-    engine_options,
+    adapter_option,
+    device_option,
+    dtype_option,
     force_option,
     json_option,
     open_jukebox,
     open_maker,
     refuse_inputs,
     show_result,
+    threads_option,
 )
 from orchestrion.errors import UserError
 
@@ -48,7 +51,10 @@ if TYPE_CHECKING:
 @click.option("--lines", is_flag=True, help="In lrc, write the times of lines alone, as simple players want it.")
 @click.option("--picture", type=PATH, help="Also draw the alignment into this .png.")
 @click.option("--linear", is_flag=True, help="Only guess, as if all characters took the same time; no model listens.")
-@engine_options
+@adapter_option
+@dtype_option
+@device_option
+@threads_option
 @force_option
 @json_option
 def align(
@@ -80,6 +86,11 @@ def align(
     if picture is not None and (picture.suffix.lower() != ".png" or linear):
         problem = "a guess has no picture" if linear else f"{picture.name!r} is no name for a picture"
         raise UserError(problem, "leave --picture or --linear out" if linear else "end it with .png")
+    if sum(map(bool, (model, recognizer, linear))) > 1:
+        raise UserError(
+            "a model tells, a recogniser or a guess, and more than one was asked for",
+            "leave all but one of --model, --recognizer and --linear out",
+        )
     outputs = (output, *([picture] if picture else []))
     refuse_inputs(outputs, {"--lyrics": words})
     for path in outputs:
@@ -100,8 +111,6 @@ def align(
     if linear:
         found = _guessed(song, kept, lyrics)
     else:
-        if model and recognizer:
-            raise UserError("either a model tells or a recogniser", "leave --model or --recognizer out")
         if model or (not recognizer and _sings(kept)):
             aligned = _attended(song, kept, lyrics, model, engine, own=words is None)
         else:

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from orchestrion.cli.compose import WORDS_SUFFIX, display, files_of, put
+from orchestrion.checkpoints import zoo
+from orchestrion.cli.compose import WORDS_SUFFIX, check_song, display, files_of, put
 from orchestrion.cli.main import STOPPED
 from orchestrion.cli.options import check_output, drawn, open_jukebox, refuse_inputs, show_result
 from orchestrion.cluster import everywhere, worker_device
@@ -63,7 +64,7 @@ def compose_batch(
         refuse_inputs(files_of(folder / order.file), {"--batch": path, "--lyrics": lyrics, "its prompt": prompt})
     left = [order for order in orders if not _is_made(jukebox, order, folder, force=force)]
     if on_ray:  # its workers may have another working directory
-        folder, model = folder.absolute(), str(Path(model).absolute()) if Path(model).is_dir() else model
+        folder, model = folder.absolute(), model if model in zoo.names() else str(Path(model).absolute())
         engine = {**engine, "adapter": engine["adapter"] and engine["adapter"].absolute()}
     compose = partial(compose_group, model, tuple(sorted(engine.items())), folder, force)
     made: Results = []
@@ -138,6 +139,7 @@ def _is_made(jukebox: Jukebox, order: Order, folder: Path, *, force: bool) -> bo
     if kept:
         song, record = SongFolder.open(beside(output)), read_record(output)
         if record is None:
+            check_song(output, force=force)
             return False
         if song.is_of(record):
             finished = all(made >= wanted for made, wanted in song.frames()[order.request.finest_level :])

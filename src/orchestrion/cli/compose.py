@@ -50,9 +50,7 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
 @click.option(
     "--together",
     type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="How many songs of a batch are made at once, if they have the same length.",
+    help="How many songs of a batch are made at once, if they have the same length.  [default: 8]",
 )
 @ray_option
 @click.option("--model", default="mini", show_default=True, help="Name or folder of the model; see `models list`.")
@@ -102,7 +100,7 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
 def compose(
     output: Path | None,
     batch: Path | None,
-    together: int,
+    together: int | None,
     on_ray: bool,
     model: str,
     artist: str | None,
@@ -186,15 +184,16 @@ def compose(
             engine=engine,
             drawing=drawing,
             lyrics=lyrics,
-            most=together,
+            most=together or 8,
             on_ray=on_ray,
             force=force,
             as_json=as_json,
             quiet=quiet,
         )
         return
-    if on_ray:
-        raise UserError("Ray makes many songs at once, and one was asked for", "list songs in a file: --batch FILE")
+    if on_ray or together:
+        asking = "Ray" if on_ray else "--together"
+        raise UserError(f"{asking} is for many songs, and one was asked for", "list songs in a file: --batch FILE")
     output = output or Path("song.flac")
     check_suffix(output)
     outputs = [output.with_stem(f"{output.stem}-{take + 1}") for take in range(takes)] if takes > 1 else [output]

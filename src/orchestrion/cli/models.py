@@ -1,5 +1,6 @@
 """`orchestrion models`: what there is to play with."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def show(name: str, card: bool, as_json: bool) -> None:
         "about": info.about,
         "card": text_of_card,
     }
-    show_result(result | ({} if as_json else {"text": _as_text(result)}), "text", as_json=as_json)
+    show_result(result | ({} if as_json else {"text": _as_text(result, name)}), "text", as_json=as_json)
 
 
 def _levels(info: "ModelInfo") -> list[dict[str, Any]]:
@@ -115,7 +116,8 @@ def _levels(info: "ModelInfo") -> list[dict[str, Any]]:
     return levels
 
 
-def _as_text(result: dict[str, Any]) -> str:
+def _as_text(result: dict[str, Any], asked: str) -> str:
+    """What is known of a model that was asked for by the name `asked`."""
     lines = [
         f"{result['name']}  {result['megabytes']} MB, {result['sample_rate']} Hz, {result['channels']} channel(s)",
         f"  folder   {result['folder']}",
@@ -131,7 +133,7 @@ def _as_text(result: dict[str, Any]) -> str:
         lines.append(f"  {kind} ({len(result[kind])}, or unknown)")
         lines += [f"    {name}" for name in result[kind]]
     if result["card"]:
-        lines.append(f"  `orchestrion models show {result['name']} --card` prints the model card")
+        lines.append(f"  `orchestrion models show {shlex.quote(asked)} --card` prints the model card")
     return "\n".join(lines)
 
 

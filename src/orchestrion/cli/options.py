@@ -84,19 +84,21 @@ class PerLevel(click.ParamType[Any]):
             self.fail(f"{value!r} is not a number, nor numbers with commas between", param, ctx)
 
 
+adapter_option = click.option(
+    "--adapter", type=PATH, help="Folder of what the model learned besides: `train finetune`."
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="How weights of priors are held; those of the codec stay as they are.",
+)
+
+
 def engine_options(command: F) -> F:
-    """Where and how the work is done."""
-    command = device_option(command)
-    command = click.option("--adapter", type=PATH, help="Folder of what the model learned besides: `train finetune`.")(
-        command
-    )
-    command = click.option(
-        "--dtype",
-        type=click.Choice(DTYPES),
-        default="float32",
-        show_default=True,
-        help="How weights of priors are held; those of the codec stay as they are.",
-    )(command)
+    """Where and how codes are drawn."""
+    command = dtype_option(adapter_option(device_option(command)))
     command = click.option(
         "--weights",
         type=click.Choice(("auto", "as-is", *WEIGHTS)),
@@ -210,9 +212,9 @@ def open_jukebox(
     *,
     adapter: Path | None = None,
     device: str,
-    dtype: str,
-    weights: "WeightsOption",
-    compiled: bool | None,
+    dtype: str = "float32",
+    weights: "WeightsOption" = "auto",
+    compiled: bool | None = None,
     threads: int | None,
 ) -> "Jukebox":
     """The model, its weights still on disk."""

@@ -179,7 +179,7 @@ def _source_codes(request: "Request", file: Path, source: Path | None) -> Any:
 
     if request.origin is None:
         return None
-    place = source or beside(file.with_name(f"{request.origin.song}.song"))
+    place = source or beside(file.parent / f"{Path(request.origin.song).name}.song")
     if source is None and not place.is_dir():
         raise UserError(
             f"{file} was made from {request.origin.song!r} ({request.origin.act}), which is not beside it",

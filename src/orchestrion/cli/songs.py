@@ -9,7 +9,9 @@ from orchestrion.cli import provenance
 from orchestrion.cli.compose import changes, check_song, make
 from orchestrion.cli.options import (
     PATH,
+    adapter_option,
     check_output,
+    device_option,
     engine_options,
     force_option,
     json_option,
@@ -19,6 +21,7 @@ from orchestrion.cli.options import (
     sampling,
     sampling_options,
     show_result,
+    threads_option,
 )
 from orchestrion.errors import UserError
 
@@ -34,7 +37,7 @@ _model_option = click.option("--model", help="Name or folder of the model.  [def
 @click.argument("song", type=PATH)
 @click.option("--seconds", type=float, required=True, help="How much to add.")
 @click.option("--from", "start", type=float, help="Go on from this second of it instead of from its end.")
-@click.option("-o", "--output", type=PATH, help="[default: SONG-continued.flac]")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-continued, as SONG is; of a folder .flac]")
 @click.option("--artist", help="Change to this artist.")
 @click.option("--genre", "genres", multiple=True, help="Change to these genres.")
 @click.option("--seed", type=int, help="Change the seed, for another continuation.")
@@ -77,7 +80,7 @@ def continue_(
 
 @click.command()
 @click.argument("song", type=PATH)
-@click.option("-o", "--output", type=PATH, help="[default: SONG-upsampled.flac]")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-upsampled, as SONG is; of a folder .flac]")
 @click.option("--seed", type=int, help="Change the seed, for another version.")
 @_model_option
 @sampling_options
@@ -114,7 +117,7 @@ def upsample(
 @click.argument("song", type=PATH)
 @click.option("--from", "start", type=float, required=True, help="Where the part begins, in seconds.")
 @click.option("--to", "stop", type=float, required=True, help="Where it ends.")
-@click.option("-o", "--output", type=PATH, help="[default: SONG-repainted.flac]")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-repainted, as SONG is; of a folder .flac]")
 @click.option("--artist", help="Change to this artist there.")
 @click.option("--genre", "genres", multiple=True, help="Change to these genres there.")
 @click.option("--seed", type=int, help="The seed of the part.  [default: the song's plus 1]")
@@ -156,9 +159,11 @@ def repaint(
 @click.command()
 @click.argument("song", type=PATH)
 @click.option("--level", type=int, help="Decode this level; 0 is the finest.  [default: the finest there is]")
-@click.option("-o", "--output", type=PATH, help="[default: SONG-levelN.flac]")
+@click.option("-o", "--output", type=PATH, help="[default: SONG-levelN, as SONG is; of a folder .flac]")
 @_model_option
-@engine_options
+@adapter_option
+@device_option
+@threads_option
 @force_option
 @json_option
 def decode(
@@ -271,7 +276,8 @@ def _jukebox(kept: "SongFolder", model: str | None, settings: dict[str, Any]) ->
     """The model that made the song with its adapter, or another; the sampling given, or None to keep the song's."""
     from orchestrion.jukebox.asked import request_of
 
-    engine = {name: settings.pop(name) for name in ("adapter", "device", "dtype", "weights", "compiled", "threads")}
+    names = ("adapter", "device", "dtype", "weights", "compiled", "threads")
+    engine = {name: settings.pop(name) for name in names if name in settings}
     jukebox = open_jukebox(model, **engine) if model else open_maker(kept, engine)
     if all(value is None for value in settings.values()):
         return jukebox, None

@@ -131,7 +131,11 @@ def _window_steps(
     shape, seeds = task.shape, task.seeds[rows]
     coarser = _coarser(task, window)
     told = task.told.rows(rows.start, rows.stop)
-    conditions = told.window(window.start * shape.hop_length, None if coarser is None else coarser[rows])
+    conditions = told.window(
+        window.start * shape.hop_length,
+        None if coarser is None else coarser[rows],
+        (window.known + window.stop) / 2 * shape.hop_length,
+    )
     if isinstance(task.prior, Filler):
         seen = F.pad(codes, (0, max(window.stop - codes.shape[1], 0)), value=HIDDEN)[rows, window.start : window.stop]
         whole = yield from fill_window(
@@ -195,7 +199,9 @@ def _best_take(
         whole = torch.cat([takes, after.expand(count, -1)], 1)
         end = whole.shape[1]
         window = Window(-(-max(0, end - context) // ratio) * ratio, stop, end)
-        conditions = alone.told.window(window.start * task.shape.hop_length, _coarser(alone, window))
+        hop_length = task.shape.hop_length
+        middle = (window.known + window.stop) / 2 * hop_length
+        conditions = alone.told.window(window.start * hop_length, _coarser(alone, window), middle)
         at_once = task.most_rows or count
         parts = [(begin, begin + at_once) for begin in range(0, count, at_once)]
         scores = [likelihood(prior, whole[slice(*part)], window, conditions.rows(*part)) for part in parts]

@@ -51,8 +51,17 @@ class Told:
         lyrics = self.lyrics and self.lyrics * times
         return replace(self, conditions=self.conditions.repeated(times), lyrics=lyrics)
 
-    def window(self, start_samples: int, coarser: Int[Tensor, "batch frame_above"] | None = None) -> Conditions:
-        """What is told about the window `start_samples` after frame 0, over these codes of the level above."""
+    def window(
+        self,
+        start_samples: int,
+        coarser: Int[Tensor, "batch frame_above"] | None = None,
+        middle_samples: float | None = None,
+    ) -> Conditions:
+        """What is told about the window `start_samples` after frame 0, over these codes of the level above.
+
+        `middle_samples` after frame 0 is the middle of what is to be made, whose words are to be seen; of the window if
+        it is left out.
+        """
         told = self.conditions
         starts = told.start_samples + start_samples
         if self.latest_start is not None:
@@ -60,7 +69,7 @@ class Told:
         told = replace(told, start_samples=starts, coarser=coarser)
         if self.lyrics is None:
             return told
-        songs, device = self.sung(start_samples), told.artist.device
+        songs, device = self.sung(start_samples, middle_samples), told.artist.device
         ids = torch.tensor([song.characters for song in songs], device=device)
         if not songs[0].hop_length:
             return replace(told, lyrics=ids)
@@ -76,7 +85,10 @@ class Told:
         stays = len(song.lyrics) <= song.num_characters or song.hop_length
         return (song if stays else replace(song, times=times),)
 
-    def sung(self, start_samples: int) -> tuple[SeenLyrics, ...]:
-        """What is seen of the lyrics of each song at the window `start_samples` after frame 0."""
+    def sung(self, start_samples: int, middle_samples: float | None = None) -> tuple[SeenLyrics, ...]:
+        """What is seen of the lyrics of each song at the window `start_samples` after frame 0, as for `window`."""
         starts = self.conditions.start_samples.tolist()
-        return tuple(song.at(start + start_samples) for song, start in zip(self.lyrics or (), starts, strict=True))
+        return tuple(
+            song.at(start + start_samples, None if middle_samples is None else start + middle_samples)
+            for song, start in zip(self.lyrics or (), starts, strict=True)
+        )

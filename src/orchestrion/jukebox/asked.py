@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import HIDDEN, Codes
-from orchestrion.config import read_settings
+from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
@@ -208,11 +209,11 @@ def _check_lyrics(request: Request, info: ModelInfo) -> None:
     for level, prior in enumerate(info.priors):
         if prior is None or prior.lyrics is None:
             continue
-        ids = spelled(request.lyrics, info.spelling(level))
-        if not any(ids.words):
+        spelling = info.spelling(level)
+        if not any(spelled(request.lyrics, spelling).words):
             raise UserError(f"there is no word in these lyrics that {info.name!r} can read", "leave them out")
         if not info.published_names:
-            check_pace(len(ids.ids), request.piece_seconds)
+            check_pace(len(spelling.clean(request.lyrics)), request.piece_seconds)
 
 
 def check_together(requests: Sequence[Request]) -> None:
@@ -284,6 +285,14 @@ def check_source(codes: Codes, request: Request) -> None:
 def request_of(kept: SongFolder) -> Request:
     """What a song's folder says was asked for; UserError where that makes no sense."""
     return read_settings(Request, kept.info.request, str(kept.path))
+
+
+def request_as_read_now(kept: SongFolder) -> dict[str, Any]:
+    """The same as plain data, with settings that came later at their defaults; as it is where it makes no sense."""
+    try:
+        return plain(request_of(kept))
+    except UserError:
+        return kept.info.request
 
 
 def check_sound(audio: object, sample_rate: int) -> None:

@@ -79,4 +79,7 @@ def _order(line: str, number: int, default: Request) -> Order:
         raise UserError(f"{file!r} is not the name of a file", "give a name without folders")
     check_suffix(Path(file))
     asked = {**plain(default), "seed": default.seed + number - 1, **given}
-    return Order(file=file, request=read_settings(Request, asked, "what it asks for"))
+    request = read_settings(Request, asked, "what it asks for")
+    if request.origin:
+        raise UserError("is of a song made from another", "make it with continue, upsample or repaint")
+    return Order(file=file, request=request)

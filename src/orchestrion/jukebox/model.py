@@ -387,7 +387,13 @@ class Jukebox:
         plan = asked.plan(request, self.info)
         (beginning,) = _beginnings([request], None)
         (found,) = self._claimed([self._about(request, beginning, plan, self.compiled)], [folder], plan, replace)
-        return found.song is not None
+        if found.song is not None:
+            return True
+        if request.prime:
+            asked.check_prompt(request, self.info)
+        for level in plan.missing(Codes.empty(plan.grid)):
+            self.info.prior(level)
+        return False
 
     @torch.no_grad()
     def features(
@@ -621,7 +627,8 @@ class Jukebox:
         """The folders, seen to be free or to hold these very songs, with room for them."""
         if len({Path(folder).absolute() for folder in folders}) != len(infos):
             raise UserError("every song needs a folder of its own", "give as many as there are requests")
-        claims = [claim(Path(folder), info, replace=replace) for folder, info in zip(folders, infos, strict=True)]
+        one_at = partial(claim, replace=replace, request_of=asked.request_as_read_now)
+        claims = [one_at(Path(folder), info) for folder, info in zip(folders, infos, strict=True)]
         for one in claims:
             check_writable(one.path.parent)
         check_space(claims[0].path.parent, len(claims) * _space_bytes(plan, self.info.codec.channels))

@@ -6,6 +6,7 @@ docs/formats.md describes every file.
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,15 +172,22 @@ class Claim:
         return SongFolder.create(self.path, self.info, codes)
 
 
-def claim(path: Path, info: SongInfo, *, replace: bool) -> Claim:
+def claim(
+    path: Path,
+    info: SongInfo,
+    *,
+    replace: bool,
+    request_of: Callable[["SongFolder"], dict[str, Any]] = lambda song: song.info.request,
+) -> Claim:
     """See whether the song of `info` can be kept in `path`; nothing is changed yet.
 
+    `request_of` gives the request of a song that is there, with settings that came later at their defaults.
     UserError if something is there that is not this song, unless it is a song and `replace` gives it up.
     """
     if not path.exists() or is_vacant(path):
         return Claim(path, info)
     song = SongFolder.open(path)
-    asked, there = info.request, song.info.request
+    asked, there = info.request, request_of(song)
     differing = [name for name in asked if asked[name] != there.get(name)]
     if not song.info.model.same_weights(info.model):
         differing.append("model")

@@ -110,6 +110,7 @@ class TimingEmbedding(nn.Module):
             config.num_bins, width, 0.0, high, clamp=config.clamp, what="a position in samples"
         )
         self.share = RangeEmbedding(config.num_bins, width, 0.0, 1.0, clamp=True, what="a relative position")
+        self.clamp = config.clamp
         self.window_samples = window_samples
         self.context_frames = frames
 
@@ -118,13 +119,12 @@ class TimingEmbedding(nn.Module):
     ) -> tuple[Float[Tensor, "batch frame"], Float[Tensor, "batch frame"]]:
         """Where each frame of the window starts, in samples and as a share of the piece.
 
-        A window that ends after the piece has its share stretched to end at 1.
+        In a window that ends after the piece the share is 1 from there on, or is stretched to end at 1 where what lies
+        outside the range is not clamped (the published way).
         """
         stop = start + self.window_samples
-        return (
-            self._between(start, stop),
-            self._between(start / total, (stop / total).clamp(0.0, 1.0)),
-        )
+        last = stop / total if self.clamp else (stop / total).clamp(0.0, 1.0)
+        return self._between(start, stop), self._between(start / total, last).clamp(max=1.0)
 
     def forward(self, total: Num[Tensor, " batch"], start: Num[Tensor, " batch"]) -> Float[Tensor, "batch frame width"]:
         """A vector for each frame of a whole context."""

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from itertools import accumulate
 
+from anyascii import anyascii
+
 from orchestrion.text.lyrics import Spelling, parts, spelled
 
 LONGEST_SYLLABLE = 0.8
@@ -14,21 +16,32 @@ LINE_REST, SECTION_REST = 1.0, 3.0
 """Syllables that could be sung in a rest behind a line, and behind the last one of a section."""
 
 _VOWELS = re.compile("[aeiouyæœøɐ-ʯ]+", re.IGNORECASE)
+_CYRILLIC_VOWEL = re.compile("[аеёиоуыэюяѐѝєії]", re.IGNORECASE)
+_CYRILLIC = re.compile("[\u0400-\u04ff]")
 _ALPHABETIC = re.compile(r"\w")
 
 
 def syllables(word: str) -> int:
-    """About how many syllables a word has: its groups of vowels, or its letters where a script writes none.
+    """About how many syllables a word has.
 
-    >>> [syllables(word) for word in ("Mondnacht", "lumière", "hm", "歌う", "—")]
-    [2, 3, 1, 2, 0]
+    Its groups of vowels; in Cyrillic its vowels; and in scripts without small and capital letters, most of which write
+    syllables, its letters.
+
+    >>> [syllables(word) for word in ("Mondnacht", "lumière", "hm", "привет", "καλημέρα", "사랑해", "歌う", "—")]
+    [2, 3, 1, 2, 4, 3, 2, 0]
     """
-    bare = "".join(sign for sign in unicodedata.normalize("NFD", word) if not unicodedata.combining(sign))
+    whole = unicodedata.normalize("NFC", word)
+    unmarked = (sign for sign in unicodedata.normalize("NFD", word) if not unicodedata.combining(sign))
+    bare = unicodedata.normalize("NFC", "".join(unmarked))  # what Hangul was taken apart into is put together again
     letters = len(_ALPHABETIC.findall(bare))
     if not letters:
         return 0
+    if _CYRILLIC.search(whole):
+        return max(1, len(_CYRILLIC_VOWEL.findall(whole)))
+    if bare.lower() == bare.upper():
+        return letters
     latin = any("a" <= sign <= "z" for sign in bare.lower())
-    return max(1, len(_VOWELS.findall(bare))) if latin else letters
+    return max(1, len(_VOWELS.findall(bare if latin else anyascii(bare))))
 
 
 def planned_times(lyrics: str, spelling: Spelling, seconds: float) -> tuple[float, ...]:

@@ -75,9 +75,9 @@ class SeenLyrics:
     """The ids of a song's whole lyrics, and which of them a prior sees beside one window of the song.
 
     Lengths and positions are in samples. `times`, where they are known, say at which sample of the song each id begins
-    to be sung, in order: then the ids around what is sung in the middle of the window are seen. `shift` moves what is
-    seen on by so many ids. `hop_length` is that of the frames at which a prior is told what is sung, 0 for one that is
-    not.
+    to be sung, in order: then the ids around what is sung at `middle_samples` of the song are seen, if that is left out
+    in the middle of what the window has of the song. `shift` moves what is seen on by so many ids. `hop_length` is that
+    of the frames at which a prior is told what is sung, 0 for one that is not.
     """
 
     total_samples: int
@@ -89,6 +89,7 @@ class SeenLyrics:
     times: tuple[float, ...] | None = None
     shift: int = 0
     hop_length: int = 0
+    middle_samples: float | None = None
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -116,14 +117,16 @@ class SeenLyrics:
         """The ids that the prior sees."""
         return window_ids(self.lyrics, self.places) if self.num_characters else ()
 
-    def at(self: Seen, start_samples: int) -> Seen:
+    def at(self: Seen, start_samples: int, middle_samples: float | None = None) -> Seen:
         """The same for another window of the song, its lyrics found as the published code moves them."""
-        return replace(self, start_samples=start_samples, moved=True)
+        return replace(self, start_samples=start_samples, moved=True, middle_samples=middle_samples)
 
     @property
     def _window(self) -> range:
         if self.times is not None:
-            centre = bisect_right(self.times, self.start_samples + self.window_samples / 2) - 1
+            stop = min(self.start_samples + self.window_samples, self.total_samples)
+            middle = (self.start_samples + stop) / 2 if self.middle_samples is None else self.middle_samples
+            centre = bisect_right(self.times, middle) - 1
             return around(centre + self.shift, len(self.lyrics), self.num_characters)
         window = lyric_window(
             len(self.lyrics),
