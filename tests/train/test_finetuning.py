@@ -140,6 +140,15 @@ def test_windows_are_told_nothing_as_often_as_is_asked(base, store):
     assert recipe.inner.config.condition_dropout == config().condition_dropout == 0.1
 
 
+def test_a_long_context_goes_on_to_learn_from_shorter_windows(base, store):
+    short = config().model_copy(update={"window_frames": 20})
+    recipes = {level: FinetuneRecipe(base, short, store, level, small.CPU).inner for level in (1, 0)}
+    context = base.info.prior(1).context_frames
+    assert recipes[1].held_out[0].codes.shape[1] == 20 < context == recipes[1].prior.config.context_frames
+    assert recipes[0].held_out[0].codes.shape[1] == base.info.prior(0).context_frames, "passes fill whole windows"
+    assert recipes[1].validate()["bits"] > 0
+
+
 def test_a_model_without_priors_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no prior"):
         Base.open(tiny.write_tiny_model(tmp_path, levels=()))
@@ -167,7 +176,7 @@ def test_new_rows_come_after_the_known_ones_which_stay(base):
 def test_a_new_name_begins_at_the_known_one_that_surprises_the_prior_least(base, store):
     prior = load_prior(base.folder, base.info, 1)
     known = base.info.vocabulary
-    artists, genres = first_rows(prior, store, 1, known, nearest=True)
+    artists, genres = first_rows(prior, store, 1, known, prior.config.context_frames, nearest=True)
     assert artists.shape == (1, 8) and genres.shape == (1, 8)
     batch = next(store.batches_of(store.indices("train"), 8, 1, 24, max_windows=8))
     bits = []
@@ -184,7 +193,7 @@ def test_a_new_name_begins_at_the_known_one_that_surprises_the_prior_least(base,
         bits.append(float(prior.loss(batch.codes, told).bits_per_code))
     nearest = 1 + bits.index(min(bits))
     assert torch.equal(artists[0], prior.labels.artist.weight[nearest])
-    mean, _ = first_rows(prior, store, 1, known, nearest=False)
+    mean, _ = first_rows(prior, store, 1, known, prior.config.context_frames, nearest=False)
     torch.testing.assert_close(mean[0], prior.labels.artist.weight[1:].mean(0))
 
 

@@ -280,3 +280,6 @@ class FinetuneConfig(Settings):
     """How often a window is told nothing at all, which guidance moves away from."""
     artist_balance: float = Field(default=0.5, ge=0, le=1)
     validation_windows: int = Field(default=64, ge=1)
+    window_frames: int = Field(default=1024, ge=1)
+    """Most frames of a window of music at the top level, where the prior sees more at once: windows cost what they
+    last, and what it makes of what is farther apart stays as it was learned."""

@@ -23,7 +23,7 @@ from orchestrion.checkpoints.folder import (
     write_weights,
 )
 from orchestrion.config import plain
-from orchestrion.config.prior import LyricsConfig
+from orchestrion.config.prior import LyricsConfig, PriorConfig
 from orchestrion.config.training import FinetuneConfig, LyricsTrainingConfig, PriorTrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore, vocabulary_of
 from orchestrion.data.manifest import Track, split
@@ -136,7 +136,9 @@ class Base:
         """The prior of `level` with rows for the new names in `store`, as it begins to learn."""
         prior = load_prior(self.folder, self.info, level).to(device)
         if prior.labels is not None:
-            rows = first_rows(prior, store, level, self.info.vocabulary, nearest=config.first_embedding == "nearest")
+            frames = _frames_at_once(prior.config, config.window_frames)
+            nearest = config.first_embedding == "nearest"
+            rows = first_rows(prior, store, level, self.info.vocabulary, frames, nearest=nearest)
             grow(prior, *rows)
         if config.adapter is not None:
             adapt(prior, config.adapter, Generator(device).manual_seed(config.training.seed))
@@ -146,13 +148,19 @@ class Base:
         return prior
 
 
+def _frames_at_once(prior: PriorConfig, most: int) -> int:
+    """Frames of a window that a prior goes on to learn from: at most so many where it takes less than it sees."""
+    return min(prior.context_frames, most) if prior.takes_short_tracks else prior.context_frames
+
+
 @torch.no_grad()
 def first_rows(
-    prior: AnyPrior, store: CodeStore, level: int, known: Vocabulary, *, nearest: bool
+    prior: AnyPrior, store: CodeStore, level: int, known: Vocabulary, frames: int, *, nearest: bool
 ) -> tuple[Float[Tensor, "new_artist width"], Float[Tensor, "new_genre width"]]:
     """Where the rows of the names that `known` lacks begin, for artists and for genres.
 
-    The row of the known name under which `prior` finds the new one's music the least surprising; the mean of all
+    The row of the known name under which `prior` finds windows of so many frames of the new one's music the least
+    surprising; the mean of all
     known names without `nearest`, and for a name without a window of training music.
     """
     assert prior.labels is not None
@@ -166,7 +174,7 @@ def first_rows(
                 tracks,
                 _LISTENED,
                 level,
-                prior.config.context_frames,
+                frames,
                 max_windows=_LISTENED,
                 num_characters=prior.config.num_characters,
                 short_tracks=prior.config.takes_short_tracks,
@@ -229,7 +237,7 @@ class FinetuneRecipe:
         theirs = base.info.prior(level)
         prior = base.prior(level, store, config, device)
         settings = PriorTrainingConfig(
-            context_frames=theirs.context_frames,
+            context_frames=_frames_at_once(theirs, config.window_frames),
             transformer=theirs.transformer,
             training=config.training,
             use_labels=theirs.labels is not None,
