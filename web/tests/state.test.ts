@@ -3,6 +3,7 @@ import { unsettled } from "../src/lib/job";
 import { repeats } from "../src/lib/keys";
 import { inTurn } from "../src/lib/turns";
 import type { Sound } from "../src/state/deck.svelte";
+import type { OwnSound } from "../src/state/own.svelte";
 
 const soon = (): Promise<void> => new Promise((done) => setTimeout(done, 5));
 
@@ -263,22 +264,63 @@ describe("sound of one's own", () => {
   class Refused extends Error {
     status = 404;
   }
+  /** How many milliseconds the sound of a file takes to be read: what stands in it. */
+  class SlowContext {
+    async decodeAudioData(content: ArrayBuffer): Promise<object> {
+      const wait = Number(new TextDecoder().decode(content));
+      await new Promise((done) => setTimeout(done, wait));
+      if (Number.isNaN(wait)) throw new Error("no sound");
+      return { duration: 1, getChannelData: () => new Float32Array(4) };
+    }
+  }
+  const lasting = (milliseconds: number): Blob => new Blob([String(milliseconds)]);
 
   beforeEach(() => {
     vi.resetModules();
+    vi.resetAllMocks();
     vi.doMock("../src/api/client", () => ({ api, Refused }));
+    vi.stubGlobal("OfflineAudioContext", SlowContext);
   });
-  afterEach(() => void vi.doUnmock("../src/api/client"));
+  afterEach(() => {
+    vi.doUnmock("../src/api/client");
+    vi.unstubAllGlobals();
+  });
+
+  it("is the one that was given last, however long another takes to be read", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    const long = own.take(lasting(20), "long");
+    const bad = own.take(new Blob(["none"]), "bad");
+    const short = own.take(lasting(1), "short");
+    expect(own.reading).toBe(true);
+    await short;
+    expect(own.reading).toBe(false);
+    await Promise.all([long, bad]);
+    expect([own.sound?.name, own.problem]).toEqual(["short", ""]);
+  });
 
   it("is sent once, and again when the service has it no more", async () => {
     const { own } = await import("../src/state/own.svelte");
     const span = { start: 0, stop: 1 };
-    const hum = { file: new Blob(["hum"]), name: "hum", url: "", seconds: 1, peaks: [], span };
+    const hum = { file: new Blob(["hum"]), name: "hum", url: "", seconds: 1, peaks: [], unsent: true, span };
+    own.sound = hum;
     api.upload.mockResolvedValueOnce({ id: "one" }).mockResolvedValueOnce({ id: "two" });
     api.uploaded.mockResolvedValueOnce({ id: "one" }).mockRejectedValueOnce(new Refused());
-    const sent = [await own.upload(hum), await own.upload({ ...hum }), await own.upload(hum)];
+    expect(own.unsent).toBe(true);
+    const sent = await Promise.all([own.upload(hum), own.upload({ ...hum })]);
+    expect(own.unsent).toBe(false);
+    sent.push(await own.upload(hum));
     expect(sent.map((one) => one.id)).toEqual(["one", "one", "two"]);
     expect(api.upload).toHaveBeenCalledTimes(2);
+  });
+
+  it("is sent again where that failed, by a name that the service takes", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    await own.take(lasting(1), "é".repeat(250));
+    const sound = own.sound as OwnSound;
+    api.upload.mockRejectedValueOnce(new Error("no answer")).mockResolvedValueOnce({ id: "one" });
+    await expect(own.upload(sound)).rejects.toThrow("no answer");
+    expect(await own.upload(sound)).toEqual({ id: "one" });
+    expect(api.upload).toHaveBeenLastCalledWith(sound.file, "é".repeat(200));
   });
 });
 
@@ -293,6 +335,7 @@ describe("a recording of one's own", () => {
     vi.doMock("../src/api/client", () => ({ api: {}, Refused: Error }));
     vi.stubGlobal("navigator", { mediaDevices: { getUserMedia: microphone } });
     vi.stubGlobal("MediaRecorder", Recorder);
+    vi.stubGlobal("cancelAnimationFrame", () => undefined);
     microphone.mockImplementation(async () => (await soon(), { getTracks: () => [{ stop }] }));
   });
   afterEach(() => {
@@ -314,6 +357,26 @@ describe("a recording of one's own", () => {
     expect([own.asking, own.recorder]).toEqual([false, made]);
     made.dispatchEvent(new Event("stop"));
     expect([own.recorder, stop.mock.calls.length]).toEqual([null, 1]);
+  });
+
+  it("does not begin once a file was chosen instead", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    const asked = own.record();
+    await Promise.all([asked, own.take(new Blob(["no sound"]), "hum")]);
+    expect([own.recorder, own.asking, stop.mock.calls.length]).toEqual([null, false, 1]);
+    expect(Recorder).not.toHaveBeenCalled();
+  });
+
+  it("has none of the music that was heard, and is asked about before the page is left", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const { own } = await import("../src/state/own.svelte");
+    const start = vi.fn(() => expect(deck.playing).toBe(false));
+    Recorder.mockImplementation(function () {
+      return Object.assign(new EventTarget(), { start });
+    });
+    deck.playing = true;
+    await own.record();
+    expect([start.mock.calls.length, own.unsent]).toEqual([1, true]);
   });
 
   it("lets go of the microphone where the browser cannot record", async () => {
