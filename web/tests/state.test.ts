@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { unsettled } from "../src/lib/job";
 import { repeats } from "../src/lib/keys";
 import { inTurn } from "../src/lib/turns";
+import type { Song } from "../src/api/types";
 import type { Sound } from "../src/state/deck.svelte";
 import type { OwnSound } from "../src/state/own.svelte";
 
@@ -189,6 +190,36 @@ describe("the player", () => {
     expect([deck.playing, fake(1).paused, fake(1).currentTime]).toEqual([true, false, 3]);
   });
 
+  it("knows that it was paused from outside, or that the sound broke off", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const loading = deck.load(sound("a"));
+    fake(0).come();
+    await loading;
+    await deck.play();
+    fake(0).pause();
+    fake(0).dispatchEvent(new Event("pause"));
+    expect([deck.playing, deck.problem]).toEqual([false, ""]);
+    await deck.play();
+    fake(0).dispatchEvent(new Event("error"));
+    expect(deck.playing).toBe(false);
+    expect(deck.problem).toContain("cannot be played");
+  });
+
+  it("keeps the moment of what has not ended, and begins anew after what has", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const heard = async (key: string, number: number): Promise<number> => {
+      const loading = deck.load(sound(key));
+      fake(number).come();
+      await loading;
+      return deck.time;
+    };
+    await heard("a", 0);
+    deck.seek(5);
+    expect(await heard("b", 1)).toBe(5);
+    deck.seek(20);
+    expect(await heard("c", 2)).toBe(0);
+  });
+
   it("does not go on loading what another sound was wanted in place of", async () => {
     const { deck } = await import("../src/state/deck.svelte");
     const first = deck.load(sound("a"));
@@ -201,8 +232,33 @@ describe("the player", () => {
   });
 });
 
+describe("what is written about a song", () => {
+  const api = { change: vi.fn() };
+  beforeEach(() => {
+    vi.resetModules();
+    vi.resetAllMocks();
+    vi.doMock("../src/api/client", () => ({ api, Refused: Error, isSmall: () => true }));
+  });
+  afterEach(() => void vi.doUnmock("../src/api/client"));
+
+  it("is there when the song is opened again, though it could not be saved, and is saved then", async () => {
+    const { editsOf } = await import("../src/state/edits");
+    const { studio } = await import("../src/state/studio.svelte");
+    const song = { id: "tune", title: "Tune", notes: "", tags: ["old"], revision: 1 } as unknown as Song;
+    studio.know(song);
+    api.change.mockRejectedValueOnce(new Error("no answer"));
+    editsOf("tune").tag.type(" new ");
+    await editsOf("tune").save("tag");
+    expect([editsOf("tune").tag.shown(""), editsOf("other").tag.shown("")]).toEqual([" new ", ""]);
+    api.change.mockImplementation(async (_, changes) => ({ ...song, ...changes, revision: 2 }));
+    await editsOf("tune").save("tag");
+    expect(api.change).toHaveBeenLastCalledWith("tune", { tags: ["old", "new"] });
+    expect([editsOf("tune").tag.shown(""), studio.song("tune")?.tags]).toEqual(["", ["old", "new"]]);
+  });
+});
+
 describe("a song that is deleted", () => {
-  const api = { remove: vi.fn(), restore: vi.fn(), discard: vi.fn() };
+  const api = { remove: vi.fn(), restore: vi.fn(), discard: vi.fn(), bin: vi.fn() };
   class Refused extends Error {
     problem = "it is being made";
     hint = "cancel its jobs first";
@@ -255,6 +311,18 @@ describe("a song that is deleted", () => {
     expect([studio.isGone("tune"), bin.latest]).toEqual([false, null]);
     await bin.put(tune);
     expect(await bin.discard(tune)).toBe(true);
+    expect(bin.latest).toBe(null);
+  });
+
+  it("is not to be had back once another window has it back", async () => {
+    const { bin } = await import("../src/state/bin.svelte");
+    const tune = { id: "tune", title: "Tune" };
+    api.remove.mockResolvedValue(undefined);
+    await bin.put(tune);
+    api.bin.mockResolvedValueOnce([tune]).mockResolvedValueOnce([]);
+    await bin.lookAgain();
+    expect(bin.latest).toEqual(tune);
+    await bin.lookAgain();
     expect(bin.latest).toBe(null);
   });
 });
@@ -507,6 +575,25 @@ describe("what is heard of the service", () => {
     const asked = { song, job: { ...job, state: "queued" } } as unknown as Parameters<typeof studio.begun>[0];
     studio.begun(asked);
     expect(studio.jobs.map((one) => one.state)).toEqual(["failed"]);
+    stop();
+  });
+
+  it("has none of the work that is gone when it is heard of again", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    const at = { song: null, takes: [], state: "running", created: 1 };
+    stream().tell("job", { ...at, id: "gone" });
+    const answer = {
+      get jobs(): object[] {
+        stream().tell("job", { ...at, id: "new", created: 2 }); // later than what is answered
+        return [{ ...at, id: "kept" }];
+      },
+    };
+    answers.set("/api/jobs", [200, answer]);
+    stream().dispatchEvent(new Event("open"));
+    stream().tell("status", status(true));
+    await soon();
+    expect(studio.active.map((job) => job.id)).toEqual(["kept", "new"]);
     stop();
   });
 
