@@ -522,7 +522,11 @@ def test_the_script_leaves_manner_and_folder_to_whoever_names_them(script):
 
 
 def test_a_studio_for_others_needs_a_secret(capsys):
-    command = ("studio", "--host", "0.0.0.0", "--no-browser", "--library", "songs")
-    for given in ((), ("--token", ""), ("--token", " ")):
-        status, _, err = run(capsys, *command, *given)
-        assert status == 2 and "--token" in err
+    command = ("studio", "--no-browser", "--library", "songs")
+    for others in (("--host", "0.0.0.0"), ("--allow-host", "studio.example.org")):
+        for given in ((), ("--token", ""), ("--token", " ")):
+            status, _, err = run(capsys, *command, *others, *given)
+            assert status == 2 and "--token" in err
+    for wrong in ("https://studio.example.org", "studio.example.org:443", ""):
+        status, _, err = run(capsys, *command, "--allow-host", wrong, "--token", "secret")
+        assert status == 2 and "is no name" in err

@@ -6,9 +6,10 @@ import socket
 import pytest
 from studio_world import BASE, quick_world, world
 
+from orchestrion.errors import UserError
 from orchestrion.web import app as service
 from orchestrion.web import server
-from orchestrion.web.guard import cookie_name
+from orchestrion.web.guard import LOOPBACK, cookie_name
 
 SHARED = cookie_name("studio.lan:8765")
 
@@ -188,6 +189,34 @@ def test_a_service_goes_by_the_names_that_a_browser_sends(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     assert socket.gethostname().lower() in server._names_of("0.0.0.0")
+
+
+def test_a_proxy_calls_the_service_by_the_name_that_is_allowed(tmp_path, monkeypatch):
+    taken = {}
+
+    def app(studio, **options):
+        taken.update(options)
+        raise UserError("that is all", "")
+
+    monkeypatch.setattr(server, "create_app", app)
+    with pytest.raises(UserError, match="that is all"):
+        server.serve(
+            tmp_path / "library",
+            model="ditty",
+            host=None,
+            port=0,
+            token="secret",
+            browser=False,
+            threads=None,
+            allowed=["Studio.example.org"],
+        )
+    assert taken["hosts"] == (*LOOPBACK, "studio.example.org")
+    quick_world(tmp_path, monkeypatch)
+    with world(tmp_path / "another", hosts=taken["hosts"], token=taken["token"]) as page:
+        proxied = {"host": "studio.example.org", "origin": "https://studio.example.org"}
+        for token, status in (("secret", 201), ("wrong", 401)):
+            headers = {**proxied, "authorization": f"Bearer {token}"}
+            assert page.client.post("/api/songs", json={}, headers=headers).status_code == status
 
 
 def proof(token: str) -> str:

@@ -1,5 +1,6 @@
 """The service as a page uses it: composing, choosing, going on, hearing, searching."""
 
+import asyncio
 import errno
 import io as bytes_io
 import json
@@ -7,6 +8,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,9 +66,13 @@ def test_before_the_worker_is_there_the_service_says_so(tmp_path, monkeypatch):
         assert early.get("/status")["model"]["state"] == "loading" and early.get("/models") == {"models": []}
         begun = early.post("/songs", {"seconds": 0.4})
         assert begun["job"]["state"] == "queued" and begun["song"]["tree"][0]["state"] == "queued"
+        named = early.post("/songs", {"seconds": 0.4, "model": "ditty"})
+        unknown = early.post("/songs", {"model": "maxi"})
         early.worker.introduce()
         early.work()
-        assert early.get(f"/songs/{begun['song']['id']}")["tree"][0]["levels"] == [0, 1]
+        for made in (begun, named):
+            assert early.get(f"/songs/{made['song']['id']}")["tree"][0]["levels"] == [0, 1]
+        assert "maxi" in early.get(f"/jobs/{unknown['job']['id']}")["problem"]
 
 
 def test_three_takes_are_made_heard_and_downloaded(page, tmp_path):
@@ -324,6 +330,37 @@ def test_decoding_that_was_cut_short_is_done_again(page, monkeypatch):
     page.worker._decode(page.studio.jobs.get(sent["job"]), Decode(upload=sent["id"]))  # its end was not noted
 
 
+def test_the_reading_of_sound_can_be_stopped(page, monkeypatch):
+    sent = page.client.post("/api/uploads", params={"name": "hum.wav"}, content=wav(1.0)).json()
+
+    def read(*given):
+        page.post(f"/jobs/{sent['job']}/cancel", status=200)
+        return io.read(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrion.web.worker.io", SimpleNamespace(probe=io.probe, read=read, write=io.write))
+        page.work()
+    assert page.get(f"/uploads/{sent['id']}")["state"] == "cancelled"
+    page.post(f"/jobs/{sent['job']}/resume", status=200)
+    page.work()
+    assert page.get(f"/uploads/{sent['id']}")["seconds"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("path", ["/api/uploads", "/api/songs/import"])
+def test_a_page_that_is_left_while_it_sends_is_no_error(page, path):
+    told = [{"type": "http.request", "body": b"RIFF", "more_body": True}, {"type": "http.disconnect"}]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
+
+    async def receive():
+        return told.pop(0)
+
+    async def send(_):
+        pass
+
+    asyncio.run(page.app(scope, receive, send))
+    assert not told and not any(page.studio.places.uploads.iterdir())
+
+
 def test_a_song_that_came_back_from_a_file_can_be_deleted_too(page):
     song = page.song()
     packed = page.get(f"/songs/{song['id']}/export")
@@ -422,6 +459,7 @@ def test_a_song_that_is_being_made_is_not_deleted(page):
 
 def test_songs_are_exported_and_imported(page, tmp_path, monkeypatch):
     song = page.song(title="Away", takes=2, lyrics="far")
+    (page.studio.places.song(song["id"]) / "cover.jpg").write_bytes(b"of mine")
     packed = page.get(f"/songs/{song['id']}/export")
     again = page.client.post("/api/songs/import", content=packed).json()
     assert again["id"] != song["id"] and [take["levels"] for take in again["tree"]] == [[0, 1], [0, 1]]

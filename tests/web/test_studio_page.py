@@ -304,6 +304,7 @@ def test_what_is_wrong_is_said_in_words(browser: Any, address: str) -> None:
         visit.page.locator("#artists option").first.wait_for(state="attached")
         visit.compose(1, 1, seed=1, Artist="Nobody Known")
         visit.page.get_by_role("alert").get_by_text("no artist called", exact=False).wait_for()
+        visit.expect(visit.button("Compose")).to_be_focused()
         visit.page.goto(f"{address}#/song/no-such-song")
         visit.page.get_by_role("heading", name="This song is not here").wait_for()
 

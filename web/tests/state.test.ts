@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { unsettled } from "../src/lib/job";
 import { repeats } from "../src/lib/keys";
 import { inTurn } from "../src/lib/turns";
+import type { Song } from "../src/api/types";
 import type { Sound } from "../src/state/deck.svelte";
+import type { OwnSound } from "../src/state/own.svelte";
 
 const soon = (): Promise<void> => new Promise((done) => setTimeout(done, 5));
 
@@ -188,6 +190,36 @@ describe("the player", () => {
     expect([deck.playing, fake(1).paused, fake(1).currentTime]).toEqual([true, false, 3]);
   });
 
+  it("knows that it was paused from outside, or that the sound broke off", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const loading = deck.load(sound("a"));
+    fake(0).come();
+    await loading;
+    await deck.play();
+    fake(0).pause();
+    fake(0).dispatchEvent(new Event("pause"));
+    expect([deck.playing, deck.problem]).toEqual([false, ""]);
+    await deck.play();
+    fake(0).dispatchEvent(new Event("error"));
+    expect(deck.playing).toBe(false);
+    expect(deck.problem).toContain("cannot be played");
+  });
+
+  it("keeps the moment of what has not ended, and begins anew after what has", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const heard = async (key: string, number: number): Promise<number> => {
+      const loading = deck.load(sound(key));
+      fake(number).come();
+      await loading;
+      return deck.time;
+    };
+    await heard("a", 0);
+    deck.seek(5);
+    expect(await heard("b", 1)).toBe(5);
+    deck.seek(20);
+    expect(await heard("c", 2)).toBe(0);
+  });
+
   it("does not go on loading what another sound was wanted in place of", async () => {
     const { deck } = await import("../src/state/deck.svelte");
     const first = deck.load(sound("a"));
@@ -200,8 +232,33 @@ describe("the player", () => {
   });
 });
 
+describe("what is written about a song", () => {
+  const api = { change: vi.fn() };
+  beforeEach(() => {
+    vi.resetModules();
+    vi.resetAllMocks();
+    vi.doMock("../src/api/client", () => ({ api, Refused: Error, isSmall: () => true }));
+  });
+  afterEach(() => void vi.doUnmock("../src/api/client"));
+
+  it("is there when the song is opened again, though it could not be saved, and is saved then", async () => {
+    const { editsOf } = await import("../src/state/edits");
+    const { studio } = await import("../src/state/studio.svelte");
+    const song = { id: "tune", title: "Tune", notes: "", tags: ["old"], revision: 1 } as unknown as Song;
+    studio.know(song);
+    api.change.mockRejectedValueOnce(new Error("no answer"));
+    editsOf("tune").tag.type(" new ");
+    await editsOf("tune").save("tag");
+    expect([editsOf("tune").tag.shown(""), editsOf("other").tag.shown("")]).toEqual([" new ", ""]);
+    api.change.mockImplementation(async (_, changes) => ({ ...song, ...changes, revision: 2 }));
+    await editsOf("tune").save("tag");
+    expect(api.change).toHaveBeenLastCalledWith("tune", { tags: ["old", "new"] });
+    expect([editsOf("tune").tag.shown(""), studio.song("tune")?.tags]).toEqual(["", ["old", "new"]]);
+  });
+});
+
 describe("a song that is deleted", () => {
-  const api = { remove: vi.fn(), restore: vi.fn(), discard: vi.fn() };
+  const api = { remove: vi.fn(), restore: vi.fn(), discard: vi.fn(), bin: vi.fn() };
   class Refused extends Error {
     problem = "it is being made";
     hint = "cancel its jobs first";
@@ -256,6 +313,18 @@ describe("a song that is deleted", () => {
     expect(await bin.discard(tune)).toBe(true);
     expect(bin.latest).toBe(null);
   });
+
+  it("is not to be had back once another window has it back", async () => {
+    const { bin } = await import("../src/state/bin.svelte");
+    const tune = { id: "tune", title: "Tune" };
+    api.remove.mockResolvedValue(undefined);
+    await bin.put(tune);
+    api.bin.mockResolvedValueOnce([tune]).mockResolvedValueOnce([]);
+    await bin.lookAgain();
+    expect(bin.latest).toEqual(tune);
+    await bin.lookAgain();
+    expect(bin.latest).toBe(null);
+  });
 });
 
 describe("sound of one's own", () => {
@@ -263,22 +332,63 @@ describe("sound of one's own", () => {
   class Refused extends Error {
     status = 404;
   }
+  /** How many milliseconds the sound of a file takes to be read: what stands in it. */
+  class SlowContext {
+    async decodeAudioData(content: ArrayBuffer): Promise<object> {
+      const wait = Number(new TextDecoder().decode(content));
+      await new Promise((done) => setTimeout(done, wait));
+      if (Number.isNaN(wait)) throw new Error("no sound");
+      return { duration: 1, getChannelData: () => new Float32Array(4) };
+    }
+  }
+  const lasting = (milliseconds: number): Blob => new Blob([String(milliseconds)]);
 
   beforeEach(() => {
     vi.resetModules();
+    vi.resetAllMocks();
     vi.doMock("../src/api/client", () => ({ api, Refused }));
+    vi.stubGlobal("OfflineAudioContext", SlowContext);
   });
-  afterEach(() => void vi.doUnmock("../src/api/client"));
+  afterEach(() => {
+    vi.doUnmock("../src/api/client");
+    vi.unstubAllGlobals();
+  });
+
+  it("is the one that was given last, however long another takes to be read", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    const long = own.take(lasting(20), "long");
+    const bad = own.take(new Blob(["none"]), "bad");
+    const short = own.take(lasting(1), "short");
+    expect(own.reading).toBe(true);
+    await short;
+    expect(own.reading).toBe(false);
+    await Promise.all([long, bad]);
+    expect([own.sound?.name, own.problem]).toEqual(["short", ""]);
+  });
 
   it("is sent once, and again when the service has it no more", async () => {
     const { own } = await import("../src/state/own.svelte");
     const span = { start: 0, stop: 1 };
-    const hum = { file: new Blob(["hum"]), name: "hum", url: "", seconds: 1, peaks: [], span };
+    const hum = { file: new Blob(["hum"]), name: "hum", url: "", seconds: 1, peaks: [], unsent: true, span };
+    own.sound = hum;
     api.upload.mockResolvedValueOnce({ id: "one" }).mockResolvedValueOnce({ id: "two" });
     api.uploaded.mockResolvedValueOnce({ id: "one" }).mockRejectedValueOnce(new Refused());
-    const sent = [await own.upload(hum), await own.upload({ ...hum }), await own.upload(hum)];
+    expect(own.unsent).toBe(true);
+    const sent = await Promise.all([own.upload(hum), own.upload({ ...hum })]);
+    expect(own.unsent).toBe(false);
+    sent.push(await own.upload(hum));
     expect(sent.map((one) => one.id)).toEqual(["one", "one", "two"]);
     expect(api.upload).toHaveBeenCalledTimes(2);
+  });
+
+  it("is sent again where that failed, by a name that the service takes", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    await own.take(lasting(1), "é".repeat(250));
+    const sound = own.sound as OwnSound;
+    api.upload.mockRejectedValueOnce(new Error("no answer")).mockResolvedValueOnce({ id: "one" });
+    await expect(own.upload(sound)).rejects.toThrow("no answer");
+    expect(await own.upload(sound)).toEqual({ id: "one" });
+    expect(api.upload).toHaveBeenLastCalledWith(sound.file, "é".repeat(200));
   });
 });
 
@@ -293,6 +403,7 @@ describe("a recording of one's own", () => {
     vi.doMock("../src/api/client", () => ({ api: {}, Refused: Error }));
     vi.stubGlobal("navigator", { mediaDevices: { getUserMedia: microphone } });
     vi.stubGlobal("MediaRecorder", Recorder);
+    vi.stubGlobal("cancelAnimationFrame", () => undefined);
     microphone.mockImplementation(async () => (await soon(), { getTracks: () => [{ stop }] }));
   });
   afterEach(() => {
@@ -314,6 +425,26 @@ describe("a recording of one's own", () => {
     expect([own.asking, own.recorder]).toEqual([false, made]);
     made.dispatchEvent(new Event("stop"));
     expect([own.recorder, stop.mock.calls.length]).toEqual([null, 1]);
+  });
+
+  it("does not begin once a file was chosen instead", async () => {
+    const { own } = await import("../src/state/own.svelte");
+    const asked = own.record();
+    await Promise.all([asked, own.take(new Blob(["no sound"]), "hum")]);
+    expect([own.recorder, own.asking, stop.mock.calls.length]).toEqual([null, false, 1]);
+    expect(Recorder).not.toHaveBeenCalled();
+  });
+
+  it("has none of the music that was heard, and is asked about before the page is left", async () => {
+    const { deck } = await import("../src/state/deck.svelte");
+    const { own } = await import("../src/state/own.svelte");
+    const start = vi.fn(() => expect(deck.playing).toBe(false));
+    Recorder.mockImplementation(function () {
+      return Object.assign(new EventTarget(), { start });
+    });
+    deck.playing = true;
+    await own.record();
+    expect([start.mock.calls.length, own.unsent]).toEqual([1, true]);
   });
 
   it("lets go of the microphone where the browser cannot record", async () => {
@@ -444,6 +575,25 @@ describe("what is heard of the service", () => {
     const asked = { song, job: { ...job, state: "queued" } } as unknown as Parameters<typeof studio.begun>[0];
     studio.begun(asked);
     expect(studio.jobs.map((one) => one.state)).toEqual(["failed"]);
+    stop();
+  });
+
+  it("has none of the work that is gone when it is heard of again", async () => {
+    const { studio } = await import("../src/state/studio.svelte");
+    const stop = studio.connect();
+    const at = { song: null, takes: [], state: "running", created: 1 };
+    stream().tell("job", { ...at, id: "gone" });
+    const answer = {
+      get jobs(): object[] {
+        stream().tell("job", { ...at, id: "new", created: 2 }); // later than what is answered
+        return [{ ...at, id: "kept" }];
+      },
+    };
+    answers.set("/api/jobs", [200, answer]);
+    stream().dispatchEvent(new Event("open"));
+    stream().tell("status", status(true));
+    await soon();
+    expect(studio.active.map((job) => job.id)).toEqual(["kept", "new"]);
     stop();
   });
 

@@ -16,17 +16,40 @@ LIBRARY = "~/Orchestrion"
 @click.option("--library", type=PATH, default=Path(LIBRARY), show_default=True, help="Where the songs are kept.")
 @click.option("--model", default="mini", show_default=True, help="Name or folder of the model.")
 @click.option("--host", help="Let others on the network in by this address of the machine; needs --token.")
+@click.option(
+    "--allow-host",
+    "allowed",
+    metavar="NAME",
+    multiple=True,
+    help="Answer to this name too, such as that of a proxy; may be given often; needs --token.",
+)
 @click.option("--token", help="The secret that others need.")
 @threads_option
 def studio(
-    port: int, no_browser: bool, library: Path, model: str, host: str | None, token: str | None, threads: int | None
+    port: int,
+    no_browser: bool,
+    library: Path,
+    model: str,
+    host: str | None,
+    allowed: tuple[str, ...],
+    token: str | None,
+    threads: int | None,
 ) -> None:
     """Open the Studio: compose, choose, go on, search, in a browser, with the model on this machine."""
     try:
         from orchestrion.web.server import serve
     except ImportError as error:
         raise UserError(f"the Studio needs {error.name}", 'install it: pip install "orchestrion[studio]"') from error
-    serve(library, model=model, host=host, port=port, token=token, browser=not no_browser, threads=threads)
+    serve(
+        library,
+        model=model,
+        host=host,
+        port=port,
+        token=token,
+        browser=not no_browser,
+        threads=threads,
+        allowed=allowed,
+    )
 
 
 @click.command("map")

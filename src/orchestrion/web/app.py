@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from orchestrion.errors import UserError
 from orchestrion.files import explained, read_json
@@ -159,6 +160,10 @@ def _explain(app: FastAPI) -> None:
             where = ".".join(str(part) for part in detail["loc"][1:])
             told.append(f"{where}: {detail['msg']}" if where else str(detail["msg"]))
         return problem(422, "; ".join(told), "correct this and try again")
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        return Response()  # nobody reads it
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:

@@ -3,12 +3,13 @@
 import contextlib
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,9 +34,17 @@ _ANY = ("0.0.0.0", "::")
 
 
 def serve(
-    library: Path, *, model: str, host: str | None, port: int, token: str | None, browser: bool, threads: int | None
+    library: Path,
+    *,
+    model: str,
+    host: str | None,
+    port: int,
+    token: str | None,
+    browser: bool,
+    threads: int | None,
+    allowed: Sequence[str] = (),
 ) -> None:
-    """Run the Studio of a library until it is stopped.
+    """Run the Studio of a library until it is stopped. It goes by the names that are `allowed` too.
 
     UserError where the port or the library is in use, or where the library cannot be written.
     """
@@ -43,10 +52,10 @@ def serve(
     places.make()
     if token is not None and not token.strip():
         raise UserError("the token is empty, which would keep nobody out", "choose a secret with --token")
-    if host is not None and token is None:
-        raise UserError(
-            "with --host others on the network can reach the Studio", "choose a secret for them with --token"
-        )
+    for option, given in (("--host", host), ("--allow-host", allowed)):
+        if given and token is None:
+            raise UserError(f"with {option} others can reach the Studio", "choose a secret for them with --token")
+    hosts = (*LOOPBACK, *(_names_of(host) if host else ()), *(_public(name) for name in allowed))
     with contextlib.ExitStack() as held:
         held.callback(places.lock_server().release)
         bound = held.enter_context(_bound(host or "127.0.0.1", port))
@@ -57,7 +66,6 @@ def serve(
             studio.jobs.make_known("models", [])
             studio.jobs.make_known("indexed", False)
         threading.Thread(target=studio.index_anew, daemon=True).start()
-        hosts = LOOPBACK if host is None else (*LOOPBACK, *_names_of(host))
         app = create_app(
             studio,
             hosts=hosts,
@@ -161,6 +169,15 @@ def _names_of(host: str) -> tuple[str, ...]:
     with contextlib.suppress(OSError):  # the machine's name may be known nowhere
         found |= {str(one[4][0]) for one in socket.getaddrinfo(socket.gethostname(), None)}
     return (*own, *sorted(_in_address(one) for one in found))
+
+
+def _public(name: str) -> str:
+    """A name that others give the service, as they send it; UserError for an address, or a name with a port."""
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise UserError(
+            f"--allow-host {name!r} is no name", "give the name alone, without https:// and port: studio.example.org"
+        )
+    return name.lower()
 
 
 def _outward() -> Iterator[str]:

@@ -296,7 +296,7 @@ class Studio:
     # Files in and out
 
     def pack(self, song: str, packed: Path) -> None:
-        """A song with all its takes as a zip file."""
+        """A song with all its takes as a zip file; what else lies in its folder is left out."""
         self.song(song)
         folder = self.places.song(song)
         with (
@@ -304,8 +304,9 @@ class Studio:
             zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED, strict_timestamps=False) as file,
         ):
             for path in sorted(folder.rglob("*")):
-                if path.is_file() and not path.name.startswith("."):
-                    file.write(path, f"{song}/{path.relative_to(folder).as_posix()}")
+                within = path.relative_to(folder)
+                if path.is_file() and _is_song_file(within.parts):
+                    file.write(path, f"{song}/{within.as_posix()}")
 
     def unpack(self, packed: Path) -> LibrarySong:
         """A song from a zip file that `pack` made, under an id of its own if its own is taken, or in the bin."""
@@ -546,9 +547,10 @@ class Studio:
         return found
 
     def _model(self, name: str | None) -> str:
+        """The model that is asked for; while none are known, the worker says whether there is it."""
         known = {model.name for model in self.models()}
-        if name is not None and name not in known:
-            raise Conflict(f"there is no model called {name!r}", f"known: {', '.join(sorted(known)) or 'none yet'}")
+        if name is not None and known and name not in known:
+            raise Conflict(f"there is no model called {name!r}", f"known: {', '.join(sorted(known))}")
         return name or self.model
 
     def _spelled(

@@ -183,7 +183,9 @@ class Worker:
                 f"send at most {LONGEST_UPLOAD_SECONDS / 60:.0f}",
             )
         self._tell(job, "decode", 0, 0, 1)
-        io.write(folder / "audio.flac", io.read(raw, about.sample_rate, about.channels), about.sample_rate)
+        audio = io.read(raw, about.sample_rate, about.channels)
+        self._tell(job, "decode", 0, 1, 1)  # it may have been cancelled while it was read
+        io.write(folder / "audio.flac", audio, about.sample_rate)
         write_peaks(folder / "audio.flac")
         raw.unlink()
 

@@ -121,6 +121,8 @@ export const api = {
       await new Promise((done) => setTimeout(done, LOOK_AGAIN_MILLISECONDS));
       sent = await uploaded(sent.id);
     }
+    if (sent.state === "cancelled")
+      throw new Refused("the reading of your sound was stopped", "compose again to send it anew", 0);
     if (sent.state !== "done")
       throw new Refused(sent.problem || "this sound cannot be read", "send another one", 0);
     return sent;

@@ -18,6 +18,14 @@ class Bin {
     return true;
   }
 
+  /** See whether what was deleted last is still in the bin. */
+  async lookAgain(): Promise<void> {
+    const looked = this.latest;
+    if (!looked) return;
+    const songs = await api.bin();
+    if (!songs.some((song) => song.id === looked.id)) this.#settled(looked.id);
+  }
+
   async takeBack({ id }: BinnedSong): Promise<Song | null> {
     const song = await trouble.of(() => api.restore(id));
     if (song) this.#settled(id);

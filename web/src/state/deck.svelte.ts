@@ -18,6 +18,8 @@ interface Voice {
 
 const FADE_SECONDS = 0.03;
 const CLOSE_ENOUGH_SECONDS = 0.012;
+/** What is nearer to its end than that has ended. */
+const END_SECONDS = 0.03;
 
 /**
  * The one player of the page. Changing from one sound to another keeps the moment and leaves no gap: the new one is
@@ -42,9 +44,17 @@ class Deck {
     return this.sound?.seconds ?? 0;
   }
 
-  /** Make `sound` the one that is heard, from where the last one is if `keep`, else from its beginning. */
-  async load(sound: Sound, keep = true): Promise<void> {
+  get #hasEnded(): boolean {
+    return this.time >= this.seconds - END_SECONDS;
+  }
+
+  /**
+   * Make `sound` the one that is heard, from where the last one is if that is wanted and it has not ended, else from
+   * its beginning.
+   */
+  async load(sound: Sound, wanted = true): Promise<void> {
     if (this.sound?.key === sound.key && this.#voice) return;
+    const keep = wanted && !this.#hasEnded;
     this.#loading?.abort();
     const loading = (this.#loading = new AbortController());
     const before = this.#voice;
@@ -81,7 +91,7 @@ class Deck {
       if (this.sound && this.problem) await this.load(this.sound); // perhaps it can be heard now
       return;
     }
-    if (voice.media.ended || this.time >= this.seconds - 0.03) this.seek(0);
+    if (voice.media.ended || this.#hasEnded) this.seek(0);
     this.#wire(voice);
     this.playing = true;
     await this.#context?.resume();
@@ -116,6 +126,11 @@ class Deck {
     return this.#voice?.sound !== this.sound;
   }
 
+  /** Whether it is the one that is wanted, and is there. */
+  #isHeard(voice: Voice): boolean {
+    return this.#voice === voice && !this.#isLoading;
+  }
+
   stop(): void {
     this.pause();
     this.#loading?.abort();
@@ -135,6 +150,13 @@ class Deck {
       if (this.#voice !== voice) return;
       this.pause();
       this.time = this.seconds;
+    });
+    // A key of the keyboard pauses it too, and the network may fail.
+    media.addEventListener("pause", () => {
+      if (this.#isHeard(voice) && media.paused && !media.ended) this.playing = false;
+    });
+    media.addEventListener("error", () => {
+      if (this.#isHeard(voice)) this.#failed(voice);
     });
     return voice;
   }

@@ -4,13 +4,18 @@
  */
 export class Draft {
   #typed = $state<string | null>(null);
-  #saving = false;
+  #saving = $state(false);
 
   constructor(private readonly save: (text: string) => Promise<boolean>) {}
 
   /** What the field shows, where `kept` is what is known. */
   shown(kept: string): string {
     return this.#typed ?? kept;
+  }
+
+  /** Whether what was typed is on its way. */
+  get saving(): boolean {
+    return this.#saving;
   }
 
   type(text: string): void {

@@ -13,13 +13,16 @@ class Studio {
   status = $state.raw<Status | null>(null);
   models = $state.raw<Model[]>([]);
   changes = $state(0);
-  /** How often all was asked for that may have been missed: at the start, and after nothing was heard for a while. */
+  /**
+   * How often all work was asked for that may have been missed, and is known now: at the start, and after nothing was
+   * heard for a while.
+   */
   caughtUp = $state(0);
   #away = $state("");
   #events: EventSource | null = null;
   #again: ReturnType<typeof setTimeout> | undefined;
   #caughtUp = false;
-  /** The jobs that events told of while all were asked for: those are newer. */
+  /** The jobs that events and answers told of while all were asked for: those are newer. */
   #toldOf = new Set<string>();
   #jobs = new SvelteMap<string, Job>();
   #songs = new SvelteMap<string, Song>();
@@ -68,6 +71,7 @@ class Studio {
 
   /** What was asked for, as the service took it; events may have told more of it already. */
   begun({ song, job }: Begun): Begun {
+    this.#toldOf.add(job.id);
     if (!this.#jobs.has(job.id)) this.#jobs.set(job.id, job);
     this.know(song);
     return { song, job };
@@ -143,10 +147,13 @@ class Studio {
     if (models.length) this.models = models; // none are known while the service looks for them
     if (this.#caughtUp) return;
     this.#caughtUp = true;
+    this.#toldOf.clear();
+    const jobs = await api.jobs();
+    const there = new Set([...this.#toldOf, ...jobs.map((job) => job.id)]);
+    for (const { id } of this.active) if (!there.has(id)) this.#jobs.delete(id);
+    for (const job of jobs) if (!this.#toldOf.has(job.id)) this.#jobs.set(job.id, job);
     this.caughtUp++;
     this.changes++;
-    this.#toldOf.clear();
-    for (const job of await api.jobs()) if (!this.#toldOf.has(job.id)) this.#jobs.set(job.id, job);
     // What became of songs while nothing was heard of the service.
     for (const id of [...this.#songs.keys()]) {
       try {
