@@ -152,6 +152,39 @@ def test_a_signal_saves_and_stops(store, tmp_path):
     assert small.run_codec(store, tmp_path, config)
 
 
+def test_a_run_is_one_process_s_at_a_time(store, tmp_path):
+    config, refused = small.codec_config(2), []
+
+    def another(progress: Progress) -> None:
+        before = (tmp_path / "metrics.jsonl").read_bytes()
+        with pytest.raises(UserError, match="another process trains in"):
+            small.run_codec(store, tmp_path, config)
+        refused.append((tmp_path / "metrics.jsonl").read_bytes() == before)
+
+    assert small.run_codec(store, tmp_path, config, on_progress=another)
+    assert refused == [True, True]
+    assert small.run_codec(store, tmp_path, config)
+
+
+def test_a_training_that_ignores_a_signal_from_the_start_goes_on_through_it(store, tmp_path):
+    def from_the_terminal(progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert small.run_codec(store, tmp_path, small.codec_config(3), on_progress=from_the_terminal)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_in_the_folder_one_is_in_has_its_name(store, tmp_path, monkeypatch):
+    (tmp_path / "bells").mkdir()
+    monkeypatch.chdir(tmp_path / "bells")
+    CodecRecipe(small.codec_config(2), store, small.CPU).export(Path())
+    assert read_model(tmp_path / "bells" / "model").name == "bells"
+
+
 def test_a_tiny_file_is_encoded_and_left_out_of_variations(codec_run, tmp_path):
     """Of a file shorter than a frame nothing would be left where its beginning is cut off."""
     tracks = []

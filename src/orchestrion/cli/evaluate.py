@@ -118,7 +118,8 @@ def evaluate(
     check_writable(output)
     from orchestrion.cli.train import prepared
 
-    heard = prepared(manifest, cache, jukebox.info.codec.sample_rate, jukebox.info.codec.channels, quiet=quiet)
+    rate, channels = jukebox.info.codec.sample_rate, jukebox.info.codec.channels
+    heard = prepared(manifest, cache, rate, channels, threads=threads, quiet=quiet)
     if not heard.indices("validation"):
         raise UserError("no track of the music fell to validation, so nothing is held out", "add more tracks")
     asked = (
