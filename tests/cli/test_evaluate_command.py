@@ -260,7 +260,7 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
         raise UserError("that is enough")
 
     with monkeypatch.context() as patched:
-        patched.setattr(songs, "musical_section", broken)
+        patched.setattr(songs, "distance_section", broken)
         assert run(*words) == 2
     pieces = {path: path.stat().st_mtime_ns for path in (report / "pieces").rglob("codes.safetensors")}
     assert sorted(path.parent.name for path in pieces) == [f"piece-{number}.song" for number in range(1, 6)]

@@ -1,16 +1,18 @@
 """Mistakes with training commands get a sentence and status 2, before any heavy work."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+import orchestrion.data.prepare
 import tiny
 from orchestrion import presets
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo, read_model, write_model
 from orchestrion.cli.main import main
-from orchestrion.cli.train import prepared
+from orchestrion.cli.train import _place, prepared
 from orchestrion.codec import Codec
 from orchestrion.config.recognizer import RecognizerTrainingConfig
 from orchestrion.data.encoded import ShardWriter
@@ -72,6 +74,40 @@ def test_a_file_changes_a_preset_that_is_named(capsys, manifest, tmp_path, monke
     assert "'codec.sample_rate' is missing" in told(capsys, *words)
     assert "that is enough" in told(capsys, *words, "--preset", "mini")
     assert begun[0].codec.loss.mel == 0.3 and begun[0].codec.levels == presets.mini().codec.codec.levels
+
+
+def test_cuda_is_told_to_repeat_what_it_computes(monkeypatch):
+    monkeypatch.setattr("orchestrion.nn.device.chosen_device", lambda wanted: torch.device("cuda"))
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        _place("cuda", None)
+        assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_threads_bound_what_decodes_and_are_shared_by_workers(capsys, manifest, tmp_path, monkeypatch):
+    decoding, jobs = [], []
+
+    def prepare(tracks, folder, sample_rate, channels, workers):
+        decoding.append(workers)
+        return decode(tracks, folder, sample_rate, channels, workers=1)
+
+    def processes(job, devices):
+        jobs.append((job.threads, len(devices)))
+        raise UserError("that is enough")
+
+    decode = orchestrion.data.prepare.prepare
+    monkeypatch.setattr("orchestrion.data.prepare.prepare", prepare)
+    monkeypatch.setattr("orchestrion.train.spread.Processes", processes)
+    tiny.write_tiny_model(tmp_path / "model")
+    command = ("encode", manifest, "--codec", tmp_path / "model", "-o", tmp_path / "codes", "--workers", "4")
+    before = torch.get_num_threads()
+    assert "that is enough" in told(capsys, *command, "--device", "cpu", "--threads", "8")
+    torch.set_num_threads(before)
+    assert (decoding, jobs) == ([8], [(2, 4)])
 
 
 def test_a_device_that_is_not_there(capsys, manifest, tmp_path):

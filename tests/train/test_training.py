@@ -114,6 +114,11 @@ def test_a_prior_run_broken_off_and_resumed_ends_like_one_left_alone(codes, code
         small.run_prior(codes, codec_run / "model", level, tmp_path, config, on_progress=broken_off(3))
     small.run_prior(codes, codec_run / "model", level, tmp_path, config)
     assert_same_weights(prior_runs[level], tmp_path)
+    known = [
+        [one["train/recent_bits"] for one in line(run) if "train/recent_bits" in one]
+        for run in (prior_runs[level], tmp_path)
+    ]
+    assert len(known[0]) == 2 and known[0] == known[1]
 
 
 @pytest.mark.parametrize("kind", ["codec", "adversarial", "prior"])
@@ -265,6 +270,10 @@ def test_a_batch_that_is_left_out_hides_nothing_of_how_well_the_others_are_known
     assert math.isfinite(recipe.validate()["train/recent_bits"])
     fresh = recipe_of(codes, codec_run, small.prior_config(1, 6))
     fresh.findings(0, fresh.validate())  # nothing was heard yet: nothing is said of it
+    fresh.load(recipe.tensors())
+    assert fresh.validate()["train/recent_bits"] == recipe.validate()["train/recent_bits"]
+    fresh.load({})  # of a checkpoint that does not have it
+    assert "train/recent_bits" not in fresh.validate()
 
 
 def test_a_prior_learns_what_its_codes_allow(codes, codec_run, tmp_path):

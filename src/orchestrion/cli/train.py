@@ -210,16 +210,17 @@ def prior(
 @click.argument("config")
 @click.option("--devices", "num_devices", default=1, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--device", default="h100", show_default=True, help="Which: h100, h200, a100, v100, cpu, …")
-@click.option(
-    "--artists", default=1000, show_default=True, type=click.IntRange(min=1), help="Names a prior is to know."
-)
-@click.option("--genres", default=100, show_default=True, type=click.IntRange(min=1), help="Likewise.")
+@click.option("--artists", type=click.IntRange(min=1), help="Names a prior is to know.  [default: 1000]")
+@click.option("--genres", type=click.IntRange(min=1), help="Likewise.  [default: 100]")
 @click.option(
     "--codebook-size",
     default=2048,
     show_default=True,
     type=click.IntRange(min=2),
     help="Codes of a level, for the file of a prior.",
+)
+@click.option(
+    "--depth", default=1, show_default=True, type=click.IntRange(min=1), help="Codes of a vector, for such a file."
 )
 @click.option(
     "--utilisation",
@@ -233,16 +234,17 @@ def plan_(
     config: str,
     num_devices: int,
     device: str,
-    artists: int,
-    genres: int,
+    artists: int | None,
+    genres: int | None,
     codebook_size: int,
+    depth: int,
     utilisation: float,
     as_json: bool,
 ) -> None:
     """What a training takes: weights, memory by part, arithmetic, hours, and what to change if it does not fit.
 
-    CONFIG is a preset (mini, mini-sequential, mini-song, 1b_lyrics, 5b, 5b_lyrics), or a file of settings as --config
-    takes it.
+    CONFIG is a preset (mini, mini-sequential, mini-song, 1b_lyrics, 5b, 5b_lyrics), or a file of all settings, as
+    --config takes it without a --preset: of a codec, of a prior, or of a whole model.
     """
     from orchestrion.cli.planning import planned, shown, trainings
     from orchestrion.plan import DEVICES, plan
@@ -250,7 +252,7 @@ def plan_(
     found = planned(DEVICES, device)
     plans = {
         name: plan(cost, training, found, num_devices, utilisation=utilisation)
-        for name, (cost, training) in trainings(config, artists, genres, codebook_size).items()
+        for name, (cost, training) in trainings(config, artists, genres, codebook_size, depth).items()
     }
     show_result(shown(config, device, plans), "text", as_json=as_json)
 
@@ -351,7 +353,7 @@ def _own_codes(
     from orchestrion.checkpoints.folder import CODEC, load_codec
     from orchestrion.cli.data import scanned
     from orchestrion.data.encoded import CodeStore
-    from orchestrion.data.manifest import read_manifest
+    from orchestrion.data.manifest import read_manifest, said
     from orchestrion.data.scan import audio_files
     from orchestrion.train.encode import encode_tracks
     from orchestrion.train.finetune import grown_names, with_held_out
@@ -360,7 +362,7 @@ def _own_codes(
     codec = base.info.codec
     tracks = scanned(audio_files(data))[0] if data.is_dir() else read_manifest(data)
     if artist is not None:
-        tracks = [track.model_copy(update={"artist": artist}) for track in tracks]
+        tracks = [track.model_copy(update={"artist": said(artist)}) for track in tracks]
     readable = _decode(tracks, folder / "audio", codec.sample_rate, codec.channels, threads=threads)
     tracks = with_held_out(readable, base.window_seconds)
     names = grown_names(base.info.vocabulary, tracks)
