@@ -119,7 +119,7 @@ def main() -> None:
         return
     store = CodeStore(given.codes)
     names = store.vocabulary
-    planned = trainings("mini", len(names.artists), len(names.genres), store.codebook_size)
+    planned = trainings("mini", len(names.artists), len(names.genres), store.codebook_size, depth=1)
     rows, figures = [], []
     for part in PARTS:
         words = [str(given.manifest), str(given.codes), "--codec", str(given.codec), "--steps", str(given.steps)]

@@ -125,6 +125,29 @@ def test_codes_of_another_codec_are_refused(music: Path, tmp_path: Path, capsys)
     assert not (tmp_path / "report").exists()
 
 
+def test_codes_of_other_music_or_of_another_split_are_refused(music: Path, tmp_path: Path, capsys) -> None:
+    tracks = read_manifest(music / "manifest.jsonl")
+    first = next(track for track in tracks if split(track) == "train")
+    others = [track for track in tracks if track != first]
+    moved = first.model_copy(update={"held_out": True})
+    gone = first.model_copy(update={"path": tmp_path / "gone.wav", "content_hash": f"{5:016x}"})
+    words = ["evaluate", music / "model", "--manifest", tmp_path / "manifest.jsonl", "--codes", music / "codes"]
+    words += ["--parts", "priors", "--windows", "2", "-o", tmp_path / "report"]
+    for listed, problem in (([moved, *others], "is on the other side of the split"), (others, "is not in it")):
+        write_manifest(tmp_path / "manifest.jsonl", listed)
+        assert run(*words) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{first.path.name} {problem}" in said and "encode the manifest again" in said
+    io.write(gone.path, torch.full((1, 5), 0.5), tiny.SAMPLE_RATE)
+    there = gone.model_copy(update={"content_hash": content_hash(gone.path)})
+    write_manifest(tmp_path / "manifest.jsonl", [*tracks, there])
+    assert run(*words) == 2
+    assert "gone.wav is not among them" in " ".join(capsys.readouterr().err.split())
+    gone.path.unlink()
+    write_manifest(tmp_path / "manifest.jsonl", [*tracks, gone])
+    assert run(*words) == 0
+
+
 def test_songs_need_enough_held_out_tracks(music: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("orchestrion.evaluate.musicnn.installed", lambda: tmp_path)
     monkeypatch.setattr("orchestrion.evaluate.musicnn.open_musicnn", lambda: None)
@@ -232,7 +255,18 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
     words = ["evaluate", loud_and_soft / "model", "--manifest", loud_and_soft / "manifest.jsonl", "--json", "--quiet"]
     words += ["--codes", loud_and_soft / "codes", "--parts", "songs", "--songs", "5", "--seconds", "13", "-o", report]
     capsys.readouterr()
+
+    def broken(*_: object) -> Section:
+        raise UserError("that is enough")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(songs, "distance_section", broken)
+        assert run(*words) == 2
+    pieces = {path: path.stat().st_mtime_ns for path in (report / "pieces").rglob("codes.safetensors")}
+    assert sorted(path.parent.name for path in pieces) == [f"piece-{number}.song" for number in range(1, 6)]
+    capsys.readouterr()
     assert run(*words) == 0
+    assert {path: path.stat().st_mtime_ns for path in pieces} == pieces, "no piece is composed twice"
     figures = json.loads(capsys.readouterr().out)
     assert [section["title"] for section in figures["sections"]][-1] == "The first songs"
     assert len(figures["sections"]) == 6

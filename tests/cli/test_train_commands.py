@@ -1,16 +1,19 @@
 """Mistakes with training commands get a sentence and status 2, before any heavy work."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+import orchestrion.data.prepare
 import tiny
 from orchestrion import presets
 from orchestrion.audio import io
-from orchestrion.checkpoints.folder import read_model
+from orchestrion.checkpoints.folder import ModelInfo, read_model, write_model
 from orchestrion.cli.main import main
-from orchestrion.cli.train import prepared
+from orchestrion.cli.train import _place, prepared
+from orchestrion.codec import Codec
 from orchestrion.config.recognizer import RecognizerTrainingConfig
 from orchestrion.data.encoded import ShardWriter
 from orchestrion.data.manifest import Track, content_hash, read_manifest, write_manifest
@@ -71,6 +74,40 @@ def test_a_file_changes_a_preset_that_is_named(capsys, manifest, tmp_path, monke
     assert "'codec.sample_rate' is missing" in told(capsys, *words)
     assert "that is enough" in told(capsys, *words, "--preset", "mini")
     assert begun[0].codec.loss.mel == 0.3 and begun[0].codec.levels == presets.mini().codec.codec.levels
+
+
+def test_cuda_is_told_to_repeat_what_it_computes(monkeypatch):
+    monkeypatch.setattr("orchestrion.nn.device.chosen_device", lambda wanted: torch.device("cuda"))
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        _place("cuda", None)
+        assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_threads_bound_what_decodes_and_are_shared_by_workers(capsys, manifest, tmp_path, monkeypatch):
+    decoding, jobs = [], []
+
+    def prepare(tracks, folder, sample_rate, channels, workers):
+        decoding.append(workers)
+        return decode(tracks, folder, sample_rate, channels, workers=1)
+
+    def processes(job, devices):
+        jobs.append((job.threads, len(devices)))
+        raise UserError("that is enough")
+
+    decode = orchestrion.data.prepare.prepare
+    monkeypatch.setattr("orchestrion.data.prepare.prepare", prepare)
+    monkeypatch.setattr("orchestrion.train.spread.Processes", processes)
+    tiny.write_tiny_model(tmp_path / "model")
+    command = ("encode", manifest, "--codec", tmp_path / "model", "-o", tmp_path / "codes", "--workers", "4")
+    before = torch.get_num_threads()
+    assert "that is enough" in told(capsys, *command, "--device", "cpu", "--threads", "8")
+    torch.set_num_threads(before)
+    assert (decoding, jobs) == ([8], [(2, 4)])
 
 
 def test_a_device_that_is_not_there(capsys, manifest, tmp_path):
@@ -143,6 +180,60 @@ def test_a_finetuning_with_other_settings_is_refused_before_the_music_is_decoded
     begin_run(tmp_path / "run" / "level_1", "finetune", presets.finetune(), {})
     command = ("train", "finetune", tmp_path / "model", "--data", manifest, "--run", tmp_path / "run")
     assert "another config (training.steps" in told(capsys, *command, "--steps", "3", "--device", "cpu")
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+@pytest.mark.parametrize("name", ["run.json", "model", "adapter", "codes", "audio"])
+def test_a_finetuning_replaces_nothing_that_none_wrote(capsys, manifest, tmp_path, name):
+    tiny.write_tiny_model(tmp_path / "base")
+    (tmp_path / "runs" / name).mkdir(parents=True)
+    begin_run(tmp_path / "runs" / "level_7", "prior", RecognizerTrainingConfig(), {})
+    command = ("train", "finetune", tmp_path / "base", "--data", manifest, "--run", tmp_path / "runs")
+    assert f"is not the folder of a fine-tuning, and holds {name} already" in told(capsys, *command, "--device", "cpu")
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted(["level_7", name])
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+def test_a_finetuning_does_not_replace_the_model_that_it_begins_with(capsys, manifest, tmp_path):
+    tiny.write_tiny_model(tmp_path / "mine" / "model")
+    begin_run(tmp_path / "mine" / "level_1", "finetune", presets.finetune_whole(), {})
+    command = ("train", "finetune", tmp_path / "mine" / "model", "--whole", "--level", "0", "--data", manifest)
+    said = told(capsys, *command, "--run", tmp_path / "mine", "--device", "cpu")
+    assert "model is the model to begin with, and would be replaced" in said
+
+
+def test_a_finetuning_that_was_stopped_in_its_preparation_goes_on(capsys, manifest, tmp_path, monkeypatch):
+    tiny.write_tiny_model(tmp_path / "base")
+
+    def decoded(tracks, folder, *_, **__):
+        folder.mkdir(exist_ok=True)
+        raise UserError("that is enough")
+
+    monkeypatch.setattr("orchestrion.data.prepare.prepare", decoded)
+    command = ("train", "finetune", tmp_path / "base", "--data", manifest, "--run", tmp_path / "run")
+    for _ in range(2):
+        assert "that is enough" in told(capsys, *command, "--device", "cpu")
+    assert (tmp_path / "run" / "audio").is_dir()
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+def test_a_batch_that_cannot_be_shared_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("[training]\nbatch_size = 5\naccumulate = 2\n")
+    command = ("train", "codec", manifest, "--preset", "mini", "--config", config, "--device", "cpu")
+    assert "training.batch_size a multiple of 2" in told(capsys, *command, "--run", tmp_path / "run")
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
+def test_what_settings_alone_forbid_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text("chunk_seconds = 0.01\n")
+    command = ("train", "codec", manifest, "--preset", "mini", "--config", config, "--device", "cpu")
+    assert "too short for spectra" in told(capsys, *command, "--run", tmp_path / "run")
+    stereo = tiny.codec_config().model_copy(update={"channels": 2})
+    write_model(tmp_path / "stereo", ModelInfo(name="stereo", codec=stereo), Codec(stereo), card="# stereo\n")
+    command = ("train", "recognizer", manifest, "--codec", tmp_path / "stereo", "--device", "cpu")
+    assert "not for one channel" in told(capsys, *command, "--run", tmp_path / "run")
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")

@@ -54,6 +54,15 @@ def test_paths_follow_the_manifest_when_the_folder_moves(tmp_path):
     assert moved[1].path == Path("/elsewhere/song.wav")
 
 
+def test_blank_names_are_none(tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    write_manifest(path, [track_at(tmp_path / "song.wav")])
+    header, line = path.read_text().splitlines()
+    path.write_text("\n".join((header, json.dumps(json.loads(line) | {"artist": " ", "genres": ["", "folk", "\t"]}))))
+    (track,) = read_manifest(path)
+    assert (track.artist, track.genres) == (None, ("folk",))
+
+
 def test_a_byte_order_mark_does_no_harm(tmp_path):
     path = tmp_path / "manifest.jsonl"
     write_manifest(path, [track_at(tmp_path / "song.wav")])

@@ -92,10 +92,10 @@ def test_the_nearest_genre_is_named_beside_the_songs(rng: torch.Generator, shift
     section = distances(pieces(22, rng), pieces(10, rng), pieces(10, rng, shift), rng)
     rows = {str(row[0]): row for row in section.tables[0].rows}
     names = [f"genre of {artist}" for artist in ARTISTS]
-    genres = {name: rows[f"real: {name}, to held-out music of other genres"][2] for name in names}
+    genres = {name: rows[f"real: {name}, to held-out music of other genres"][3] for name in names}
     nearest = min(genres, key=lambda name: genres[name].value)
-    sentence, songs = section.text.rpartition("\n\n")[2], rows["the songs"][2]
-    assert sentence.startswith(f"The nearest other genre is {nearest}, 11 tracks, at")
+    sentence, songs = section.text.rpartition("\n\n")[2], rows["the songs"][3]
+    assert sentence.startswith(f"By the kernel distance the nearest other genre is {nearest}, 11 tracks, at")
     assert f"{genres[nearest].value:.4g}, half of which is {genres[nearest].value / 2:.4g}." in sentence
     assert sentence.endswith(f"of the 10 songs, {songs.low:.4g} to {songs.high:.4g}, is {told} that half.")
 

@@ -28,6 +28,7 @@ from orchestrion.plan import Cost, codec_cost, prior_cost
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import MaskedPrior, make_prior
 from orchestrion.prior.model import Following
+from orchestrion.train.prior import block_matrices
 
 BATCH = 2
 OURS = {"dropout": 0.1, "num_rows": 8, "spread": 2, "prefix_tokens": 16}
@@ -222,10 +223,7 @@ def test_weights_are_counted_exactly(config):
     assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert cost.learned == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if isinstance(config, PriorConfig):
-        head = getattr(model, "head", None)
-        stacks = [model.tokens.transformer, *([head.steps] if head else [])]
-        found = [tuple(p.shape) for stack in stacks for p in stack.parameters() if p.ndim == 2]
-        assert sorted(cost.matrices) == sorted(found)
+        assert sorted(cost.matrices) == sorted(tuple(weight.shape) for weight in block_matrices(model))
         largest = max(sum(p.numel() for p in block.parameters()) for block in model.tokens.transformer.blocks)
         assert cost.block >= largest
     else:

@@ -9,8 +9,9 @@ import torch
 import tiny
 from orchestrion import presets
 from orchestrion.cli.main import main
+from orchestrion.config import read_settings
 from orchestrion.config.prior import LabelConfig, PriorConfig
-from orchestrion.config.training import OptimizerConfig, TrainingConfig
+from orchestrion.config.training import ModelTrainingConfig, OptimizerConfig, TrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.plan import DEVICES, codec_cost, plan, prior_cost
 from orchestrion.prior.model import Prior
@@ -79,6 +80,13 @@ def test_recomputing_trades_memory_for_arithmetic():
     assert more.flops < less.flops < 1.34 * more.flops
 
 
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_a_device_without_bfloat16_is_planned_in_float32(precision):
+    found = plan(TOP, training(precision=precision), DEVICES["v100"], 8)
+    assert found == plan(TOP, training(precision="float32"), DEVICES["v100"], 8) and found.precision == "float32"
+    assert plan(TOP, training(precision=precision), DEVICES["a100"], 8).precision == "bfloat16"
+
+
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(UserError, match="multiple of 24"):
         plan(TOP, training(accumulate=3), DEVICES["h100"], 8)
@@ -104,9 +112,29 @@ def test_the_command_plans_presets_and_files(capsys, tmp_path):
         (["5b_lyric"], "did you mean 5b_lyrics"),
         (["mini", "--device", "tpu"], "known: h200"),
         (["mini", "--utilisation", "nan"], "not a finite number"),
+        (["5b", "--artists", "5"], "leave out --artists and --genres"),
     ):
         assert main(["train", "plan", *words]) == 2
         assert hint in capsys.readouterr().err
+
+
+def test_a_file_of_a_prior_is_planned_at_the_depth_of_its_level(capsys, tmp_path):
+    path = tmp_path / "prior.toml"
+    path.write_text(
+        'context_frames = 64\n[transformer]\nwidth = 64\nnum_heads = 2\npatterns = ["all"]\n'
+        "[conditioner]\nwidth = 8\nstrides = [2]\ndilations = [1]\n[training]\nsteps = 5\nbatch_size = 4\n"
+    )
+    weights = []
+    for depth in ("1", "2"):
+        assert main(["train", "plan", str(path), "--device", "cpu", "--depth", depth, "--json"]) == 0
+        weights.append(json.loads(capsys.readouterr().out)["trainings"]["prior"]["parameters"])
+    assert weights[0] < weights[1]
+
+
+def test_a_file_of_a_model_with_priors_for_some_levels_is_refused(capsys, tmp_path):
+    model = json.loads(presets.mini().model_dump_json())
+    with pytest.raises(UserError, match="has 2 levels and there are priors for 1"):
+        read_settings(ModelTrainingConfig, model | {"priors": model["priors"][:1]}, "model.toml")
 
 
 def test_a_model_that_sings_is_planned_with_what_reads_its_lyrics(capsys):

@@ -83,7 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
-    return [{k: v for k, v in one.items() if "seconds" not in k and "recent" not in k} for one in read_metrics(folder)]
+    return [{k: v for k, v in one.items() if "seconds" not in k} for one in read_metrics(folder)]
 
 
 def assert_close(one: Path, other: Path) -> None:

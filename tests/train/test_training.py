@@ -114,6 +114,11 @@ def test_a_prior_run_broken_off_and_resumed_ends_like_one_left_alone(codes, code
         small.run_prior(codes, codec_run / "model", level, tmp_path, config, on_progress=broken_off(3))
     small.run_prior(codes, codec_run / "model", level, tmp_path, config)
     assert_same_weights(prior_runs[level], tmp_path)
+    known = [
+        [one["train/recent_bits"] for one in line(run) if "train/recent_bits" in one]
+        for run in (prior_runs[level], tmp_path)
+    ]
+    assert len(known[0]) == 2 and known[0] == known[1]
 
 
 @pytest.mark.parametrize("kind", ["codec", "adversarial", "prior"])
@@ -150,6 +155,39 @@ def test_a_signal_saves_and_stops(store, tmp_path):
     assert not small.run_codec(store, tmp_path, config, on_progress=stop_at_three)
     assert json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())["step"] == 4
     assert small.run_codec(store, tmp_path, config)
+
+
+def test_a_run_is_one_process_s_at_a_time(store, tmp_path):
+    config, refused = small.codec_config(2), []
+
+    def another(progress: Progress) -> None:
+        before = (tmp_path / "metrics.jsonl").read_bytes()
+        with pytest.raises(UserError, match="another process trains in"):
+            small.run_codec(store, tmp_path, config)
+        refused.append((tmp_path / "metrics.jsonl").read_bytes() == before)
+
+    assert small.run_codec(store, tmp_path, config, on_progress=another)
+    assert refused == [True, True]
+    assert small.run_codec(store, tmp_path, config)
+
+
+def test_a_training_that_ignores_a_signal_from_the_start_goes_on_through_it(store, tmp_path):
+    def from_the_terminal(progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert small.run_codec(store, tmp_path, small.codec_config(3), on_progress=from_the_terminal)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_in_the_folder_one_is_in_has_its_name(store, tmp_path, monkeypatch):
+    (tmp_path / "bells").mkdir()
+    monkeypatch.chdir(tmp_path / "bells")
+    CodecRecipe(small.codec_config(2), store, small.CPU).export(Path())
+    assert read_model(tmp_path / "bells" / "model").name == "bells"
 
 
 def test_a_tiny_file_is_encoded_and_left_out_of_variations(codec_run, tmp_path):
@@ -232,6 +270,10 @@ def test_a_batch_that_is_left_out_hides_nothing_of_how_well_the_others_are_known
     assert math.isfinite(recipe.validate()["train/recent_bits"])
     fresh = recipe_of(codes, codec_run, small.prior_config(1, 6))
     fresh.findings(0, fresh.validate())  # nothing was heard yet: nothing is said of it
+    fresh.load(recipe.tensors())
+    assert fresh.validate()["train/recent_bits"] == recipe.validate()["train/recent_bits"]
+    fresh.load({})  # of a checkpoint that does not have it
+    assert "train/recent_bits" not in fresh.validate()
 
 
 def test_a_prior_learns_what_its_codes_allow(codes, codec_run, tmp_path):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PARTS = ("codec", "priors", "songs")
 CODEC_SECONDS = 10.0
-CLIPS = "clips"
+CLIPS, PIECES = "clips", "pieces"
 Say = Callable[[str], None]
 
 
@@ -94,7 +94,7 @@ def evaluate(
 
     Every figure has the interval that holds 95 % of its draws. Songs are unpicked: seeds 1, 2, 3 … and the labels of
     the held-out pieces in turn; those of sung music have words of held-out music. They are kept beside the page, and
-    composed once.
+    composed once, as are held-out pieces whose finer levels are composed.
     """
     if codes is None and set(parts) - {"codec"}:
         raise UserError(
@@ -118,9 +118,12 @@ def evaluate(
     check_writable(output)
     from orchestrion.cli.train import prepared
 
-    heard = prepared(manifest, cache, jukebox.info.codec.sample_rate, jukebox.info.codec.channels, quiet=quiet)
+    rate, channels = jukebox.info.codec.sample_rate, jukebox.info.codec.channels
+    heard = prepared(manifest, cache, rate, channels, threads=threads, quiet=quiet)
     if not heard.indices("validation"):
         raise UserError("no track of the music fell to validation, so nothing is held out", "add more tracks")
+    if store is not None:
+        _check_same_music(manifest, heard, store)
     asked = (
         _asked(jukebox, heard, num_songs, seconds, output, replace=force)
         if "songs" in parts and store is not None
@@ -165,6 +168,28 @@ def _about(jukebox: "Jukebox") -> str:
 
 def _held_out(heard: "TrackStore") -> "list[Track]":
     return [heard.tracks[index].track for index in heard.indices("validation")]
+
+
+def _check_same_music(manifest: Path, heard: "TrackStore", store: "CodeStore") -> None:
+    """UserError unless the codes are those of the music that the manifest lists, on the same sides of the split.
+
+    A listed track that cannot be read has no need of codes; those of one that can no longer be read may be there.
+    """
+    from orchestrion.data.manifest import read_manifest, split
+
+    listed = {track.content_hash: track for track in read_manifest(manifest)}
+    coded = {shard.track.content_hash: shard.track for shard in store.shards if not shard.variation}
+    for content in sorted({each.track.content_hash for each in heard.tracks} | coded.keys()):
+        track, there = listed.get(content), coded.get(content)
+        if track is None:
+            problem = f"{coded[content].path.name} is not in it"
+        elif there is None:
+            problem = f"{track.path.name} is not among them"
+        elif split(track) != split(there):
+            problem = f"{track.path.name} is on the other side of the split in them"
+        else:
+            continue
+        raise UserError(f"the codes are not those of {manifest}: {problem}", "encode the manifest again")
 
 
 def _known(jukebox: "Jukebox", tracks: "list[Track]") -> str:
@@ -322,7 +347,7 @@ def _songs(
     )
     versions = {f"with noise at {songs.NOISE_DECIBELS:g} dB": noise, "through the codec": heard_as}
     if finest < top:
-        below = _composed_below(jukebox, codec, like, [request for request, _ in requests], say)
+        below = _composed_below(jukebox, codec, like, [request for request, _ in requests], output / PIECES, say)
         versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
     return [
         songs.distance_section(learned_from, noisy_learned, genres, real, versions, ours),
@@ -337,9 +362,17 @@ def _songs(
 
 
 def _composed_below(
-    jukebox: "Jukebox", codec: "Codec", held_out: "Sequence[Piece]", requests: "Sequence[Request]", say: Say
+    jukebox: "Jukebox",
+    codec: "Codec",
+    held_out: "Sequence[Piece]",
+    requests: "Sequence[Request]",
+    folder: Path,
+    say: Say,
 ) -> "list[Piece]":
-    """Real pieces with their codes of the top level, all others composed as each request has them drawn."""
+    """Real pieces with their codes of the top level, all others composed as each request has them drawn.
+
+    They are kept in `folder`; one that began with other codes, as another number of threads may find, is made anew.
+    """
     from dataclasses import replace
 
     import torch.nn.functional as F
@@ -351,5 +384,7 @@ def _composed_below(
         whole = F.pad(piece.audio, (0, -length % grid.hop_lengths[grid.top]))
         codes = codec.encode(whole[None].to(jukebox.device), (grid.top,))
         drawn = request.changed(lyrics="", sampling=jukebox.info.drawing(request.lyrics))
-        made.append(replace(piece, audio=jukebox.compose(drawn, codes=codes).finish().audio[:, :length]))
+        kept = folder / f"piece-{number + 1}.song"
+        song = jukebox.compose(drawn, kept, codes=codes, replace=True).finish()
+        made.append(replace(piece, audio=song.audio[:, :length]))
     return made

@@ -63,7 +63,12 @@ device_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1, max=MOST_THREADS), help="Processor threads.  [default: all]"
 )
-ray_option = click.option("--ray", "on_ray", is_flag=True, help="Work on the Ray cluster that RAY_ADDRESS names.")
+ray_option = click.option(
+    "--ray",
+    "on_ray",
+    is_flag=True,
+    help="Work on the Ray cluster that RAY_ADDRESS names; who composes there has one processor, or --threads.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace what is there already.")
 
 

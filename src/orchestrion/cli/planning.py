@@ -41,12 +41,18 @@ def planned(devices: dict[str, Device], name: str) -> Device:
     return devices[name]
 
 
-def trainings(config: str, artists: int, genres: int, codebook_size: int) -> Trainings:
-    """The trainings that a preset or a file describes, by name; UserError for one that does neither."""
-    labels = LabelConfig(num_artists=artists + 1, num_genres=genres + 1)
+def trainings(config: str, artists: int | None, genres: int | None, codebook_size: int, depth: int) -> Trainings:
+    """The trainings that a preset or a file describes, by name; UserError for one that does neither.
+
+    Priors know so many names, or 1000 artists and 100 genres; a published model has names of its own. The codebook's
+    size and the depth are those of the level of a prior that is described alone.
+    """
+    labels = LabelConfig(num_artists=(artists or 1000) + 1, num_genres=(genres or 100) + 1)
     if config in presets.TRAINED:
         return _of_model(presets.TRAINED[config](), labels)
     if config in _PUBLISHED:
+        if artists or genres:
+            raise UserError(f"{config} has the names that it was published with", "leave out --artists and --genres")
         return {
             "codec": (codec_cost(presets.published_codec(), _PUBLISHED_CHUNK), published.codec_training()),
             "upsampler of level 0": (prior_cost(presets.published_upsampler(0)), published.upsampler_training()),
@@ -59,10 +65,10 @@ def trainings(config: str, artists: int, genres: int, codebook_size: int) -> Tra
         close = difflib.get_close_matches(config, names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"presets are {', '.join(names)}; or give a TOML file"
         raise UserError(f"there is no preset and no file called {config!r}", hint)
-    return _of_file(path, labels, codebook_size)
+    return _of_file(path, labels, codebook_size, depth)
 
 
-def _of_file(path: Path, labels: LabelConfig, codebook_size: int) -> Trainings:
+def _of_file(path: Path, labels: LabelConfig, codebook_size: int, depth: int) -> Trainings:
     try:
         names = tomllib.loads(path.read_text(encoding="utf-8")).keys()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
@@ -72,7 +78,7 @@ def _of_file(path: Path, labels: LabelConfig, codebook_size: int) -> Trainings:
     if "codec" in names:
         return {"codec": _of_codec(read_toml(CodecTrainingConfig, path))}
     prior = read_toml(PriorTrainingConfig, path)
-    return {"prior": _of_prior(prior, labels, codebook_size)}
+    return {"prior": _of_prior(prior, labels, codebook_size, depth)}
 
 
 def _of_model(model: ModelTrainingConfig, labels: LabelConfig) -> Trainings:
@@ -92,7 +98,7 @@ def _of_codec(config: CodecTrainingConfig) -> tuple[Cost, TrainingConfig]:
 
 
 def _of_prior(
-    config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int, depth: int = 1
+    config: PriorTrainingConfig, labels: LabelConfig, codebook_size: int, depth: int
 ) -> tuple[Cost, TrainingConfig]:
     """Of a prior at a rate that changes nothing in the plan, all of whose words have times; UserError for a misfit."""
     prior = config.prior(
@@ -121,6 +127,7 @@ def shown(config: str, device: str, plans: dict[str, Plan]) -> dict[str, Any]:
             "tokens": round(one.tokens),
             "flops": one.flops,
             "hours": round(one.hours, 3),
+            "precision": one.precision,
             "advice": list(one.advice),
         }
         for name, one in plans.items()
@@ -130,8 +137,11 @@ def shown(config: str, device: str, plans: dict[str, Plan]) -> dict[str, Any]:
 
 
 def _lines(name: str, device: str, one: Plan) -> str:
+    precision = one.precision
+    if one.device.half_flops is None:
+        precision += ", as there is no arithmetic in bfloat16"
     lines = [
-        f"{name}: {one.parameters / 1e6:,.1f} million weights, on {one.num_devices} × {device}",
+        f"{name}: {one.parameters / 1e6:,.1f} million weights, on {one.num_devices} × {device}, in {precision}",
         *_memory_lines(one.memory),
         f"  {'in all':<16}{one.memory.total / 1e9:10.2f} GB of {one.device.memory_bytes / 1e9:.0f}"
         f" ({one.items} {'item' if one.items == 1 else 'items'} at once)",

@@ -88,7 +88,7 @@ def codec(
     from orchestrion.data.tracks import audio_findings
     from orchestrion.errors import UserError
     from orchestrion.train.assemble import open_codec
-    from orchestrion.train.codec import CodecRecipe, with_scales
+    from orchestrion.train.codec import CodecRecipe, check_chunks, with_scales
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run, begun_with, check_run, weights_digest
 
@@ -96,6 +96,7 @@ def codec(
     named = preset or DEFAULT_PRESET
     config = _config(CodecTrainingConfig, config_file, lambda: _preset(named).codec, changed=preset is not None)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
+    check_chunks(config)
     if not begin and (config.levels or config.decoders_only):
         raise UserError("what does not learn has to come from a codec", "give it with --begin")
     other = open_codec(begin) if begin else None
@@ -105,6 +106,7 @@ def codec(
         config.codec.sample_rate,
         config.codec.channels,
         config.artist_balance,
+        threads=threads,
         before=partial(check_run, folder, "codec", with_scales(config, None, begun_with(folder))),
     )
     config = with_scales(config, store, begun_with(folder))
@@ -208,16 +210,17 @@ def prior(
 @click.argument("config")
 @click.option("--devices", "num_devices", default=1, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--device", default="h100", show_default=True, help="Which: h100, h200, a100, v100, cpu, …")
-@click.option(
-    "--artists", default=1000, show_default=True, type=click.IntRange(min=1), help="Names a prior is to know."
-)
-@click.option("--genres", default=100, show_default=True, type=click.IntRange(min=1), help="Likewise.")
+@click.option("--artists", type=click.IntRange(min=1), help="Names a prior is to know.  [default: 1000]")
+@click.option("--genres", type=click.IntRange(min=1), help="Likewise.  [default: 100]")
 @click.option(
     "--codebook-size",
     default=2048,
     show_default=True,
     type=click.IntRange(min=2),
     help="Codes of a level, for the file of a prior.",
+)
+@click.option(
+    "--depth", default=1, show_default=True, type=click.IntRange(min=1), help="Codes of a vector, for such a file."
 )
 @click.option(
     "--utilisation",
@@ -231,16 +234,17 @@ def plan_(
     config: str,
     num_devices: int,
     device: str,
-    artists: int,
-    genres: int,
+    artists: int | None,
+    genres: int | None,
     codebook_size: int,
+    depth: int,
     utilisation: float,
     as_json: bool,
 ) -> None:
     """What a training takes: weights, memory by part, arithmetic, hours, and what to change if it does not fit.
 
-    CONFIG is a preset (mini, mini-sequential, mini-song, 1b_lyrics, 5b, 5b_lyrics), or a file of settings as --config
-    takes it.
+    CONFIG is a preset (mini, mini-sequential, mini-song, 1b_lyrics, 5b, 5b_lyrics), or a file of all settings, as
+    --config takes it without a --preset: of a codec, of a prior, or of a whole model.
     """
     from orchestrion.cli.planning import planned, shown, trainings
     from orchestrion.plan import DEVICES, plan
@@ -248,7 +252,7 @@ def plan_(
     found = planned(DEVICES, device)
     plans = {
         name: plan(cost, training, found, num_devices, utilisation=utilisation)
-        for name, (cost, training) in trainings(config, artists, genres, codebook_size).items()
+        for name, (cost, training) in trainings(config, artists, genres, codebook_size, depth).items()
     }
     show_result(shown(config, device, plans), "text", as_json=as_json)
 
@@ -291,7 +295,7 @@ def finetune(
     from orchestrion.config.training import FinetuneConfig
     from orchestrion.errors import UserError
     from orchestrion.nn.ranks import rank
-    from orchestrion.train.finetune import Base, FinetuneRecipe, finished_before, write_finetuned
+    from orchestrion.train.finetune import KIND, Base, FinetuneRecipe, claim, finished_before, write_finetuned
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run, check_run
 
@@ -310,9 +314,11 @@ def finetune(
         for level, run in runs.items()
     }
     for level, run in runs.items():
-        check_run(run, "finetune", settings[level])
-    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place)
+        check_run(run, KIND, settings[level])
     result = folder / ("adapter" if config.adapter else "model")
+    with first_alone():
+        claim(folder, base, next(iter(runs.values())), result)
+    store = _own_codes(base, data, artist, folder, config.variations, config.artist_balance, place, threads)
     learned_from = {"codes": store.data_hash, "model": model_sha256(base.folder)}
     others = {level: folder / f"level_{level}" for level in base.levels if level not in runs}
     finished = finished_before(others, config, learned_from)
@@ -321,12 +327,14 @@ def finetune(
         told = {**learned_from, "level": level}
         recipe = FinetuneRecipe(base, own, store, level, place)
         with first_alone():
-            begin_run(run, "finetune", own, told)
+            begin_run(run, KIND, own, told)
             recipe.measure_before(run / "before.json")
         if _run(recipe, own.training, run) and level != min(runs):
             _leave_stopped()
     if rank() == 0:
-        write_finetuned(base, config, store, runs | finished, result, name=name or folder.name, licence=licence)
+        write_finetuned(
+            base, config, store, runs | finished, result, name=name or folder.resolve().name, licence=licence
+        )
         click.echo(result)
     leave()
 
@@ -339,12 +347,13 @@ def _own_codes(
     variations: int,
     artist_balance: float,
     place: "torch.device",
+    threads: int | None,
 ) -> "CodeStore":
     """Someone's music as the codes of a model, prepared in `folder`, and its names after the model's."""
     from orchestrion.checkpoints.folder import CODEC, load_codec
     from orchestrion.cli.data import scanned
     from orchestrion.data.encoded import CodeStore
-    from orchestrion.data.manifest import read_manifest
+    from orchestrion.data.manifest import read_manifest, said
     from orchestrion.data.scan import audio_files
     from orchestrion.train.encode import encode_tracks
     from orchestrion.train.finetune import grown_names, with_held_out
@@ -353,11 +362,12 @@ def _own_codes(
     codec = base.info.codec
     tracks = scanned(audio_files(data))[0] if data.is_dir() else read_manifest(data)
     if artist is not None:
-        tracks = [track.model_copy(update={"artist": artist}) for track in tracks]
-    readable = _decode(tracks, folder / "audio", codec.sample_rate, codec.channels)
+        tracks = [track.model_copy(update={"artist": said(artist)}) for track in tracks]
+    readable = _decode(tracks, folder / "audio", codec.sample_rate, codec.channels, threads=threads)
     tracks = with_held_out(readable, base.window_seconds)
     names = grown_names(base.info.vocabulary, tracks)
-    audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels, quiet=True)  # now with their sides
+    # once more, now with their sides
+    audio = _decoded(tracks, folder / "audio", codec.sample_rate, codec.channels, threads=threads, quiet=True)
     with first_alone(), bar("encoding") as update:
         for encoded in encode_tracks(
             load_codec(base.folder, base.info).to(place),
@@ -406,7 +416,7 @@ def recognizer(
     from orchestrion.config.recognizer import RecognizerTrainingConfig
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.parallel import first_alone, leave
-    from orchestrion.train.recognizer import SAMPLE_RATE, RecognizerRecipe
+    from orchestrion.train.recognizer import SAMPLE_RATE, RecognizerRecipe, check_codec
     from orchestrion.train.run import begin_run, check_run, weights_digest
 
     place = _place(device, threads)
@@ -414,6 +424,8 @@ def recognizer(
     chosen = {"training": _settled(config.training, steps, place, folder)} | ({"hears": hears} if hears else {})
     config = config.model_copy(update=chosen)
     through = open_codec(codec)[1] if codec else None
+    if through:
+        check_codec(through, through.grid.sample_rate)
     begun = load_recognizer(Path(begin)) if begin else None
     store = prepared(
         manifest,
@@ -421,6 +433,7 @@ def recognizer(
         through.grid.sample_rate if through else SAMPLE_RATE,
         1,
         config.artist_balance,
+        threads=threads,
         before=partial(check_run, folder, "recognizer", config),
     )
     recipe = RecognizerRecipe(config, store, place, through)
@@ -499,13 +512,14 @@ def encode(
         cache,
         info.codec.sample_rate,
         info.codec.channels,
+        threads=threads,
         before=partial(ShardWriter, output, info.grid, info.codec.codebook.size, info.sha256[CODEC]),
     )
     varied_levels = (info.grid.top,) if varied == "top" else None
     places = [place for place in devices for _ in range(workers)]
     spread: Spread | None = None
     if on_ray or len(places) > 1:
-        share = threads or max(1, (os.cpu_count() or 1) // len(places))
+        share = max(1, (threads or os.cpu_count() or 1) // len(places))
         job = Job(coder.absolute(), store.folder.absolute(), _absolute(output), varied_levels, share)
         spread = Ray(job, len(places), places[0]) if on_ray else Processes(job, tuple(places))
     with bar("encoding") as update:
@@ -540,6 +554,9 @@ def _place(device: str, threads: int | None) -> "torch.device":
     place = chosen_device(None if device == "auto" else device)
     if place.type == "cpu":
         keep_dropped_memory()
+    if place.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in any order
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if launched() and place.type == "cuda" and place.index is None:
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
@@ -575,11 +592,16 @@ def _config(kind: type[S], path: Path | None, preset: Callable[[], S], *, change
 
 
 def _settled(training: Any, steps: int | None, place: "torch.device", folder: Path) -> Any:
-    """The training as it will be described: with "auto", a run that goes on keeps the precision it was begun with."""
+    """The training as it will be described: with "auto", a run that goes on keeps the precision it was begun with.
+
+    UserError where its batch cannot be shared by the processes there are.
+    """
+    from orchestrion.train.parallel import own_items
     from orchestrion.train.precision import settled
     from orchestrion.train.run import begun_with
 
     chosen = training if steps is None else training.model_copy(update={"steps": steps})
+    own_items(chosen)
     before = begun_with(folder).get("training", {}).get("precision") if chosen.precision == "auto" else None
     return chosen.model_copy(update={"precision": before}) if before else settled(chosen, place)
 
@@ -591,10 +613,11 @@ def prepared(
     channels: int,
     artist_balance: float = 0.5,
     *,
+    threads: int | None = None,
     before: Callable[[], object] = lambda: None,
     quiet: bool = False,
 ) -> "TrackStore":
-    """The decoded audio of the manifest's tracks, decoded now where it is not yet.
+    """The decoded audio of the manifest's tracks, decoded now where it is not yet, by so many processes (None: all).
 
     `before` that hours may pass, it refuses what would be refused after.
     """
@@ -603,7 +626,7 @@ def prepared(
     folder = cache or manifest.parent / f"{manifest.stem}-audio-{sample_rate}-{channels}"
     tracks = read_manifest(manifest)
     before()
-    return _decoded(tracks, folder, sample_rate, channels, artist_balance, quiet=quiet)
+    return _decoded(tracks, folder, sample_rate, channels, artist_balance, threads=threads, quiet=quiet)
 
 
 def _decoded(
@@ -613,24 +636,31 @@ def _decoded(
     channels: int,
     artist_balance: float = 0.5,
     *,
+    threads: int | None,
     quiet: bool = False,
 ) -> "TrackStore":
     from orchestrion.data.tracks import TrackStore
 
-    _decode(tracks, folder, sample_rate, channels, quiet=quiet)
+    _decode(tracks, folder, sample_rate, channels, threads=threads, quiet=quiet)
     return TrackStore(folder, artist_balance=artist_balance)
 
 
 def _decode(
-    tracks: "Sequence[Track]", folder: Path, sample_rate: int, channels: int, *, quiet: bool = False
+    tracks: "Sequence[Track]",
+    folder: Path,
+    sample_rate: int,
+    channels: int,
+    *,
+    threads: int | None,
+    quiet: bool = False,
 ) -> "list[Track]":
-    """Decode what is not decoded yet; the tracks that can be."""
+    """Decode what is not decoded yet, by so many processes (None: all); the tracks that can be."""
     from orchestrion.data.prepare import prepare
     from orchestrion.train.parallel import first_alone
 
     readable: list[Track] = []
     with first_alone(), bar("decoding", quiet=quiet) as update:
-        for progress in prepare(tracks, folder, sample_rate, channels, workers=os.cpu_count() or 1):
+        for progress in prepare(tracks, folder, sample_rate, channels, workers=threads or os.cpu_count() or 1):
             update(progress.done, progress.total)
             if progress.problem is None:
                 readable.append(progress.track)

@@ -250,6 +250,13 @@ class ModelTrainingConfig(Settings):
     codec: CodecTrainingConfig
     priors: tuple[PriorTrainingConfig, ...]
 
+    @model_validator(mode="after")
+    def _a_prior_for_each_level(self) -> "ModelTrainingConfig":
+        levels = len(self.codec.codec.levels)
+        if len(self.priors) != levels:
+            raise ValueError(f"the codec has {levels} levels and there are priors for {len(self.priors)}")
+        return self
+
 
 class AdapterConfig(Settings):
     """A low-rank update of each matrix of a prior: `alpha / rank · up @ down` (Hu et al. 2021, arXiv 2106.09685)."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.errors import UserError
 from orchestrion.files import explained, replacing
+from orchestrion.text.vocab import folded
 
 FORMAT = "orchestrion.manifest"
 VERSION = 1
@@ -24,7 +25,7 @@ Split = Literal["train", "validation"]
 class Track(Settings):
     """One piece of recorded music and what is known of it; None is unknown.
 
-    `artist` and `genres` are the labels a prior learns; `credit` names the makers in their own words.
+    `artist` and `genres` are the labels a prior learns, blank ones none; `credit` names the makers in their own words.
     `content_hash` is of the file's bytes. `held_out` says on which side of the split a track is, whatever its content
     says. Paths are absolute here and relative to the manifest in its file,
     where possible.
@@ -43,6 +44,21 @@ class Track(Settings):
     source: str | None = None
     credit: str | None = None
     held_out: bool | None = None
+
+    @field_validator("artist")
+    @classmethod
+    def _blank_is_unknown(cls, artist: str | None) -> str | None:
+        return said(artist)
+
+    @field_validator("genres")
+    @classmethod
+    def _without_blanks(cls, genres: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(filter(said, genres))
+
+
+def said(name: str | None) -> str | None:
+    """A name, or None where it is blank."""
+    return name if name is not None and folded(name) else None
 
 
 def split(track: Track) -> Split:

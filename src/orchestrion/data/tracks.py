@@ -172,6 +172,4 @@ def audio_findings(store: TrackStore) -> list[str]:
     if silent:
         names = ", ".join(track.path.name for track in silent[:3])
         findings.append(f"{len(silent)} of {total} tracks are silent and never drawn ({names}): remove them.")
-    if not store.indices("validation"):
-        findings.append("No track fell to validation, so overfitting cannot be seen: add more tracks.")
     return findings

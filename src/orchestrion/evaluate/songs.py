@@ -254,7 +254,7 @@ def distance_section(
             genres[genre] = _distances(f"real: {genre}, to held-out music of other genres", own, others)
     text = _DISTANCES
     if genres:
-        nearest = min(genres, key=lambda genre: genres[genre][2].value)
+        nearest = min(genres, key=lambda genre: genres[genre][3].value)
         text += f"\n\n{_beside_genre(songs, nearest, genres[nearest])}"
     covered, flattered = coverage(real.described, made.described), coverage(real.described, learned.described)
     tables = (
@@ -385,12 +385,15 @@ def _few(pieces: int) -> str:
 def _beside_genre(
     songs: tuple[str, int, Estimate, Estimate], genre: str, nearest: tuple[str, int, Estimate, Estimate]
 ) -> str:
-    """Rows of `_distances` in a sentence: that of the nearest genre is easily taken for another in the table."""
-    (_, count, found, _), (_, num_tracks, limit, _) = songs, nearest
+    """Rows of `_distances` in a sentence: that of the nearest genre is easily taken for another in the table.
+
+    By the kernel distance: genres have fewer tracks than there are songs, which makes a Frechet distance larger.
+    """
+    (_, count, _, found), (_, num_tracks, _, limit) = songs, nearest
     half = limit.value / 2
     return (
-        f"The nearest other genre is {genre}, {num_tracks} tracks, at a Frechet distance of {limit.value:.4g}, half of "
-        f"which is {half:.4g}. The interval of the {count} songs, {found.low:.4g} to {found.high:.4g}, is "
+        f"By the kernel distance the nearest other genre is {genre}, {num_tracks} tracks, at {limit.value:.4g}, half "
+        f"of which is {half:.4g}. The interval of the {count} songs, {found.low:.4g} to {found.high:.4g}, is "
         f"{'below' if found.high < half else 'not below'} that half."
     )
 

@@ -36,7 +36,7 @@ class Plan:
     """What a training takes on `num_devices` devices; `items` go through each at once.
 
     `tokens` are codes that are learned from, of all steps; `flops` those of all steps and devices. `advice` says what
-    to change where the memory does not suffice.
+    to change where the memory does not suffice, `precision` what is multiplied.
     """
 
     parameters: int
@@ -48,6 +48,7 @@ class Plan:
     flops: float
     hours: float
     advice: tuple[str, ...]
+    precision: str
 
     @property
     def fits(self) -> bool:
@@ -57,7 +58,12 @@ class Plan:
 def plan(
     cost: Cost, training: TrainingConfig, device: Device, num_devices: int, *, utilisation: float = UTILISATION
 ) -> Plan:
-    """The plan; UserError where the batch cannot be shared evenly."""
+    """The plan; UserError where the batch cannot be shared evenly.
+
+    In the precision that is set where the device has arithmetic of it, else in float32; "auto" is bfloat16, if it has.
+    """
+    half = device.half_flops is not None and training.precision != "float32"
+    training = training.model_copy(update={"precision": "bfloat16" if half else "float32"})
     made = _plan(cost, training, device, num_devices, utilisation)
     if made.fits:
         return made
@@ -75,6 +81,7 @@ def _plan(
     items = items_at_once(training, num_devices)
     flops = training.steps * step_flops(cost, training)
     speed = device.single_flops if training.precision == "float32" else device.half_flops
+    assert speed is not None, "a plan in bfloat16 for a device without"
     return Plan(
         parameters=cost.parameters,
         memory=memory(cost, training, num_devices),
@@ -85,6 +92,7 @@ def _plan(
         flops=flops,
         hours=flops / (num_devices * speed * utilisation) / 3600,
         advice=advice,
+        precision=training.precision,
     )
 
 

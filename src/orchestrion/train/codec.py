@@ -33,6 +33,24 @@ Clips = Float[Tensor, "clip channel sample"]
 _SCALE_BATCHES = 16  # of training chunks, that the scales of a loss are measured on
 
 
+def check_chunks(config: CodecTrainingConfig) -> int:
+    """The samples of a chunk; UserError where the losses need more."""
+    codec, grid = config.codec, config.codec.grid
+    num_samples = grid.whole(grid.num_samples(config.chunk_seconds))
+    longest = max(codec.loss.longest_window, *(config.adversarial.windows if config.adversarial else (0,)))
+    if num_samples <= longest // 2:
+        raise UserError(
+            f"chunks of {num_samples} samples are too short for spectra of {longest}",
+            "raise chunk_seconds, or use smaller codec.loss.spectral_sizes, mel_sizes and adversarial.windows",
+        )
+    if num_samples * codec.channels < codec.loss.num_largest and codec.loss.largest:
+        raise UserError(
+            f"chunks of {num_samples} samples have no {codec.loss.num_largest} largest errors",
+            "raise chunk_seconds, or lower codec.loss.num_largest",
+        )
+    return num_samples
+
+
 def with_scales(
     config: CodecTrainingConfig, tracks: TrackStore | None, begun: Mapping[str, Any] | None = None
 ) -> CodecTrainingConfig:
@@ -47,11 +65,11 @@ def with_scales(
     known = (begun or {}).get("codec", {}).get("loss", {})
     if all(name in known for name in LossScales._fields):
         return _with_scales(config, LossScales(**{name: known[name] for name in LossScales._fields}))
-    if tracks is None:
-        return config
-    num_samples = codec.grid.whole(codec.grid.num_samples(config.chunk_seconds))
+    num_samples = check_chunks(config)
     if num_samples <= SCALE_SIZE[0] // 2:
         raise UserError(f"chunks of {num_samples} samples are too short to measure by", "raise chunk_seconds")
+    if tracks is None:
+        return config
     batches = (
         tracks.batch(step, batch_size=training.batch_size, num_samples=num_samples, seed=training.seed)
         for step in range(_SCALE_BATCHES)
@@ -80,18 +98,7 @@ class CodecRecipe:
             self.adversary = self._adversary(config)
             self.sung = SungTracks(tracks, sung_sounds) if config.speech else None
             self.speech = self._speech(config)
-        self.chunk_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.chunk_seconds))
-        longest = max(config.codec.loss.longest_window, *(config.adversarial.windows if config.adversarial else (0,)))
-        if self.chunk_samples <= longest // 2:
-            raise UserError(
-                f"chunks of {self.chunk_samples} samples are too short for spectra of {longest}",
-                "raise chunk_seconds, or use smaller codec.loss.spectral_sizes, mel_sizes and adversarial.windows",
-            )
-        if self.chunk_samples * config.codec.channels < config.codec.loss.num_largest and config.codec.loss.largest:
-            raise UserError(
-                f"chunks of {self.chunk_samples} samples have no {config.codec.loss.num_largest} largest errors",
-                "raise chunk_seconds, or lower codec.loss.num_largest",
-            )
+        self.chunk_samples = check_chunks(config)
         clip_samples = self.codec.grid.whole(self.codec.grid.num_samples(config.validation_seconds))
         chunks = tracks.validation_chunks(clip_samples, config.validation_clips)
         if not chunks:
@@ -327,7 +334,7 @@ class CodecRecipe:
         }
         if self._begun_with:
             about["begun_with"] = self._begun_with
-        info = ModelInfo(name=folder.name, codec=self.config.codec, about=about)
+        info = ModelInfo(name=folder.resolve().name, codec=self.config.codec, about=about)
         write_model(folder / "model", info, self.codec, card="A codec without priors; see ../run.json.\n")
 
 

@@ -28,7 +28,7 @@ from orchestrion.config.training import FinetuneConfig, LyricsTrainingConfig, Pr
 from orchestrion.data.encoded import CodeBatch, CodeStore, vocabulary_of
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
-from orchestrion.files import file_sha256, read_json, replacing, write_json
+from orchestrion.files import explained, file_sha256, read_json, replacing, write_json
 from orchestrion.generate.told import told_of
 from orchestrion.prior.adapt import adapt, grow, learned, settle
 from orchestrion.prior.labels import Conditions
@@ -40,10 +40,14 @@ from orchestrion.train.loop import StepResult
 from orchestrion.train.masked import MaskedRecipe
 from orchestrion.train.parallel import Part
 from orchestrion.train.prior import PriorRecipe
-from orchestrion.train.run import read_run
+from orchestrion.train.run import RUN, read_run
 
 _LISTENED = 8  # windows of new music by which the nearest known name is found
 _EXPORT = "prior.json"
+_WRITTEN = ("audio", "codes", "adapter", "model")  # beside the runs of its levels
+
+KIND = "finetune"
+"""What `run.json` says of the run of a level."""
 
 Row = Float[Tensor, " width"]
 
@@ -315,6 +319,31 @@ class FinetuneRecipe:
         before = read_json(folder / "before.json", "figures")
         figures = {"before": before, "after": self.inner.figures()}
         write_json(folder / _EXPORT, {"format": 1, "level": self.level, "figures": figures, "sha256": sha256})
+
+
+def claim(folder: Path, base: Base, first: Path, result: Path) -> None:
+    """Make `folder` that of a fine-tuning, of which the folder of its `first` run, a `level_N`, is the sign.
+
+    UserError where what is written there would replace what no fine-tuning wrote, or the model that it begins with.
+    """
+    if result.exists() and result.samefile(base.folder):
+        raise UserError(f"{result} is the model to begin with, and would be replaced", "give another folder with --run")
+    if not any(_is_of_finetuning(run) for run in folder.glob("level_*")):
+        for name in (RUN, *_WRITTEN):
+            if (folder / name).exists():
+                raise UserError(
+                    f"{folder} is not the folder of a fine-tuning, and holds {name} already",
+                    "give another folder with --run",
+                )
+    with explained(first, "write into"):
+        first.mkdir(parents=True, exist_ok=True)
+
+
+def _is_of_finetuning(run: Path) -> bool:
+    """Whether this is the folder of one level's run, or one that was made for it and in which none was begun yet."""
+    if not run.is_dir():
+        return False
+    return read_run(run).get("kind") == KIND if (run / RUN).exists() else not any(run.iterdir())
 
 
 def _result(run: Path) -> tuple[dict[str, Tensor], Any]:

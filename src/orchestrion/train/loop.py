@@ -23,6 +23,7 @@ from orchestrion.train.ema import AveragedWeights
 from orchestrion.train.log import RunLog
 from orchestrion.train.optim import Optimizer
 from orchestrion.train.parallel import Part, Shared, mean_over_ranks, own_items
+from orchestrion.train.run import held
 from orchestrion.train.state import learned_state, load_learned
 
 logger = logging.getLogger(__name__)
@@ -117,12 +118,14 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C stops at once
+        if not _is_ignored(signal.SIGINT):
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C stops at once
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
+        heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if not _is_ignored(number)]
         try:
-            before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: signal.signal(number, self._ask) for number in heeded}
         except ValueError:  # not the main thread: whoever runs it stops it in another way
             yield
             return
@@ -131,6 +134,11 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    """Whether the program was started so, as a shell does with what it runs in the background of a script."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def train(
@@ -146,35 +154,36 @@ def train(
     A run that was killed and resumed gives the same weights as one left alone. Returns whether it finished: False
     when a signal asked it to stop (all is saved then). `stop` knows afterwards whether any rank was asked to, also in
     the last step, which finishes a run. Processes that `parallel.join` brought together train one
-    model, each on its items of every batch.
+    model, each on its items of every batch. UserError where another process trains in `folder`.
     """
     assert config.precision != "auto", "settle the precision before the run is described"
-    run = _Run(recipe, config, folder)
-    first = run.resume()
-    run.log = RunLog(folder, first) if rank() == 0 else None
-    stop = stop or Stop()
-    recipe.model.train()
-    recent: dict[str, float] = {}
-    with stop.on_signals(), contextlib.closing(run):
-        for step in range(first, config.steps):
-            recent, stopping = run.step(step, stop)
-            done = step + 1
-            last = done == config.steps
-            if step % config.log_every == 0 or last:
-                run.numbers(step, recent)
-            if done % config.validate_every == 0 or last:
-                run.validate(step, recent)
-            if done % config.save_every == 0 or last or stopping:
-                run.saver.save(done, run.state())
-            run.saver.look()
-            on_progress(Progress(done, config.steps, recent[_LOSS]))
-            if stopping and not last:
-                return False
-    with run.averaged() as here:
-        if here:
-            recipe.export(folder)
-    stop.wanted = mean_over_ranks({_STOP: float(stop.wanted)}, run.device)[_STOP] > 0  # the others wait here
-    return True
+    with held(folder):
+        run = _Run(recipe, config, folder)
+        first = run.resume()
+        run.log = RunLog(folder, first) if rank() == 0 else None
+        stop = stop or Stop()
+        recipe.model.train()
+        recent: dict[str, float] = {}
+        with stop.on_signals(), contextlib.closing(run):
+            for step in range(first, config.steps):
+                recent, stopping = run.step(step, stop)
+                done = step + 1
+                last = done == config.steps
+                if step % config.log_every == 0 or last:
+                    run.numbers(step, recent)
+                if done % config.validate_every == 0 or last:
+                    run.validate(step, recent)
+                if done % config.save_every == 0 or last or stopping:
+                    run.saver.save(done, run.state())
+                run.saver.look()
+                on_progress(Progress(done, config.steps, recent[_LOSS]))
+                if stopping and not last:
+                    return False
+        with run.averaged() as here:
+            if here:
+                recipe.export(folder)
+        stop.wanted = mean_over_ranks({_STOP: float(stop.wanted)}, run.device)[_STOP] > 0  # the others wait here
+        return True
 
 
 class _Run:

@@ -25,6 +25,7 @@ from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
 from orchestrion.nn.chance import RowGenerator, rows_of_batch
+from orchestrion.nn.ranks import num_ranks, summed
 from orchestrion.prior.labels import Conditions, LabelEmbedding
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
 from orchestrion.prior.model import Following, Prior, PriorLoss, followed
@@ -37,6 +38,7 @@ from orchestrion.train.show import compare_spectrograms
 
 _LABELS = "labels."  # rows of names, which are no other model's
 _SHOWN = 2  # songs that are drawn at each validation
+_RECENT = "recent_bits"
 _RECENT_STEPS = 50  # one batch may be of easy music: their mean says how well the training music is known
 _FINAL_WINDOWS = 240  # held-out windows, evenly spread, that the final figures are measured on
 
@@ -88,6 +90,17 @@ class Head(NamedTuple):
     layer: int
     head: int
     share: float
+
+
+def block_matrices(prior: AnyPrior) -> list[nn.Parameter]:
+    """The matrices in a prior's blocks that learn, those of its lyrics' encoder and of its further codes too."""
+    stacks: list[nn.Module] = [prior.tokens.transformer]
+    if prior.lyrics is not None:
+        stacks.append(prior.lyrics.tokens.transformer)
+    if isinstance(prior, MaskedPrior) and prior.head is not None:
+        stacks.append(prior.head.steps)
+    matrices = (weight for stack in stacks for weight in stack.parameters() if weight.ndim == 2)
+    return [weight for weight in matrices if weight.requires_grad]
 
 
 class PriorRecipe:
@@ -214,26 +227,25 @@ class PriorRecipe:
         self.prior = prior
 
     def matrices(self) -> list[nn.Parameter]:
-        stacks: list[nn.Module] = [self.prior.tokens.transformer]
-        if self.prior.lyrics is not None:
-            stacks.append(self.prior.lyrics.tokens.transformer)
-        if isinstance(self.prior, MaskedPrior) and self.prior.head is not None:
-            stacks.append(self.prior.head.steps)
-        matrices = (weight for stack in stacks for weight in stack.parameters() if weight.ndim == 2)
-        return [weight for weight in matrices if weight.requires_grad]
+        return block_matrices(self.prior)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {}
+        """How well the last steps' batches were known, in a tensor of one size: -1 where there were fewer."""
+        lacking = [torch.full((), -1.0, device=self.device)] * (_RECENT_STEPS - len(self._recent))
+        return {_RECENT: torch.stack([*lacking, *self._recent]).float()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        assert not tensors, "a prior's training has no state of its own"
+        """Checkpoints of before 2026-11-30 do not have it: of those steps nothing is known then."""
+        self._recent.clear()
+        if _RECENT in tensors:
+            self._recent.extend(bits for bits in tensors[_RECENT].to(self.device) if bits >= 0)
 
     def prepare(self, step: int, own: Part) -> None:
         self._heard.clear()
 
     def follow(self, step: int) -> dict[str, float]:
         """Nothing moves but by gradients; how well the step's batch was known is kept, as it is no batch left out."""
-        self._recent.append(torch.stack(self._heard).mean())
+        self._recent.append(summed(torch.stack(self._heard).mean()) / num_ranks())
         return {}
 
     def loss(self, step: int, part: Part) -> StepResult:

@@ -37,6 +37,12 @@ class Clip(NamedTuple):
     lengths: Int[Tensor, " batch"]
 
 
+def check_codec(codec: Codec, sample_rate: int) -> None:
+    """UserError for a codec that does not give back one channel at `sample_rate`."""
+    if (codec.grid.sample_rate, codec.config.channels) != (sample_rate, 1):
+        raise UserError(f"this codec is not for one channel at {sample_rate} Hz", "give another")
+
+
 class RecognizerRecipe:
     """Trains a recogniser on chunks of the training tracks whose speech sounds have times.
 
@@ -50,8 +56,8 @@ class RecognizerRecipe:
     ) -> None:
         """With a `codec`, `config.coded_share` of the chunks are heard as its finest level gives them back."""
         self.config, self.tracks, self.device = config, tracks, device
-        if codec is not None and (codec.grid.sample_rate, codec.config.channels) != (tracks.sample_rate, 1):
-            raise UserError(f"this codec is not for one channel at {tracks.sample_rate} Hz", "give another")
+        if codec is not None:
+            check_codec(codec, tracks.sample_rate)
         self.codec = None if codec is None else codec.to(device)
         if tracks.channels != 1:
             raise UserError("a recogniser hears one channel", "prepare the music for one in another cache folder")

@@ -3,18 +3,21 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.config.training import HOW_SHARED
 from orchestrion.errors import UserError
-from orchestrion.files import check_writable, existing, read_json, write_json
+from orchestrion.files import check_writable, existing, explained, read_json, write_json
+from orchestrion.nn.ranks import rank
 from orchestrion.train.log import FINDINGS, METRICS
 from orchestrion.version import __version__
 
@@ -34,6 +37,8 @@ WRITTEN = (
     "recognizer.safetensors",
 )
 """What runs of any kind write beside it."""
+
+_LOCK = "run.lock"
 
 
 def digest(items: Iterable[str]) -> str:
@@ -123,6 +128,29 @@ def _as_read_now(before: Any, config: Settings, path: Path) -> Any:
         return plain(read_settings(type(config), before, str(path)))
     except UserError:
         return before
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Rank 0 keeps other processes from training in `folder` meanwhile; UserError where one trains there already.
+
+    The lock goes with the process that holds it, however that ends; its file stays.
+    """
+    if rank() > 0:
+        yield
+        return
+    lock = FileLock(folder / _LOCK)
+    with explained(folder, "write into"):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(
+                f"another process trains in {folder}", "wait for its end, or give another folder with --run"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def begun_with(folder: Path) -> dict[str, Any]:
