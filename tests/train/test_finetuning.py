@@ -146,7 +146,7 @@ def test_a_long_context_goes_on_to_learn_from_shorter_windows(base, store):
     context = base.info.prior(1).context_frames
     assert recipes[1].held_out[0].codes.shape[1] == 20 < context == recipes[1].prior.config.context_frames
     assert recipes[0].held_out[0].codes.shape[1] == base.info.prior(0).context_frames, "passes fill whole windows"
-    assert recipes[1].validate()["bits"] > 0
+    assert recipes[1].validate()["validation/bits"] > 0
 
 
 def test_a_model_without_priors_is_refused(tmp_path):
@@ -364,7 +364,7 @@ def test_a_signal_in_the_last_step_of_a_level_is_heeded_before_the_next(base, tm
     ]  # fmt: skip
 
     def show(recipe: FinetuneRecipe, folder: Path) -> None:  # in the validation after the last step
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patched:
         patched.setattr(FinetuneRecipe, "show", show)

@@ -131,7 +131,7 @@ def test_the_command_listens_where_no_model_tells(store, speller, tmp_path, monk
     assert read_timed_lyrics(Path("found.json")).text == words
     assert Path("found.png").read_bytes().startswith(b"\x89PNG")
     assert main((*command, "--model", "mini", "-o", "other.json")) == USER_ERROR
-    assert "leave --model or --recognizer out" in capsys.readouterr().err
+    assert "leave all but one of --model, --recognizer and --linear out" in capsys.readouterr().err
 
 
 def test_letters_have_the_times_of_the_sounds_that_they_spell(tmp_path):
