@@ -15,6 +15,7 @@ from orchestrion.config.codec import SpectrumConfig
 from orchestrion.config.prior import (
     ConditionerConfig,
     LabelConfig,
+    Pattern,
     PriorConfig,
     TimingConfig,
     TransformerConfig,
@@ -27,6 +28,17 @@ from orchestrion.text.vocab import Vocabulary
 
 SAMPLE_RATE = 1600
 CODEBOOK_SIZE = 12
+CAUSAL_PATTERNS: tuple[Pattern, ...] = (
+    "full",
+    "sliding",
+    "row",
+    "column",
+    "previous_row",
+    "summary",
+    "summary_spread",
+    "prefix",
+)
+"""Those of layers that see what was before, in the sequence itself."""
 M = TypeVar("M", bound=nn.Module)
 NAMES = Vocabulary(artists=("Ada Byron", "Bix"), genres=("folk", "jazz", "waltz"))
 

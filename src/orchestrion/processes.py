@@ -1,4 +1,4 @@
-"""Processes that share a work: fresh interpreters, which never outlive the one that began them."""
+"""Processes that share a work: fresh interpreters, which never outlive the one that began them; and locks among all."""
 
 import os
 import signal
@@ -10,8 +10,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
+
+from filelock import FileLock, Timeout
 
 from orchestrion.errors import UserError
 
@@ -72,3 +75,13 @@ def _leave_with(watched: Connection) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(_SECONDS_TO_LEAVE)
     os._exit(1)
+
+
+def locked(path: Path, problem: str, hint: str) -> FileLock:
+    """A lock on the file `path`, held until it is released or the process ends; UserError where another holds it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(problem, hint) from error
+    return lock

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+import tiny
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Attention
 
@@ -66,9 +67,7 @@ def slow(attention: Attention, pattern: Pattern, x: Tensor) -> Tensor:
     return attention.output(mixed.flatten(2))
 
 
-PATTERNS = pytest.mark.parametrize(
-    "pattern", ["full", "sliding", "row", "column", "previous_row", "summary", "summary_spread", "prefix"]
-)
+PATTERNS = pytest.mark.parametrize("pattern", tiny.CAUSAL_PATTERNS)
 
 
 @PATTERNS

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+import tiny
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.nn.attention import Attention
 from orchestrion.nn.cache import Layout
@@ -12,17 +13,7 @@ from orchestrion.nn.transformer import Block, Transformer
 
 ROW, ROWS, SPREAD, PREFIX = 6, 5, 2, 9
 TOKENS = ROW * ROWS
-PATTERNS: tuple[Pattern, ...] = (
-    "full",
-    "sliding",
-    "row",
-    "column",
-    "previous_row",
-    "summary",
-    "summary_spread",
-    "prefix",
-)
-EVERY = pytest.mark.parametrize("pattern", PATTERNS)
+EVERY = pytest.mark.parametrize("pattern", tiny.CAUSAL_PATTERNS)
 
 
 def config(patterns: tuple[Pattern, ...], *, published: bool = False, num_rows: int = ROWS) -> TransformerConfig:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+import tiny
 from orchestrion.config.prior import Pattern, TransformerConfig
 from orchestrion.errors import UserError
 from orchestrion.nn.compiled import CompiledSteps, Product, _multiply, check_compiler
@@ -18,16 +19,6 @@ from orchestrion.nn.transformer import Transformer
 
 ROW, ROWS, WIDTH = 6, 5, 12
 TOKENS = ROW * ROWS
-PATTERNS: tuple[Pattern, ...] = (
-    "full",
-    "sliding",
-    "row",
-    "column",
-    "previous_row",
-    "summary",
-    "summary_spread",
-    "prefix",
-)
 
 
 @pytest.fixture
@@ -68,7 +59,7 @@ def compiled(transformer: Transformer, weights: Weights | None = None) -> Transf
     return transformer
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", tiny.CAUSAL_PATTERNS)
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("pieces", [[1] * TOKENS, [7, *[1] * 16, 7], [6, 6, *[1] * 8], [1] * 4], ids=str)
 @torch.no_grad()

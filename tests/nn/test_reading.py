@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from test_compiled import PATTERNS, TOKENS, WIDTH, drawn, stack
+from test_compiled import TOKENS, WIDTH, drawn, stack
 from torch import Tensor
 
+import tiny
 from orchestrion.config.prior import Pattern
 from orchestrion.nn import reading
 from orchestrion.nn.compiled import CompiledSteps
@@ -31,7 +32,7 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", tiny.CAUSAL_PATTERNS)
 @pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("pieces", [[12, 12, 6], [13, 12, *[1] * 5], [3, 27]], ids=str)
 @torch.no_grad()

@@ -1,6 +1,14 @@
 """Settings of every part, as plain data: no torch here."""
 
-from orchestrion.config.base import Settings, check_version, plain, read_described, read_settings, read_toml
+from orchestrion.config.base import (
+    Settings,
+    as_read_now,
+    check_version,
+    plain,
+    read_described,
+    read_settings,
+    read_toml,
+)
 from orchestrion.config.codec import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
 from orchestrion.config.prior import (
     ConditionerConfig,
@@ -24,6 +32,7 @@ __all__ = [
     "StageConfig",
     "TimingConfig",
     "TransformerConfig",
+    "as_read_now",
     "check_version",
     "plain",
     "read_described",

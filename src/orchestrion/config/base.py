@@ -22,6 +22,15 @@ class Settings(BaseModel):
 S = TypeVar("S", bound="Settings")
 
 
+def as_read_now(kind: type[Settings], given: dict[str, Any], source: str = "") -> dict[str, Any]:
+    """Plain data as `read_settings` takes it, with settings that came later at their defaults; as it is where it fits
+    no settings of `kind`."""
+    try:
+        return plain(read_settings(kind, given, source))
+    except UserError:
+        return given
+
+
 def read_settings(kind: type[S], given: dict[str, Any], source: str = "") -> S:
     """Settings of `kind` from plain data as JSON or TOML hold it; UserError names everything that is wrong.
 

@@ -16,6 +16,7 @@ from orchestrion.generate.parallel import Filler, fill_window
 from orchestrion.generate.pick import seed_of_take
 from orchestrion.generate.told import Told
 from orchestrion.generate.windows import Window, stride_frames, window_around, windows
+from orchestrion.prior.labels import Conditions
 
 HOLE_TAKES = 8
 """How many takes of a hole are drawn where a prior sees only what is before it; the one that leads best to what comes
@@ -131,11 +132,7 @@ def _window_steps(
     shape, seeds = task.shape, task.seeds[rows]
     coarser = _coarser(task, window)
     told = task.told.rows(rows.start, rows.stop)
-    conditions = told.window(
-        window.start * shape.hop_length,
-        None if coarser is None else coarser[rows],
-        (window.known + window.stop) / 2 * shape.hop_length,
-    )
+    conditions = _conditions(told, shape, window, None if coarser is None else coarser[rows])
     if isinstance(task.prior, Filler):
         seen = F.pad(codes, (0, max(window.stop - codes.shape[1], 0)), value=HIDDEN)[rows, window.start : window.stop]
         whole = yield from fill_window(
@@ -143,6 +140,12 @@ def _window_steps(
         )
         return whole[:, window.known - window.start :]
     return (yield from draw_window(task.prior, codes[rows], window, conditions, seeds, shape.level, task.sampling))
+
+
+def _conditions(told: Told, shape: LevelShape, window: Window, coarser: Tensor | None) -> Conditions:
+    """What is told about a window, the words around what it invents."""
+    middle = (window.known + window.stop) / 2
+    return told.window(window.start * shape.hop_length, coarser, middle * shape.hop_length)
 
 
 def _coarser(task: LevelTask, window: Window) -> Tensor | None:
@@ -199,9 +202,7 @@ def _best_take(
         whole = torch.cat([takes, after.expand(count, -1)], 1)
         end = whole.shape[1]
         window = Window(-(-max(0, end - context) // ratio) * ratio, stop, end)
-        hop_length = task.shape.hop_length
-        middle = (window.known + window.stop) / 2 * hop_length
-        conditions = alone.told.window(window.start * hop_length, _coarser(alone, window), middle)
+        conditions = _conditions(alone.told, alone.shape, window, _coarser(alone, window))
         at_once = task.most_rows or count
         parts = [(begin, begin + at_once) for begin in range(0, count, at_once)]
         scores = [likelihood(prior, whole[slice(*part)], window, conditions.rows(*part)) for part in parts]

@@ -13,7 +13,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import HIDDEN, Codes
-from orchestrion.config import plain, read_settings
+from orchestrion.config import as_read_now, read_settings
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Request
 from orchestrion.generate.song import Plan
@@ -289,10 +289,7 @@ def request_of(kept: SongFolder) -> Request:
 
 def request_as_read_now(kept: SongFolder) -> dict[str, Any]:
     """The same as plain data, with settings that came later at their defaults; as it is where it makes no sense."""
-    try:
-        return plain(request_of(kept))
-    except UserError:
-        return kept.info.request
+    return as_read_now(Request, kept.info.request, str(kept.path))
 
 
 def check_sound(audio: object, sample_rate: int) -> None:

@@ -164,8 +164,7 @@ def first_rows(
     """Where the rows of the names that `known` lacks begin, for artists and for genres.
 
     The row of the known name under which `prior` finds windows of so many frames of the new one's music the least
-    surprising; the mean of all
-    known names without `nearest`, and for a name without a window of training music.
+    surprising; the mean of all known names without `nearest`, and for a name without a window of training music.
     """
     assert prior.labels is not None
     names = store.vocabulary

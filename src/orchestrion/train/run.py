@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from torch import nn
 
-from orchestrion.config import Settings, plain, read_settings
+from orchestrion.config import Settings, as_read_now, plain
 from orchestrion.config.training import HOW_SHARED
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, existing, explained, read_json, write_json
 from orchestrion.nn.ranks import rank
+from orchestrion.processes import locked
 from orchestrion.train.log import FINDINGS, METRICS
 from orchestrion.version import __version__
 
@@ -67,7 +67,7 @@ def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | 
     path = folder / RUN
     if path.exists():
         before = read_run(folder)
-        before["config"] = _as_read_now(before["config"], config, path)
+        before["config"] = as_read_now(type(config), before["config"], str(path))
         for part, asked in _described(kind, config, data).items():
             now, then = json.loads(json.dumps(asked)), before.get(part)
             if part == "config":
@@ -122,14 +122,6 @@ def _what(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "training": training}
 
 
-def _as_read_now(before: Any, config: Settings, path: Path) -> Any:
-    """Settings of a run, with settings that came later at their defaults; unchanged where they are of another kind."""
-    try:
-        return plain(read_settings(type(config), before, str(path)))
-    except UserError:
-        return before
-
-
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Rank 0 keeps other processes from training in `folder` meanwhile; UserError where one trains there already.
@@ -139,14 +131,10 @@ def held(folder: Path) -> Iterator[None]:
     if rank() > 0:
         yield
         return
-    lock = FileLock(folder / _LOCK)
     with explained(folder, "write into"):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(
-                f"another process trains in {folder}", "wait for its end, or give another folder with --run"
-            ) from error
+        lock = locked(
+            folder / _LOCK, f"another process trains in {folder}", "wait for its end, or give another folder with --run"
+        )
     try:
         yield
     finally:

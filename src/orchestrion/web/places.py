@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from orchestrion.errors import UserError
 from orchestrion.files import check_writable
 from orchestrion.library.tree import check_id
+from orchestrion.processes import locked
 
 OWN = ".studio"
 """What is not a song: jobs, index, uploads, map, bin."""
@@ -58,14 +58,11 @@ class Places:
 
     def lock_server(self) -> FileLock:
         """Held while a server has the library open; UserError where another one has."""
-        lock = FileLock(self.own / "server.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(
-                f"another Studio has {self.library} open", "use that one, or give another folder with --library"
-            ) from error
-        return lock
+        return locked(
+            self.own / "server.lock",
+            f"another Studio has {self.library} open",
+            "use that one, or give another folder with --library",
+        )
 
     def worker_lock(self) -> FileLock:
         """Held by the worker: one that lost its server lets go of it before the next begins."""
