@@ -59,7 +59,7 @@ def test_a_misspelt_setting_is_found(capsys, manifest, tmp_path):
 def test_a_file_changes_a_preset_that_is_named(capsys, manifest, tmp_path, monkeypatch):
     begun = []
 
-    def begin_run(folder, kind, config, data):
+    def begin_run(folder, kind, config, data, *, new_end):
         begun.append(config)
         raise UserError("that is enough")
 
@@ -177,9 +177,10 @@ def test_a_run_that_cannot_be_is_refused_before_the_music_is_decoded(capsys, man
 @pytest.mark.usefixtures("_nothing_is_decoded")
 def test_a_finetuning_with_other_settings_is_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
     tiny.write_tiny_model(tmp_path / "model")
-    begin_run(tmp_path / "run" / "level_1", "finetune", presets.finetune(), {})
+    other = presets.finetune().model_copy(update={"label_dropout": 0.5})
+    begin_run(tmp_path / "run" / "level_1", "finetune", other, {})
     command = ("train", "finetune", tmp_path / "model", "--data", manifest, "--run", tmp_path / "run")
-    assert "another config (training.steps" in told(capsys, *command, "--steps", "3", "--device", "cpu")
+    assert "another config (label_dropout: 0.5" in told(capsys, *command, "--steps", "3", "--device", "cpu")
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")

@@ -61,6 +61,20 @@ def test_what_helps_one_side_harms_the_other(kind):
     assert told_apart(judged(1.0), judged(1.0)) == 0.5
 
 
+def test_magnitudes_are_judged_channel_by_channel_and_silence_is_silence(rng):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        judge = Discriminator(CONFIG, channels=2, magnitudes=True)
+    logs = torch.randn(3, 2 * 33, 50, generator=rng)
+    (found,) = judge(logs)
+    assert found.scores.shape == (3, 1, 13, 5)  # frames halved twice, bins three times
+    lower = torch.where(logs < 0, -30.0, logs)
+    lowest = torch.where(logs < 0, -40.0, logs)
+    torch.testing.assert_close(judge(lower)[0].scores, judge(lowest)[0].scores)
+    swapped = logs.unflatten(1, (2, 33)).flip(1).flatten(1, 2)
+    assert not torch.allclose(judge(swapped)[0].scores, found.scores, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["hinge", "least_squares"])
 def test_it_learns_to_tell_noise_from_tones(discriminator, rng, kind):
     optimizer = torch.optim.Adam(discriminator.parameters(), 3e-3)

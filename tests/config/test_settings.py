@@ -5,7 +5,7 @@ import pytest
 import tiny
 from orchestrion import presets
 from orchestrion.config import CodecConfig, PriorConfig, plain, read_settings, read_toml
-from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, TrainingConfig
+from orchestrion.config.training import CodecTrainingConfig, ModelTrainingConfig, SpeechConfig, TrainingConfig
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Origin
 
@@ -144,6 +144,12 @@ def test_a_file_changes_what_it_names_of_a_preset(tmp_path):
         "[[codec.levels]]\nstages = [{stride = 8, kernel = 32, width = 16, residual_width = 16, dilations = [1]}]\n"
     )
     assert len(read_toml(CodecTrainingConfig, path, preset).codec.levels) == 1, "a list is one thing"
+    spoken = preset.model_copy(update={"speech": SpeechConfig()})
+    path.write_text("speech = false\n")
+    assert read_toml(CodecTrainingConfig, path, spoken) == preset
+    path.write_text("codec = false\n")
+    with pytest.raises(UserError, match="codec: "):
+        read_toml(CodecTrainingConfig, path, preset)
     path.write_text("[codec.loss]\nmell = 0.3\n")
     with pytest.raises(UserError, match="did you mean 'mel'"):
         read_toml(CodecTrainingConfig, path, preset)

@@ -107,7 +107,7 @@ def test_spectral_losses_of_one_size(case: Case, nonrelative: bool) -> None:
     """Their weight is 0 in the published settings: `nonrelative` does not change the loss itself."""
     outputs = evaluated(case, settings(case))
     loss = settings(case, relative=not nonrelative, spectral_sizes=(SCALE_SIZE,))
-    terms = [reconstruction_loss(case.io["audio"], output.audio, loss, 44_100).spectral for output in outputs]
+    terms = [reconstruction_loss(case.io["audio"], output.made, loss, 44_100).spectral for output in outputs]
     compared = 0
     for name, expected in case.expected["eval_losses"].items():
         if name.endswith(f"nonrelative={nonrelative}"):
@@ -178,7 +178,7 @@ def test_two_steps_of_training(case: Case, kind: str) -> None:
         loss.backward()
 
         close(loss, step["loss"])
-        close(outputs[0].audio, case.io[f"{name}.x_out"])
+        close(outputs[0].made, case.io[f"{name}.x_out"])
         for level, (book, output) in enumerate(zip(books, outputs, strict=True)):
             close(waveform_part(output, codec.config.loss), told[f"recons_loss_l{level + 1}"])
             close(output.reconstruction.spectral, told[f"multispectral_loss_l{level + 1}"])

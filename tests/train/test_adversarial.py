@@ -7,6 +7,7 @@ import tiny_training as small
 import torch
 from safetensors.torch import load_file
 
+import tiny
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.checks import adversarial_findings
@@ -65,21 +66,26 @@ def test_until_the_phase_begins_the_run_is_one_without(store, run, tmp_path):
     assert not (tmp_path / "checkpoint" / "recipe.safetensors").exists()
 
 
+@pytest.mark.parametrize("magnitudes", [False, True])
 @pytest.mark.parametrize(("ramp_steps", "step", "grown"), [(0, 0, 1.0), (4, 0, 0.25), (4, 2, 0.75), (4, 9, 1.0)])
-def test_the_loss_is_as_large_and_its_gradient_has_a_share_for_the_discriminator(store, ramp_steps, step, grown):
+def test_the_loss_is_as_large_and_its_gradient_has_a_share_for_the_discriminator(
+    store, ramp_steps, step, grown, magnitudes
+):
     config = small.adversarial_config(4, start_share=0.0)
+    if magnitudes:
+        config = config.model_copy(update={"codec": tiny.bands_config()})
     ramp = config.adversarial.model_copy(update={"ramp_steps": ramp_steps})
     config = config.model_copy(update={"adversarial": ramp})
     recipe = CodecRecipe(config, store, small.CPU)
     recipe.codec.train()
     audio = store.batch(0, batch_size=2, num_samples=recipe.chunk_samples, seed=0)
     outputs = recipe.codec(audio, torch.Generator().manual_seed(0))
-    own = [torch.autograd.grad(o.reconstruction.total, o.audio, retain_graph=True)[0] for o in outputs]
+    own = [torch.autograd.grad(o.reconstruction.total, o.made, retain_graph=True)[0] for o in outputs]
     before = {name: value.clone() for name, value in recipe.tensors().items()}
-    losses, numbers = recipe.adversary.losses(audio, outputs, step)
+    losses, numbers = recipe.adversary.losses(outputs, step)
     for loss, output, alone in zip(losses, outputs, own, strict=True):
         torch.testing.assert_close(loss, output.loss)
-        (both,) = torch.autograd.grad(loss, output.audio, retain_graph=True)
+        (both,) = torch.autograd.grad(loss, output.made, retain_graph=True)
         torch.testing.assert_close((both - alone).norm(), grown * config.adversarial.weight * alone.norm())
     torch.stack(losses).sum().backward()
     recipe.adversary.follow(0)
@@ -89,11 +95,13 @@ def test_the_loss_is_as_large_and_its_gradient_has_a_share_for_the_discriminator
     assert 0 <= numbers["level_0/told_apart"] <= 1
 
 
-def test_chunks_too_short_for_its_windows_are_refused(store):
+def test_chunks_too_short_for_its_windows_are_refused_unless_it_sees_magnitudes(store):
     config = small.adversarial_config(4)
     adversarial = config.adversarial.model_copy(update={"windows": (4096,)})
+    config = config.model_copy(update={"adversarial": adversarial})
     with pytest.raises(UserError, match=r"too short for spectra of 4096.*adversarial.windows"):
-        CodecRecipe(config.model_copy(update={"adversarial": adversarial}), store, small.CPU)
+        CodecRecipe(config, store, small.CPU)
+    CodecRecipe(config.model_copy(update={"codec": tiny.bands_config()}), store, small.CPU)
 
 
 @pytest.mark.parametrize(

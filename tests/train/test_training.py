@@ -22,6 +22,7 @@ from orchestrion.audio import io
 from orchestrion.checkpoints.folder import CODEC, load_codec, load_prior, read_card, read_model
 from orchestrion.cli.main import USER_ERROR, main
 from orchestrion.config import plain
+from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.manifest import Track, content_hash, split
 from orchestrion.data.tracks import TrackStore, prepare
@@ -37,6 +38,7 @@ from orchestrion.train.loop import Progress, train
 from orchestrion.train.parallel import Part
 from orchestrion.train.precision import settled
 from orchestrion.train.prior import PriorRecipe
+from orchestrion.train.run import begin_run, held
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +240,42 @@ def test_a_run_folder_explains_itself(codec_run, prior_runs):
 def test_another_configuration_or_other_music_in_the_same_folder_is_refused(store, codec_run):
     with pytest.raises(UserError, match=r"another config \(training.batch_size: 2 there, 3 here\)"):
         small.run_codec(store, codec_run, small.codec_config(6, validate_every=3, batch_size=3))
+
+
+def test_the_end_of_a_run_can_be_moved_where_that_is_asked_for(store, tmp_path):
+    def looked_at(steps: int, every: int) -> CodecTrainingConfig:
+        return small.codec_config(steps, save_every=every, validate_every=every, log_every=every)
+
+    data = {"tracks": store.data_hash}
+    whole, moved = tmp_path / "whole", tmp_path / "moved"
+    assert small.run_codec(store, whole, small.codec_config(3))
+    assert small.run_codec(store, moved, small.codec_config(3))
+    begun = json.loads((moved / "run.json").read_text())
+    with pytest.raises(UserError, match=r"another config \(training.steps: 3 there, 5 here\)"):
+        begin_run(moved, "codec", looked_at(5, 2), data)
+    with pytest.raises(UserError, match="has taken 3 steps already: give as many --steps, or more"):
+        begin_run(moved, "codec", looked_at(2, 2), data, new_end=True)
+    with pytest.raises(UserError, match=r"training.batch_size"):
+        begin_run(moved, "codec", small.codec_config(5, batch_size=3), data, new_end=True)
+    assert json.loads((moved / "run.json").read_text()) == begun
+    begin_run(moved, "codec", looked_at(5, 2), data, new_end=True)
+    assert small.run_codec(store, moved, looked_at(5, 2)), "looked at more seldom, it is the same run"
+    about = json.loads((moved / "run.json").read_text())
+    assert about["ends_moved"] == [{"at": 3, "from": 3, "to": 5}]
+    begun["config"]["training"]["steps"] = 5
+    assert {name: value for name, value in about.items() if name != "ends_moved"} == begun
+    assert json.loads((moved / "checkpoint" / "checkpoint.json").read_text())["step"] == 5
+    ended, went_on = (load_file(run / "model" / "codec.safetensors") for run in (whole, moved))
+    assert any(not torch.equal(ended[name], went_on[name]) for name in ended)
+
+
+def test_the_end_of_a_run_is_not_moved_under_a_process_that_trains_in_it(store, tmp_path):
+    config = small.codec_config(3)
+    begin_run(tmp_path, "codec", config, {})
+    before = (tmp_path / "run.json").read_bytes()
+    with held(tmp_path), pytest.raises(UserError, match="another process trains in"):
+        begin_run(tmp_path, "codec", small.codec_config(4), {}, new_end=True)
+    assert (tmp_path / "run.json").read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_explained(store, tmp_path):

@@ -45,7 +45,11 @@ def training_options(command: F) -> F:
     for option in (
         threads_option,
         device_option,
-        click.option("--steps", type=click.IntRange(min=1), help="Train for this many steps instead."),
+        click.option(
+            "--steps",
+            type=click.IntRange(min=1),
+            help="Train for this many steps instead; a run that goes on ends there, whatever it was begun with.",
+        ),
         click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them."),
         click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on."),
     ):
@@ -107,7 +111,13 @@ def codec(
         config.codec.channels,
         config.artist_balance,
         threads=threads,
-        before=partial(check_run, folder, "codec", with_scales(config, None, begun_with(folder))),
+        before=partial(
+            check_run,
+            folder,
+            "codec",
+            with_scales(config, None, begun_with(folder)),
+            new_end=steps is not None,
+        ),
     )
     config = with_scales(config, store, begun_with(folder))
     recipe = CodecRecipe(config, store, place)
@@ -121,7 +131,7 @@ def codec(
         if left:
             _tell(f"{len(left)} weights of another shape begin by chance: {left[0]}, …")
     with first_alone():
-        begin_run(folder, "codec", config, data)
+        begin_run(folder, "codec", config, data, new_end=steps is not None)
     for sentence in audio_findings(store):
         _tell(sentence)
     _run(recipe, config.training, folder, folder / "model")
@@ -201,7 +211,7 @@ def prior(
     if begun:
         recipe.begin_with(begun)
     with first_alone():
-        begin_run(folder, "prior", config, data)
+        begin_run(folder, "prior", config, data, new_end=steps is not None)
     _run(recipe, config.training, folder, folder / "prior.safetensors")
     leave()
 
@@ -266,7 +276,11 @@ def plan_(
 @click.option("--name", help="What the result is called.  [default: that of the folder of the run]")
 @click.option("--licence", default="not stated", show_default=True, help="Of what is written.")
 @click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them.")
-@click.option("--steps", type=click.IntRange(min=1), help="Train each level for this many steps instead.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Train each level for this many steps instead; a run that goes on ends there, whatever it was begun with.",
+)
 @click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on.")
 @device_option
 @threads_option
@@ -314,7 +328,7 @@ def finetune(
         for level, run in runs.items()
     }
     for level, run in runs.items():
-        check_run(run, KIND, settings[level])
+        check_run(run, KIND, settings[level], new_end=steps is not None)
     result = folder / ("adapter" if config.adapter else "model")
     with first_alone():
         claim(folder, base, next(iter(runs.values())), result)
@@ -327,7 +341,7 @@ def finetune(
         told = {**learned_from, "level": level}
         recipe = FinetuneRecipe(base, own, store, level, place)
         with first_alone():
-            begin_run(run, KIND, own, told)
+            begin_run(run, KIND, own, told, new_end=steps is not None)
             recipe.measure_before(run / "before.json")
         if _run(recipe, own.training, run) and level != min(runs):
             _leave_stopped()
@@ -434,7 +448,7 @@ def recognizer(
         1,
         config.artist_balance,
         threads=threads,
-        before=partial(check_run, folder, "recognizer", config),
+        before=partial(check_run, folder, "recognizer", config, new_end=steps is not None),
     )
     recipe = RecognizerRecipe(config, store, place, through)
     data = {"tracks": store.data_hash, "sounds": recipe.sung.digest}
@@ -444,7 +458,7 @@ def recognizer(
         recipe.begin_with(begun)
         data["begin"] = weights_digest(begun)
     with first_alone():
-        begin_run(folder, "recognizer", config, data)
+        begin_run(folder, "recognizer", config, data, new_end=steps is not None)
     _run(recipe, config.training, folder)
     leave()
 

@@ -1,4 +1,4 @@
-"""Telling a codec's sound from the true one by complex spectra at several resolutions."""
+"""Telling what a codec writes from the truth: its sound by complex spectra at several resolutions, or magnitudes."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from orchestrion.audio.spectral import spectrum
+from orchestrion.codec.phases import LEAST_LOG
 from orchestrion.config.training import AdversarialConfig
 
 Scores = Float[Tensor, "batch 1 frame bin"]
@@ -22,26 +23,21 @@ class Judgement(NamedTuple):
     features: list[Features]
 
 
-class SpectrumJudge(nn.Module):
-    """Convolutions over real and imaginary parts of a spectrum, three of which halve the number of its bins.
+class _Judge(nn.Module):
+    """Convolutions over frames and bins, three of which halve the number of bins, and the later two of these that of
+    frames where `halves_frames`."""
 
-    Its hop is half the window: half the work of a quarter.
-    """
-
-    def __init__(self, window: int, width: int, channels: int) -> None:
+    def __init__(self, maps: int, width: int, *, halves_frames: bool) -> None:
         super().__init__()
-        self.window = window
-        sizes = [(2 * channels, (3, 9), (1, 2)), *[(width, (3, 9), (1, 2))] * 2, (width, (3, 3), (1, 1))]
+        later = (2 if halves_frames else 1, 2)
+        sizes = [(maps, (3, 9), (1, 2)), *[(width, (3, 9), later)] * 2, (width, (3, 3), (1, 1))]
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(maps, width, kernel, stride, padding=(kernel[0] // 2, kernel[1] // 2)))
             for maps, kernel, stride in sizes
         )
         self.score = weight_norm(nn.Conv2d(width, 1, 3, padding=1))
 
-    def forward(self, audio: Float[Tensor, "batch channel sample"]) -> Judgement:
-        # A Hann window of n samples gives white noise of variance v a spectrum of mean square 3/8·n·v.
-        found = spectrum(audio, self.window, self.window // 2, self.window) / (0.375 * self.window) ** 0.5
-        x = torch.cat((found.real, found.imag), 1).transpose(2, 3)
+    def _judged(self, x: Float[Tensor, "batch map frame bin"]) -> Judgement:
         features = []
         for layer in self.layers:
             x = F.leaky_relu(layer(x), 0.1)
@@ -49,15 +45,43 @@ class SpectrumJudge(nn.Module):
         return Judgement(self.score(x), features)
 
 
+class SpectrumJudge(_Judge):
+    """Sees real and imaginary parts of a sound's spectrum. Its hop is half the window: half the work of a quarter."""
+
+    def __init__(self, window: int, width: int, channels: int) -> None:
+        super().__init__(2 * channels, width, halves_frames=False)
+        self.window = window
+
+    def forward(self, audio: Float[Tensor, "batch channel sample"]) -> Judgement:
+        # A Hann window of n samples gives white noise of variance v a spectrum of mean square 3/8·n·v.
+        found = spectrum(audio, self.window, self.window // 2, self.window) / (0.375 * self.window) ** 0.5
+        return self._judged(torch.cat((found.real, found.imag), 1).transpose(2, 3))
+
+
+class MagnitudeJudge(_Judge):
+    """Sees the numbers that stand for magnitudes (`codec.phases.logs_of`), whose windows overlap by far more."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__(channels, width, halves_frames=True)
+        self.channels = channels
+
+    def forward(self, logs: Float[Tensor, "batch channel_bin frame"]) -> Judgement:
+        heard = logs.clamp_min(LEAST_LOG)  # what lies below is as silent, and none of what is true does
+        return self._judged(heard.view(len(logs), self.channels, -1, logs.shape[-1]).transpose(2, 3))
+
+
 class Discriminator(nn.Module):
-    """A judge for each window (Défossez et al. 2022, arXiv 2210.13438, section 3.4)."""
+    """A judge for each window (Défossez et al. 2022, arXiv 2210.13438, section 3.4), or one of magnitudes."""
 
-    def __init__(self, config: AdversarialConfig, channels: int) -> None:
+    def __init__(self, config: AdversarialConfig, channels: int, *, magnitudes: bool = False) -> None:
         super().__init__()
-        self.judges = nn.ModuleList(SpectrumJudge(window, config.width, channels) for window in config.windows)
+        width = config.width
+        judges = [MagnitudeJudge(width, channels)] if magnitudes else None
+        self.judges = nn.ModuleList(judges or [SpectrumJudge(window, width, channels) for window in config.windows])
 
-    def forward(self, audio: Float[Tensor, "batch channel sample"]) -> list[Judgement]:
-        return [judge(audio) for judge in self.judges]
+    def forward(self, seen: Float[Tensor, "batch width frame"]) -> list[Judgement]:
+        """Of samples `batch channel sample`, or of numbers for magnitudes `batch channel·bin frame`."""
+        return [judge(seen) for judge in self.judges]
 
 
 def telling_loss(true: list[Judgement], made: list[Judgement], kind: str) -> Float[Tensor, ""]:

@@ -11,7 +11,7 @@ from orchestrion.codec.codebook import Codebook, MappedCodebook
 from orchestrion.codec.decoder import Decoder
 from orchestrion.codec.encoder import Encoder
 from orchestrion.codec.loss import ReconstructionLoss, magnitude_loss, reconstruction_loss
-from orchestrion.codec.phases import magnitudes_of
+from orchestrion.codec.phases import logs_of, magnitudes_of
 from orchestrion.codec.principal import begin_principal
 from orchestrion.codec.quantizer import Quantizer, vectors_of
 from orchestrion.codec.residual import ResidualCodebook
@@ -35,8 +35,10 @@ class Choice(NamedTuple):
 class LevelOutput(NamedTuple):
     """What one level makes of a training batch; `loss` is that of the reconstruction and that of the quantizer."""
 
-    audio: Float[Tensor, "batch channel sample"] | None
-    """None of a level whose decoder writes magnitudes."""
+    true: Float[Tensor, "batch made_width made_frame"]
+    """What the decoder should write: the audio, or numbers that stand for its magnitudes."""
+    made: Float[Tensor, "batch made_width made_frame"]
+    """What it wrote."""
     codes: Int[Tensor, "batch code"]
     loss: Float[Tensor, ""]
     reconstruction: ReconstructionLoss
@@ -280,18 +282,20 @@ class Codec(nn.Module):
         vectors = part.encoder(audio).float()
         with torch.autocast(audio.device.type, enabled=False):
             quantized = part.codebook(vectors)
-        restored = part.decoder(quantized.vectors).float()
+        true, made = audio, part.decoder(quantized.vectors).float()
         with torch.autocast(audio.device.type, enabled=False):
             if part.decoder.phases is None:
-                reconstruction = reconstruction_loss(audio, restored, weights, self.config.sample_rate)
+                reconstruction = reconstruction_loss(audio, made, weights, self.config.sample_rate)
             else:
-                batch, _, frames = restored.shape
-                made = magnitudes_of(restored).view(batch, audio.shape[1], -1, frames).transpose(2, 3)
-                true = part.decoder.phases.target(audio)
-                reconstruction = magnitude_loss(true, made, weights, self.config.sample_rate)
+                batch, _, frames = made.shape
+                magnitudes = magnitudes_of(made).view(batch, audio.shape[1], -1, frames).transpose(2, 3)
+                aim = part.decoder.phases.target(audio)
+                reconstruction = magnitude_loss(aim, magnitudes, weights, self.config.sample_rate)
+                true = logs_of(aim).transpose(2, 3).flatten(1, 2)
         quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction
         return LevelOutput(
-            audio=restored if part.decoder.phases is None else None,
+            true=true,
+            made=made,
             codes=quantized.codes,
             loss=reconstruction.total + quantizer_loss,
             reconstruction=reconstruction,

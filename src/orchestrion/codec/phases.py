@@ -1,5 +1,6 @@
 """From magnitudes that a decoder writes to a sound: phases that fit one another, found by iteration."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -13,6 +14,9 @@ from orchestrion.nn.pieces import InPieces
 BLOCK = 512
 """Frames whose phases are found at once; those around them that have a say in it come on top. So sound that is made
 while its frames come waits until so many, and `Phases.reach` more, are there from where it begins."""
+
+LEAST_LOG = (math.log(LOG_FLOOR) - LOG_MIDDLE) / LOG_SPREAD
+"""The least number that a decoder should write."""
 
 
 def magnitudes_of(logs: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -68,7 +68,7 @@ def check_version(kind: type[Settings], data: dict[str, Any], subject: str) -> N
 
 
 def read_toml(kind: type[S], path: Path, base: S | None = None) -> S:
-    """Settings of `kind` from a TOML file; where there is a `base`, what the file leaves out is as there."""
+    """Settings of `kind` from a TOML file; where there is a `base`, what the file leaves out is as there (`_over`)."""
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -79,11 +79,13 @@ def read_toml(kind: type[S], path: Path, base: S | None = None) -> S:
 
 
 def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What is `given`, table by table, in place of what `base` has there."""
+    """What is `given`, table by table, in place of what `base` has there; false is no table, as TOML has no null."""
     merged = dict(base)
     for name, value in given.items():
         own = base.get(name)
-        merged[name] = _over(own, value) if isinstance(own, dict) and isinstance(value, dict) else value
+        if isinstance(own, dict):
+            value = _over(own, value) if isinstance(value, dict) else None if value is False else value
+        merged[name] = value
     return merged
 
 

@@ -39,6 +39,9 @@ class OptimizerConfig(Settings):
 HOW_SHARED = ("parallel", "accumulate", "recompute", "compile_blocks", "save_behind")
 """Settings of a training that change how it is computed, not what is learned."""
 
+WHEN_LOOKED_AT = ("log_every", "validate_every", "save_every")
+"""Those that change what is written meanwhile, and nothing that is learned."""
+
 
 class TrainingConfig(Settings):
     """One run of the training loop."""
@@ -69,9 +72,10 @@ class TrainingConfig(Settings):
 class AdversarialConfig(Settings):
     """The second phase of a codec's training: each level against a discriminator.
 
-    The discriminator hears complex spectra with `windows` samples through convolutions `width` wide. On the sound, its
-    gradient is made `weight` times as long as that of the reconstruction; `features` weighs the distance of its
-    features beside its judgement. `optimizer` is the discriminator's, and counts its steps from the phase's first.
+    The discriminator sees complex spectra with `windows` samples, or the magnitudes where the level writes these,
+    through convolutions `width` wide. On what the decoder writes, its gradient is made `weight` times as long as that
+    of the reconstruction; `features` weighs the distance of its features beside its judgement. `optimizer` is the
+    discriminator's, and counts its steps from the phase's first.
     """
 
     start_share: float = Field(default=0.5, ge=0, lt=1)
@@ -128,6 +132,18 @@ class CodecTrainingConfig(Settings):
         return tuple(sorted(set(self.levels))) or tuple(range(len(self.codec.levels)))
 
     @property
+    def writing_magnitudes(self) -> frozenset[int]:
+        """Those of `learning` whose decoders write magnitudes."""
+        return frozenset(level for level in self.learning if self.codec.levels[level].spectrum)
+
+    @property
+    def windows_heard(self) -> tuple[Window, ...]:
+        """The windows, in samples, that discriminators hear sound with."""
+        if self.adversarial is None or self.writing_magnitudes == set(self.learning):
+            return ()
+        return self.adversarial.windows
+
+    @property
     def refused(self) -> frozenset[str]:
         """Which of `HOW_SHARED` must stay as they are by default."""
         return frozenset(self._reasons)
@@ -150,8 +166,6 @@ class CodecTrainingConfig(Settings):
                 raise ValueError(why)
         if max(self.levels, default=0) >= len(self.codec.levels):
             raise ValueError(f"levels are 0 to {len(self.codec.levels) - 1}")
-        if self.adversarial and any(self.codec.levels[level].spectrum for level in self.learning):
-            raise ValueError("adversarial is for levels that write samples, and one that learns writes magnitudes")
         fit = all(level.bands and level.spectrum for level in (self.codec.levels[at] for at in self.learning))
         projects = any(stage.project for at in self.learning for stage in self.codec.levels[at].stages)
         if self.principal_batches and (not fit or projects or self.decoders_only or self.codec.final_convolution):

@@ -1,6 +1,6 @@
 """The second phase of a codec's training: against a discriminator for each level."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -25,43 +25,43 @@ class Adversary:
         *,
         channels: int,
         levels: Sequence[int],
+        magnitudes: Collection[int] = (),
         steps: int,
         device: torch.device,
     ) -> None:
-        """Weights are drawn from torch's own chance."""
+        """Of `levels`, those in `magnitudes` write magnitudes. Weights are drawn from torch's own chance."""
         self.names = levels
         self.config = config
         self.first = round(config.start_share * steps)
-        self.levels = nn.ModuleList(Discriminator(config, channels) for _ in levels).to(device)
+        self.levels = nn.ModuleList(
+            Discriminator(config, channels, magnitudes=level in magnitudes) for level in levels
+        ).to(device)
         self.side = Side(self.levels, config.optimizer, max(1, steps - self.first))
 
     def losses(
-        self, audio: Float[Tensor, "batch channel sample"], outputs: list[LevelOutput], step: int
+        self, outputs: list[LevelOutput], step: int
     ) -> tuple[list[Float[Tensor, ""]], dict[str, Tensor | float]]:
         """Each level's loss at a step of the training, to be used in the place of its own, and numbers for the log;
         `follow` takes their step.
 
         A loss is as large as the level's own. Its gradient has beside that of the reconstruction what the
-        discriminators, as they were, say of the sound, made `weight` times as long (as Défossez et al. 2022, section
+        discriminators, as they were, say of what was made, `weight` times as long (as Défossez et al. 2022, section
         3.4, balance theirs). Both are taken here, so the reconstruction of `outputs` has no gradient afterwards.
         """
         grown = min(1.0, (step - self.first + 1) / max(1, self.config.ramp_steps))
         losses: list[Tensor] = []
         metrics: dict[str, Tensor | float] = {}
         for level, discriminator, output in zip(self.names, self.levels, outputs, strict=True):
-            assert output.audio is not None, "a level that writes magnitudes has no adversary"
-            made_audio = output.audio.detach().requires_grad_()
-            true, made = discriminator(audio), discriminator(made_audio)
-            with torch.autocast(audio.device.type, enabled=False):
+            shown = output.made.detach().requires_grad_()
+            true, made = discriminator(output.true), discriminator(shown)
+            with torch.autocast(shown.device.type, enabled=False):
                 fooling = fooling_loss(made, self.config.loss)
                 features = feature_distance(true, made)
                 telling = telling_loss(true, made, self.config.loss)
-                (wanted,) = torch.autograd.grad(
-                    fooling + self.config.features * features, made_audio, retain_graph=True
-                )
-                (other,) = torch.autograd.grad(output.reconstruction.total, output.audio)
+                (wanted,) = torch.autograd.grad(fooling + self.config.features * features, shown, retain_graph=True)
+                (other,) = torch.autograd.grad(output.reconstruction.total, output.made)
                 balance = grown * self.config.weight * _length(other) / _length(wanted).clamp_min(1e-12)
-                felt = ((other + balance * wanted) * output.audio).sum()
+                felt = ((other + balance * wanted) * output.made).sum()
                 losses.append(output.quantizer_loss + output.reconstruction.total.detach() + felt - felt.detach())
                 own = list(discriminator.parameters())
                 self.side.take(own, torch.autograd.grad(telling, own))
@@ -87,5 +87,5 @@ class Adversary:
 
 
 def _length(gradient: Tensor) -> Tensor:
-    """That of the gradient on the sounds of all ranks."""
+    """That of the gradient on what all ranks made."""
     return summed(gradient.square().sum()).sqrt()

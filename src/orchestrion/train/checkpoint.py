@@ -190,6 +190,21 @@ def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:
     return None
 
 
+def steps_done(folder: Path) -> int:
+    """The steps that the last checkpoint in `folder` was written after; 0 where there is none.
+
+    UserError for one that is damaged.
+    """
+    for current in (folder / "checkpoint", folder / "checkpoint.old"):
+        if (current / DESCRIPTION).exists():
+            about = read_json(current / DESCRIPTION, "description of a checkpoint")
+            step = about.get("step") if isinstance(about, dict) else None
+            if not isinstance(step, int):
+                raise UserError(f"{current / DESCRIPTION} is damaged", f"move {folder} away to start anew")
+            return step
+    return 0
+
+
 def _put_aside(damaged: Path) -> None:
     """On rank 0, when no rank reads it any more."""
     wait_for_all()

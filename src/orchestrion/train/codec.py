@@ -37,7 +37,7 @@ def check_chunks(config: CodecTrainingConfig) -> int:
     """The samples of a chunk; UserError where the losses need more."""
     codec, grid = config.codec, config.codec.grid
     num_samples = grid.whole(grid.num_samples(config.chunk_seconds))
-    longest = max(codec.loss.longest_window, *(config.adversarial.windows if config.adversarial else (0,)))
+    longest = max((codec.loss.longest_window, *config.windows_heard))
     if num_samples <= longest // 2:
         raise UserError(
             f"chunks of {num_samples} samples are too short for spectra of {longest}",
@@ -117,6 +117,7 @@ class CodecRecipe:
             config.adversarial,
             channels=config.codec.channels,
             levels=config.learning,
+            magnitudes=config.writing_magnitudes,
             steps=config.training.steps,
             device=self.device,
         )
@@ -254,7 +255,7 @@ class CodecRecipe:
                 metrics[f"level_{level}/train_mel"] = output.reconstruction.mel.detach()
         losses = [output.loss for output in outputs]
         if self.adversary and step >= self.adversary.first:
-            losses, numbers = self.adversary.losses(audio, outputs, step)
+            losses, numbers = self.adversary.losses(outputs, step)
             metrics |= numbers
         if self.speech:
             told, numbers = self.speech.loss(outputs[-1].quantized, self._sounds(chunks, self.chunk_samples))
@@ -318,7 +319,7 @@ class CodecRecipe:
             vector = self.codec.grid.hop_lengths[level] * self.config.codec.levels[level].depth
             heard = len(self.clips) * self.clips.shape[-1] // vector
             sentences += codebook_findings(metrics, level, size, heard, kind)
-            magnitudes = self.config.codec.levels[level].spectrum is not None
+            magnitudes = level in self.config.writing_magnitudes
             sentences += codec_findings(metrics, level, step, warmup, magnitudes=magnitudes)
             if self.adversary:
                 own = self.adversary.config.optimizer.warmup_steps

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from orchestrion.config import Settings, as_read_now, plain
-from orchestrion.config.training import HOW_SHARED
+from orchestrion.config.training import HOW_SHARED, WHEN_LOOKED_AT
 from orchestrion.errors import UserError
 from orchestrion.files import check_writable, existing, explained, read_json, write_json
 from orchestrion.nn.ranks import rank
 from orchestrion.processes import locked
+from orchestrion.train.checkpoint import steps_done
 from orchestrion.train.log import FINDINGS, METRICS
 from orchestrion.version import __version__
 
@@ -57,10 +58,13 @@ def weights_digest(model: nn.Module) -> str:
     return hasher.hexdigest()
 
 
-def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | None = None) -> None:
+def check_run(
+    folder: Path, kind: str, config: Settings, data: dict[str, Any] | None = None, *, new_end: bool = False
+) -> None:
     """Raise UserError for a folder that cannot be written, or holds another run or what one would replace.
 
     Without the `data` as far as that shows: before the music is decoded it spares hours that would be for nothing.
+    With `new_end` the run may have been begun with another number of steps, if it has not taken more than are wanted.
     Nothing is left behind.
     """
     check_writable(existing(folder))
@@ -72,6 +76,8 @@ def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | 
             now, then = json.loads(json.dumps(asked)), before.get(part)
             if part == "config":
                 now, then = _what(now), _what(before[part])
+                if new_end and now["training"]["steps"] != then["training"]["steps"]:
+                    then["training"]["steps"] = _ending_at(now["training"]["steps"], folder)
             if then != now:
                 raise UserError(
                     f"{folder} holds a run with another {part}{_first_difference(then, now)}",
@@ -83,14 +89,29 @@ def check_run(folder: Path, kind: str, config: Settings, data: dict[str, Any] | 
             raise UserError(f"{folder} is not the folder of a run, and holds {name} already", "choose another folder")
 
 
-def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any]) -> None:
+def _ending_at(steps: int, folder: Path) -> int:
+    """A number of steps that the run in `folder` can end after."""
+    if (done := steps_done(folder)) > steps:
+        raise UserError(f"the run in {folder} has taken {done} steps already", "give as many --steps, or more")
+    return steps
+
+
+def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any], *, new_end: bool = False) -> None:
     """Write `run.json`, or check that the run already in `folder` is this very one, so that it can go on.
 
-    `data` describes the music by content, such as its digest. UserError as by `check_run`.
+    `data` describes the music by content, such as its digest. With `new_end` that run ends after as many steps as are
+    wanted now, its rates follow from there on, and `run.json` tells of it. UserError as by `check_run`.
     """
-    check_run(folder, kind, config, data)
+    check_run(folder, kind, config, data, new_end=new_end)
     path = folder / RUN
     if path.exists():
+        about, steps = read_run(folder), plain(config)["training"]["steps"]
+        training = about["config"]["training"]
+        if training["steps"] != steps:
+            moved = {"at": steps_done(folder), "from": training["steps"], "to": steps}
+            training["steps"] = steps
+            with held(folder):
+                write_json(path, about | {"ends_moved": [*about.get("ends_moved", []), moved]})
         return
     versions = {
         "orchestrion": __version__,
@@ -117,8 +138,9 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def _what(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those of how the work is shared, which may change while a run goes on."""
-    training = {name: value for name, value in config["training"].items() if name not in HOW_SHARED}
+    """Settings without those of how the work is shared and looked at, which may change while a run goes on."""
+    free = {*HOW_SHARED, *WHEN_LOOKED_AT}
+    training = {name: value for name, value in config["training"].items() if name not in free}
     return {**config, "training": training}
 
 
