@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny
-from orchestrion import Jukebox, Prime, Request
+from orchestrion import Jukebox, Prime, Request, Song
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codes import Codes
@@ -266,15 +266,36 @@ def test_words_of_a_song_that_was_sung_by_no_single_plan_are_looked_for_without_
     monkeypatch.setattr(Jukebox, "_attention", evenly)
     song = singer.compose(SUNG).finish()
     assert song.lyrics is not None and not told_of
-    longer = singer.continue_(song, 0.3).finish()
-    assert longer.lyrics is not None and len(told_of) > 1
+    changed = singer.repaint(song, 0.3, 0.6).finish()
+    assert changed.lyrics is not None and len(told_of) > 1
     assert told_of[0] == (True, True) and set(told_of[1:]) == {(True, False)}
-    singer.align(longer)
+    singer.align(changed)
     assert told_of[: len(told_of) // 2] == told_of[len(told_of) // 2 :]
-    singer.alignment(longer)
+    singer.alignment(changed)
     assert told_of[-1] == (True, True)
     singer.align(song)
     assert told_of[-1] == (False, False)
+
+
+def test_a_song_that_goes_on_keeps_its_plan_and_sings_new_words_in_what_is_added(tmp_path):
+    singer = write_singer(tmp_path / "paced", paced=True)
+
+    def times(song: Song) -> list[tuple[str, float | None]]:
+        return [(word.text, word.start) for word in song.lyrics.words]
+
+    words = f"{SUNG.lyrics}\n"
+    song = singer.compose(SUNG.changed(lyrics=words)).finish()
+    assert len(sung := times(song)) == 7 and all(start is not None for _, start in sung)
+    on = singer.continue_(song, 0.6).finish()
+    assert times(on) == sung and on.request.lyrics == words and on.request.sung_until == ((7, 0.9),)
+    more = singer.continue_(on, 0.6, lyrics="ba bu").finish()
+    assert more.request.lyrics == f"{SUNG.lyrics}\n\nba bu" and more.request.sung_until == ((7, 0.9), (7, 1.5))
+    assert times(more)[:7] == sung
+    (ba, first), (bu, second) = times(more)[7:]
+    assert (ba, bu) == ("ba", "bu") and 1.5 < first < second < 2.1
+    same = singer.continue_(on, 0.6, lyrics=f"{SUNG.lyrics} ba bu").finish()
+    assert times(same) == times(more), "words that begin with those before are not sung again"
+    assert torch.equal(singer.again(more.request, on.codes).finish().codes[1], more.codes[1])
 
 
 def test_what_does_not_sing_takes_no_lyrics_and_cannot_be_aligned(jukebox, singer):

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyrics import spelled
-from orchestrion.text.pace import LEAD, LONGEST_SYLLABLE, SECTION_REST, planned_times
+from orchestrion.text.pace import LEAD, LONGEST_SYLLABLE, SECTION_REST, planned_times, stretches
 from orchestrion.text.window import NOTHING_SUNG_YET, UNKNOWN_PLACE, SeenLyrics
 
 TEXT = "[Vers]\nMondnacht war\nklar & weit\nla\n"
@@ -40,6 +40,24 @@ def test_in_little_time_it_is_sung_faster_and_in_much_no_slower():
     short, long, longer = (starts(TEXT, seconds) for seconds in (4.0, 100.0, 200.0))
     assert short[-1] < 4.0 and long == longer
     assert [one / short[0] for one in short] == pytest.approx([one / long[0] for one in long])
+
+
+def test_words_of_a_later_part_are_planned_by_themselves_and_leave_those_before_where_they_were():
+    before = starts(TEXT, 5.0)
+    count = len(before)
+    until = [(count, 5.0), (count, 9.0)]
+    assert planned_times(TEXT, ALPHABET, 30.0, [(count, 5.0)]) == planned_times(TEXT, ALPHABET, 5.0)
+    whole = f"{TEXT}\n[Refrain]\nlu la"
+    times = planned_times(whole, ALPHABET, 12.0, until)
+    words = spelled(whole, ALPHABET).words
+    found = [times[places.start] for places in words]
+    assert found[:count] == before and list(times) == sorted(times)
+    (lu, la), alone = found[count:], starts("lu la", 3.0)
+    assert [lu - 9.0, la - 9.0] == pytest.approx(alone)
+    late = planned_times("lu", ALPHABET, 4.0, [(0, 3.0)])
+    assert late[0] > 3.0 and late[-1] < 4.0
+    assert set(planned_times("lu", ALPHABET, 2.0, [(0, 3.0)])) == {3.0}
+    assert list(stretches(whole, 12.0, until)) == [("Mondnacht war klar & weit la", 5.0), ("lu la", 3.0)]
 
 
 def test_nothing_has_no_times():

@@ -8,12 +8,15 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
+from orchestrion.checkpoints.folder import load_codec, read_model
+from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.checks import adversarial_findings
 from orchestrion.train.codec import CodecRecipe
 from orchestrion.train.log import read_metrics
-from orchestrion.train.loop import Progress
+from orchestrion.train.loop import Progress, train
+from orchestrion.train.run import begin_run
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,13 @@ def run(store, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def magnitudes_run(store, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("magnitudes-run")
+    assert small.run_codec(store, folder, small.magnitudes_config(6))
+    return folder
+
+
 def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
     names = ("model", "average", "optimizer", "recipe")
     files = {name: load_file(folder / "checkpoint" / f"{name}.safetensors") for name in names}
@@ -38,18 +48,47 @@ class _Enough(Exception):
     pass
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])  # checkpoints are at 2 and 4, the phase begins at 3
-def test_a_run_broken_off_and_resumed_ends_like_one_left_alone(store, run, tmp_path, after):
+def broken_off(store: TrackStore, folder: Path, config: CodecTrainingConfig, after: int) -> None:
     def stop(progress: Progress) -> None:
         if progress.step == after:
             raise _Enough
 
     with pytest.raises(_Enough):
-        small.run_codec(store, tmp_path, small.adversarial_config(6), on_progress=stop)
-    small.run_codec(store, tmp_path, small.adversarial_config(6))
-    whole, cut = checkpoint(run), checkpoint(tmp_path)
+        small.run_codec(store, folder, config, on_progress=stop)
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])  # checkpoints are at 2 and 4, the phase begins at 3
+@pytest.mark.parametrize("kind", ["run", "magnitudes_run"])
+def test_a_run_broken_off_and_resumed_ends_like_one_left_alone(store, tmp_path, after, kind, request):
+    config = small.adversarial_config(6) if kind == "run" else small.magnitudes_config(6)
+    broken_off(store, tmp_path, config, after)
+    small.run_codec(store, tmp_path, config)
+    whole, cut = checkpoint(request.getfixturevalue(kind)), checkpoint(tmp_path)
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_the_phase_begins_where_it_was_to_begin_when_the_end_of_a_run_is_moved(store, tmp_path):
+    broken_off(store, tmp_path, small.adversarial_config(6), 2)
+    longer = small.adversarial_config(12)
+    begin_run(tmp_path, "codec", longer, {"tracks": store.data_hash}, new_end=True)
+    recipe = CodecRecipe(longer, store, small.CPU)
+    assert recipe.adversary.first == 6
+    assert train(recipe, longer.training, tmp_path)
+    assert (recipe.adversary.first, recipe.adversary.side.optimizer.steps) == (3, 9)
+    told = ["level_1/told_apart" in record for record in read_metrics(tmp_path) if "level_0/train_loss" in record]
+    assert told == [False] * 3 + [True] * 9
+
+
+def test_decoders_alone_learn_from_what_sees_magnitudes(store, magnitudes_run, tmp_path):
+    begun = load_codec(magnitudes_run / "model", info := read_model(magnitudes_run / "model"))
+    config = small.magnitudes_config(3).model_copy(update={"levels": (1,), "decoders_only": True})
+    recipe = CodecRecipe(config, store, small.CPU)
+    assert recipe.begin_with(begun, info) == []
+    train(recipe, config.training, tmp_path)
+    ended = load_codec(tmp_path / "model", read_model(tmp_path / "model")).state_dict()
+    moved = {name for name, value in begun.state_dict().items() if not torch.equal(value, ended[name])}
+    assert moved == {name for name in ended if name.startswith("levels.1.decoder.")}
 
 
 def test_until_the_phase_begins_the_run_is_one_without(store, run, tmp_path):
@@ -114,6 +153,6 @@ def test_a_discriminator_that_has_won_or_lost_is_told(right, step, said):
     assert list(adversarial_findings({}, 1, step, 20)) == []
 
 
-def test_bfloat16_trains_too(store, tmp_path):
-    config = small.adversarial_config(3, start_share=0.0, precision="bfloat16")
-    assert small.run_codec(store, tmp_path, config)
+@pytest.mark.parametrize("made", [small.adversarial_config, small.magnitudes_config])
+def test_bfloat16_trains_too(store, tmp_path, made):
+    assert small.run_codec(store, tmp_path, made(3, start_share=0.0, precision="bfloat16"))

@@ -1,5 +1,7 @@
 """Optimizer, average and checks by themselves."""
 
+from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -198,7 +200,11 @@ def test_a_folder_that_is_no_run_and_holds_what_a_run_writes_is_refused(tmp_path
 @pytest.mark.parametrize("content", ["[]", "{}", '{"config": null}', '{"config": {"training": 3}}', "no JSON"])
 def test_a_description_of_no_run_is_explained(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    for act in (begun_with, lambda folder: begin_run(folder, "codec", small.codec_config(1), {})):
+
+    def begun(folder: Path, *, new_end: bool) -> None:
+        begin_run(folder, "codec", small.codec_config(1), {}, new_end=new_end)
+
+    for act in (begun_with, partial(begun, new_end=False), partial(begun, new_end=True)):
         with pytest.raises(UserError, match="run"):
             act(tmp_path)
 

@@ -25,7 +25,7 @@ CASES = [
     ("codec", {"parallel": "ddp"}),
     ("codec", {"parallel": "fsdp"}),
     ("principal", {"parallel": "ddp"}),
-    ("adversarial", {"parallel": "ddp"}),
+    ("magnitudes", {"parallel": "ddp"}),
     ("top", {"parallel": "ddp", "accumulate": 2}),
     ("top", {"parallel": "fsdp", "recompute": True, "save_behind": True}),
     ("upsampler", {"parallel": "ddp", "save_behind": True}),

@@ -274,9 +274,25 @@ def test_a_prior_that_is_told_the_pace_sings_each_letter_when_it_is_planned(worl
     starts = [word.start for word in song.lyrics.words]
     planned = [times[places.start] for places in spelled(words, store.alphabet).words]
     assert starts == planned
-    found = singer.align(song)
-    heard = [word.start for word in found.lyrics.words]
+    aligned = singer.align(song)
+    heard = [word.start for word in aligned.lyrics.words]
     assert all(abs(one - other) < 0.15 for one, other in zip(heard, planned, strict=True))
+
+    longer = singer.continue_(song, 2.0, lyrics="had beg").finish()
+    assert longer.lyrics is not None and longer.request.lyrics == f"{words}\n\nhad beg"
+    assert [word.start for word in longer.lyrics.words][:3] == planned
+    right = []
+    times = planned_times(longer.request.lyrics, store.alphabet, 4.0, longer.request.sung_until)
+    letters = store.alphabet.prepared(longer.request.lyrics)
+    for place, sign in enumerate(letters):
+        if sign in sung_data.LETTERS and times[place] > 2:
+            stop = times[place + 1] if place + 1 < len(times) else 4.0
+            found = longer.codes[1][0, round(times[place] * sung_data.RATE) : round(stop * sung_data.RATE)].tolist()
+            right += [code == sung_data.LETTERS.index(sign) for code in found]
+    assert len(right) > 20 and sum(right) / len(right) > 0.7
+    with pytest.raises(UserError, match="nobody sings more"):
+        singer.continue_(song, 0.1, lyrics="had beg")
+
     later = singer.compose(Request(seconds=1.0, total_seconds=2.0, offset_seconds=1.0, lyrics=words, finest_level=1))
     part = later.finish().lyrics
     assert part is not None
@@ -306,6 +322,9 @@ def test_songs_without_words_may_be_drawn_otherwise(world, tmp_path, monkeypatch
     Path("songs.jsonl").write_text('{"lyrics": "abc"}\n{}\n{"sampling": [{}, {"guidance": 2}]}\n')
     assert main([*compose, "--temperature", "0.5", "-o", "wordless.wav"]) == 0
     assert main([*compose, "--lyrics", "words.txt", "-o", "sung.wav"]) == 0
+    Path("more.txt").write_text("dah\n")
+    assert main(["continue", "sung.wav", "--seconds", "0.5", "--lyrics", "more.txt", "--device", "cpu", "-q"]) == 0
+    assert SongFolder.open(Path("sung-continued.song")).info.request["lyrics"] == "abc\n\ndah\n"
     assert main([*compose, "--temperature", "0.7", "--batch", "songs.jsonl", "-o", "songs"]) == 0
     folders = ("wordless.song", "sung.song", *(f"songs/song-000{number}.song" for number in (1, 2, 3)))
     asked = [SongFolder.open(Path(folder)).info.request["sampling"][1] for folder in folders]

@@ -20,7 +20,7 @@ import orchestrion
 import tiny
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import CODEC, load_codec, load_prior, read_card, read_model
-from orchestrion.cli.main import USER_ERROR, main
+from orchestrion.cli.main import STOPPED, USER_ERROR, main
 from orchestrion.config import plain
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.encoded import CodeStore
@@ -31,10 +31,11 @@ from orchestrion.generate.request import Request
 from orchestrion.jukebox import Jukebox
 from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.assemble import Trained, build_model, open_codec, open_prior, trained_prior
+from orchestrion.train.checkpoint import steps_done
 from orchestrion.train.codec import CodecRecipe, with_scales
 from orchestrion.train.encode import encode_tracks
 from orchestrion.train.log import read_metrics
-from orchestrion.train.loop import Progress, train
+from orchestrion.train.loop import Progress, Stop, train
 from orchestrion.train.parallel import Part
 from orchestrion.train.precision import settled
 from orchestrion.train.prior import PriorRecipe
@@ -242,36 +243,54 @@ def test_another_configuration_or_other_music_in_the_same_folder_is_refused(stor
         small.run_codec(store, codec_run, small.codec_config(6, validate_every=3, batch_size=3))
 
 
+def stopped_at(step: int, store: TrackStore, folder: Path, config: CodecTrainingConfig) -> None:
+    """A run that takes so many steps, saves and ends."""
+    stop = Stop()
+
+    def enough(progress: Progress) -> None:
+        stop.wanted = progress.step == step - 1  # heeded after the next step
+
+    assert not small.run_codec(store, folder, config, on_progress=enough, stop=stop)
+
+
 def test_the_end_of_a_run_can_be_moved_where_that_is_asked_for(store, tmp_path):
     def looked_at(steps: int, every: int) -> CodecTrainingConfig:
         return small.codec_config(steps, save_every=every, validate_every=every, log_every=every)
 
     data = {"tracks": store.data_hash}
-    whole, moved = tmp_path / "whole", tmp_path / "moved"
-    assert small.run_codec(store, whole, small.codec_config(3))
-    assert small.run_codec(store, moved, small.codec_config(3))
-    begun = json.loads((moved / "run.json").read_text())
-    with pytest.raises(UserError, match=r"another config \(training.steps: 3 there, 5 here\)"):
-        begin_run(moved, "codec", looked_at(5, 2), data)
-    with pytest.raises(UserError, match="has taken 3 steps already: give as many --steps, or more"):
-        begin_run(moved, "codec", looked_at(2, 2), data, new_end=True)
+    stopped_at(3, store, tmp_path, small.codec_config(6))
+    begun = json.loads((tmp_path / "run.json").read_text())
+    with pytest.raises(UserError, match=r"another config \(training.steps: 6 there, 5 here\)"):
+        begin_run(tmp_path, "codec", looked_at(5, 2), data)
+    with pytest.raises(UserError, match="has taken 3 steps already: give more --steps"):
+        begin_run(tmp_path, "codec", looked_at(3, 2), data, new_end=True)
     with pytest.raises(UserError, match=r"training.batch_size"):
-        begin_run(moved, "codec", small.codec_config(5, batch_size=3), data, new_end=True)
-    assert json.loads((moved / "run.json").read_text()) == begun
-    begin_run(moved, "codec", looked_at(5, 2), data, new_end=True)
-    assert small.run_codec(store, moved, looked_at(5, 2)), "looked at more seldom, it is the same run"
-    about = json.loads((moved / "run.json").read_text())
-    assert about["ends_moved"] == [{"at": 3, "from": 3, "to": 5}]
+        begin_run(tmp_path, "codec", small.codec_config(5, batch_size=3), data, new_end=True)
+    assert json.loads((tmp_path / "run.json").read_text()) == begun
+    begin_run(tmp_path, "codec", looked_at(5, 2), data, new_end=True)
+    with pytest.raises(UserError, match="the end of the run in .* was moved to 5 steps"):
+        train(CodecRecipe(small.codec_config(6), store, small.CPU), small.training(6), tmp_path)
+    assert small.run_codec(store, tmp_path, looked_at(5, 2)), "looked at more seldom, it is the same run"
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about.pop("ends_moved") == [{"at": 3, "from": 6, "to": 5}]
     begun["config"]["training"]["steps"] = 5
-    assert {name: value for name, value in about.items() if name != "ends_moved"} == begun
-    assert json.loads((moved / "checkpoint" / "checkpoint.json").read_text())["step"] == 5
-    ended, went_on = (load_file(run / "model" / "codec.safetensors") for run in (whole, moved))
-    assert any(not torch.equal(ended[name], went_on[name]) for name in ended)
+    assert about == begun
+    assert json.loads((tmp_path / "checkpoint" / "checkpoint.json").read_text())["step"] == 5
+    assert read_model(tmp_path / "model").about["steps"] == 5
+    with pytest.raises(UserError, match="is finished, after 5 steps: leave --steps as it was"):
+        begin_run(tmp_path, "codec", looked_at(7, 2), data, new_end=True)
 
 
-def test_the_end_of_a_run_is_not_moved_under_a_process_that_trains_in_it(store, tmp_path):
-    config = small.codec_config(3)
-    begin_run(tmp_path, "codec", config, {})
+def test_the_end_is_moved_from_the_checkpoint_that_a_run_goes_on_from(store, tmp_path):
+    stopped_at(3, store, tmp_path, small.codec_config(6, save_every=1))
+    (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"damaged")
+    assert steps_done(tmp_path) == 2 and steps_done(tmp_path / "nothing") == 0
+    begin_run(tmp_path, "codec", small.codec_config(3), {"tracks": store.data_hash}, new_end=True)
+    assert json.loads((tmp_path / "run.json").read_text())["ends_moved"] == [{"at": 2, "from": 6, "to": 3}]
+
+
+def test_the_end_of_a_run_is_not_moved_under_a_process_that_trains_in_it(tmp_path):
+    begin_run(tmp_path, "codec", small.codec_config(3), {})
     before = (tmp_path / "run.json").read_bytes()
     with held(tmp_path), pytest.raises(UserError, match="another process trains in"):
         begin_run(tmp_path, "codec", small.codec_config(4), {}, new_end=True)
@@ -485,7 +504,9 @@ def test_a_prior_does_not_begin_with_one_of_another_kind(codes, codec_run, prior
         recipe.begin_with(open_prior(prior_runs[1], 1, codes.codec_hash))
 
 
-def test_a_run_that_began_with_another_prior_is_another_run(codec_run, codes, prior_runs, tmp_path, capsys):
+def test_a_run_that_began_with_another_prior_is_another_run(
+    codec_run, codes, prior_runs, tmp_path, capsys, monkeypatch
+):
     settings = tmp_path / "top.toml"
     settings.write_text(
         """context_frames = 16
@@ -510,6 +531,17 @@ def test_a_run_that_began_with_another_prior_is_another_run(codec_run, codes, pr
     capsys.readouterr()
     assert main(command) == USER_ERROR
     assert "another data" in capsys.readouterr().err
+
+    def steps(number: int) -> int:
+        return main([*command[:-1], str(tmp_path / "longer"), "--steps", str(number)])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PriorRecipe, "show", lambda recipe, folder: signal.raise_signal(signal.SIGTERM))
+        settings.write_text(settings.read_text() + "validate_every = 1\n")
+        assert steps(5) == STOPPED
+    assert steps(2) == USER_ERROR and "has taken 2 steps already" in capsys.readouterr().err
+    assert steps(3) == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "longer" / "run.json").read_text())["ends_moved"] == [{"at": 2, "from": 5, "to": 3}]
 
 
 def test_parts_that_do_not_belong_together_are_refused(codes, codec_run, prior_runs, store, tmp_path):

@@ -88,6 +88,13 @@ def adversarial_config(steps: int, start_share: float = 0.5, **settings: object)
     return codec_config(steps, **settings).model_copy(update={"adversarial": adversarial})
 
 
+def magnitudes_config(steps: int, **settings: object) -> CodecTrainingConfig:
+    """As `adversarial_config`, for a level that writes samples below one that writes magnitudes."""
+    config, magnitudes = adversarial_config(steps, **settings), tiny.bands_config()
+    codec = magnitudes.model_copy(update={"levels": (tiny.codec_config().levels[0], *magnitudes.levels)})
+    return CodecTrainingConfig.model_validate(config.model_copy(update={"codec": codec}).model_dump())
+
+
 def prior_config(level: int, steps: int, **settings: object) -> PriorTrainingConfig:
     optimizer = OptimizerConfig(kind="muon", learning_rate=1e-2, matrix_learning_rate=1e-2, warmup_steps=2)
     return PriorTrainingConfig(
@@ -165,6 +172,8 @@ def run_kind(
         return run_codec(store, folder, principal_config(steps, **settings), **progress)
     if kind == "adversarial":
         return run_codec(store, folder, adversarial_config(steps, start_share=0.5, **settings), **progress)
+    if kind == "magnitudes":
+        return run_codec(store, folder, magnitudes_config(steps, **settings), **progress)
     if kind == "masked":
         return run_masked(codes, model, folder, masked_config(steps, **settings), None, **progress)
     if kind == "singing":

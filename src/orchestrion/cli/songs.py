@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrion.cli import provenance
-from orchestrion.cli.compose import changes, check_song, make
+from orchestrion.cli.compose import changes, check_song, files_of, make, words_of
 from orchestrion.cli.options import (
     PATH,
     adapter_option,
@@ -18,6 +18,7 @@ from orchestrion.cli.options import (
     open_jukebox,
     open_maker,
     quiet_option,
+    refuse_inputs,
     sampling,
     sampling_options,
     show_result,
@@ -40,6 +41,7 @@ _model_option = click.option("--model", help="Name or folder of the model.  [def
 @click.option("-o", "--output", type=PATH, help="[default: SONG-continued, as SONG is; of a folder .flac]")
 @click.option("--artist", help="Change to this artist.")
 @click.option("--genre", "genres", multiple=True, help="Change to these genres.")
+@click.option("--lyrics", type=PATH, help="File with words for what is added; those before stay where they are.")
 @click.option("--seed", type=int, help="Change the seed, for another continuation.")
 @_model_option
 @sampling_options
@@ -54,6 +56,7 @@ def continue_(
     output: Path | None,
     artist: str | None,
     genres: tuple[str, ...],
+    lyrics: Path | None,
     seed: int | None,
     model: str | None,
     force: bool,
@@ -67,14 +70,16 @@ def continue_(
         raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
     jukebox, drawn = _jukebox(kept, model, settings)
     before = jukebox.load(kept.path)
-    changed = changes(artist=artist, genres=genres, seed=seed, sampling=drawn)
+    words = words_of(lyrics) if lyrics else None
+    refuse_inputs(files_of(output), {"--lyrics": lyrics})
+    changed = changes(artist=artist, genres=genres, lyrics=words, seed=seed, sampling=drawn)
     make(
         lambda folders: jukebox.continue_(before, seconds, folders[0], start_seconds=start, replace=force, **changed),
         [output],
         force=force,
         as_json=as_json,
         quiet=quiet,
-        sung=bool(before.request.lyrics),
+        sung=bool(words or before.request.lyrics),
     )
 
 

@@ -48,7 +48,7 @@ def training_options(command: F) -> F:
         click.option(
             "--steps",
             type=click.IntRange(min=1),
-            help="Train for this many steps instead; a run that goes on ends there, whatever it was begun with.",
+            help="Train for this many steps instead; an unfinished run then ends there, whatever it was begun with.",
         ),
         click.option("--config", "config_file", type=PATH, help="Settings in a TOML file; docs/training.md has them."),
         click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on."),
@@ -279,7 +279,7 @@ def plan_(
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
-    help="Train each level for this many steps instead; a run that goes on ends there, whatever it was begun with.",
+    help="Train each level for this many steps instead; an unfinished run then ends there, whatever it was begun with.",
 )
 @click.option("--run", "folder", required=True, type=PATH, help="Folder of this run; give it again to go on.")
 @device_option

@@ -83,9 +83,9 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in given.items():
         own = base.get(name)
-        if isinstance(own, dict):
-            value = _over(own, value) if isinstance(value, dict) else None if value is False else value
-        merged[name] = value
+        if value is False and (own is None or isinstance(own, dict)):
+            value = None
+        merged[name] = _over(own, value) if isinstance(own, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, field_validator, model_validator
 from orchestrion.config import Settings
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
+from orchestrion.text.lyrics import gone_on_with, untimed
 
 LONGEST_SECONDS = 24 * 3600.0
 _ROUNDING = 1e-6
@@ -83,6 +84,8 @@ class Request(Settings):
     total_seconds: float | None = None
     offset_seconds: float = 0.0
     lyrics: str = ""
+    sung_until: tuple[tuple[int, float], ...] = ()
+    """Of a piece that went on: up to which second of it so many of the first words are planned (`text.pace.Until`)."""
     sampling: tuple[LevelSampling, ...] = ()
     finest_level: int = 0
     prime: Prime | None = None
@@ -114,6 +117,9 @@ class Request(Settings):
             )
         if self.prime and self.origin:
             raise UserError("a song cannot both be primed and go on from another song", "choose one")
+        for earlier, (words, second) in zip(((0, 0.0), *self.sung_until), self.sung_until, strict=False):
+            if not (words >= earlier[0] and math.isfinite(second) and second >= earlier[1]):
+                raise UserError(f"words cannot be sung until {self.sung_until}", "give growing numbers and seconds")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed {self.seed} is out of range", "use a whole number from 0 to 2**63 - 1")
         if self.finest_level < 0:
@@ -136,17 +142,44 @@ class Request(Settings):
         return Request(**{**dict(self), **changes})
 
     def continued(self, seconds: float, origin: Origin, **changes: Any) -> "Request":
-        """The request for a song that goes on from this one's for `seconds` more."""
+        """The request for a song that goes on from this one's for `seconds` more.
+
+        Words that are sung by a plan stay where they were planned. Other `lyrics` that make the piece longer are those
+        of what is added, or begin with the words before (`text.lyrics.gone_on_with`).
+        """
         if not (math.isfinite(seconds) and seconds > 0):
             raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
-        longer = (self.seconds if origin.stop_seconds is None else origin.stop_seconds) + seconds
+        kept = self.seconds if origin.stop_seconds is None else origin.stop_seconds
+        longer = kept + seconds
         total = max(self.offset_seconds + longer, self.total_seconds) if self.total_seconds else None
-        return self.changed(**{"seconds": longer, "total_seconds": total, "prime": None, "origin": origin, **changes})
+        words = self._words(self.offset_seconds + kept, total or self.offset_seconds + longer, changes)
+        return self.changed(
+            **{"seconds": longer, "total_seconds": total, "prime": None, "origin": origin, **changes, **words}
+        )
+
+    def _words(self, kept: float, piece: float, changes: dict[str, Any]) -> dict[str, Any]:
+        """Lyrics and their plan where the piece is to end at second `piece` and all before second `kept` stays."""
+        wanted, before = changes.get("lyrics", self.lyrics), self.piece_seconds
+        if not wanted.strip():
+            return {"sung_until": ()}
+        if not self.lyrics.strip():
+            return {"sung_until": ((0, kept),)}
+        if wanted == self.lyrics and abs(piece - before) <= _ROUNDING:
+            return {}
+        if wanted != self.lyrics and piece <= before + _ROUNDING:
+            return {"sung_until": ()}
+        until = (*self.sung_until, (len(untimed(self.lyrics).words), before))
+        return {"lyrics": gone_on_with(self.lyrics, wanted), "sung_until": until}
 
     def upsampled(self, origin: Origin, **changes: Any) -> "Request":
         """The request for all levels under the top of this one's song, made anew."""
-        return self.changed(**{"finest_level": 0, "prime": None, "origin": origin, **changes})
+        return self.changed(**{"finest_level": 0, "prime": None, "origin": origin, **self._replanned(changes)})
 
     def repainted(self, origin: Origin, **changes: Any) -> "Request":
         """The request for this one's song with a part of it made anew, by another seed unless one is given."""
-        return self.changed(**{"prime": None, "origin": origin, "seed": (self.seed + 1) % 2**63, **changes})
+        seed = (self.seed + 1) % 2**63
+        return self.changed(**{"prime": None, "origin": origin, "seed": seed, **self._replanned(changes)})
+
+    def _replanned(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """`changes`, where other words are planned over the whole piece."""
+        return changes if changes.get("lyrics", self.lyrics) == self.lyrics else {"sung_until": (), **changes}

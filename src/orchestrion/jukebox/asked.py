@@ -22,7 +22,7 @@ from orchestrion.grid import INEXACT_SECONDS, Grid
 from orchestrion.library.folder import SongFolder
 from orchestrion.prior.labels import Conditions
 from orchestrion.text.lyrics import Spelling, check_pace, spelled, untimed
-from orchestrion.text.pace import planned_times, planned_words
+from orchestrion.text.pace import planned_times, planned_words, stretches
 from orchestrion.text.timed import TimedLyrics, TimedWord
 from orchestrion.text.window import SeenLyrics
 
@@ -115,20 +115,25 @@ def tell(requests: Sequence[Request], info: ModelInfo, level: int, *, planned: b
 
 def _plan_of(request: Request, spelling: Spelling, grid: Grid) -> tuple[float, ...] | None:
     """At which samples of its piece each id of a song's lyrics is to be sung; None where it has none."""
-    times = planned_times(request.lyrics, spelling, request.piece_seconds)
+    times = planned_times(request.lyrics, spelling, request.piece_seconds, request.sung_until)
     return tuple(time * grid.sample_rate for time in times) or None
 
 
 def sings_by_plan(request: Request, info: ModelInfo) -> bool:
-    """Whether the words of a song are sung when a plan says so, and all by the same one."""
+    """Whether the words of a song are sung when a plan says so, and all by the same one.
+
+    A song that goes on keeps its plan; one that was changed in another way may have been sung by another.
+    """
     top = info.priors[info.grid.top] if info.priors else None
-    return top is not None and top.paced and request.origin is None
+    same = request.origin is None or (request.origin.act == "continue" and bool(request.sung_until))
+    return top is not None and top.paced and same
 
 
 def planned(request: Request, info: ModelInfo) -> TimedLyrics:
     """The words of a song that is sung by a plan, with its times; those that lie outside of it have none."""
     lyrics = untimed(request.lyrics)
-    found = planned_words(request.lyrics, info.spelling(info.grid.top), request.piece_seconds)
+    spelling = info.spelling(info.grid.top)
+    found = planned_words(request.lyrics, spelling, request.piece_seconds, request.sung_until)
     assert len(lyrics.words) == len(found), (len(lyrics.words), len(found))
     times = iter(found)
 
@@ -213,7 +218,8 @@ def _check_lyrics(request: Request, info: ModelInfo) -> None:
         if not any(spelled(request.lyrics, spelling).words):
             raise UserError(f"there is no word in these lyrics that {info.name!r} can read", "leave them out")
         if not info.published_names:
-            check_pace(len(spelling.clean(request.lyrics)), request.piece_seconds)
+            for text, seconds in stretches(request.lyrics, request.piece_seconds, request.sung_until):
+                check_pace(len(spelling.clean(text)), seconds)
 
 
 def check_together(requests: Sequence[Request]) -> None:

@@ -105,6 +105,21 @@ def untimed(text: str, language: str | None = None) -> TimedLyrics:
     return sectioned(TimedLyrics(language=language, lines=tuple(lines)))
 
 
+def gone_on_with(before: str, wanted: str) -> str:
+    """The words of a piece that goes on: those `wanted` where they begin with those `before`, else both in turn.
+
+    >>> gone_on_with("la li", "la li\\nlu"), gone_on_with("la li", "la li lu"), gone_on_with("la li", "lu")
+    ('la li\\nlu', 'la li\\nlu', 'la li\\n\\nlu')
+    """
+    sung = before.rstrip()
+    if not sung or wanted.rstrip() == sung:
+        return wanted
+    more = wanted.removeprefix(sung)
+    if more == wanted or not more[0].isspace():
+        return f"{sung}\n\n{wanted.lstrip()}"
+    return wanted if "\n" in more[: -len(more.lstrip())] else f"{sung}\n{more.lstrip()}"  # a line of its own
+
+
 def sectioned(lyrics: TimedLyrics) -> TimedLyrics:
     """The same lyrics where lines that are tags in brackets have become the sections of the lines that follow them."""
     lines: list[TimedLine] = []

@@ -1,12 +1,14 @@
 """When words are sung that nobody has sung yet: a plan by syllables, lines and sections."""
 
+import math
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from anyascii import anyascii
 
-from orchestrion.text.lyrics import Spelling, parts, spelled
+from orchestrion.text.lyrics import Spelling, parts, spelled, untimed
 
 LONGEST_SYLLABLE = 0.8
 """Seconds: where there is more time than words, the rest stays behind the last."""
@@ -44,35 +46,60 @@ def syllables(word: str) -> int:
     return max(1, len(_VOWELS.findall(bare if latin else anyascii(bare))))
 
 
-def planned_times(lyrics: str, spelling: Spelling, seconds: float) -> tuple[float, ...]:
+Until = Sequence[tuple[int, float]]
+"""Up to which second so many of the first words are sung: what follows is sung after it, in what is left."""
+
+
+def planned_times(lyrics: str, spelling: Spelling, seconds: float, until: Until = ()) -> tuple[float, ...]:
     """At which second of a song each id of its lyrics begins to be sung, in the order of `spelled`.
 
-    All syllables are equally long, at most `LONGEST_SYLLABLE`, and lines and sections end in rests.
+    All syllables are equally long, at most `LONGEST_SYLLABLE`, and lines and sections end in rests. The words of each
+    part of a song that was made in several, which `until` tells apart, are planned by themselves.
     """
-    return _places(lyrics, spelling, seconds)[:-1]
+    return _places(lyrics, spelling, seconds, until)[:-1]
 
 
-def planned_words(lyrics: str, spelling: Spelling, seconds: float) -> tuple[tuple[float, float], ...]:
+def planned_words(
+    lyrics: str, spelling: Spelling, seconds: float, until: Until = ()
+) -> tuple[tuple[float, float], ...]:
     """From which second of a song each of its words is to be sung, and until when."""
-    places = _places(lyrics, spelling, seconds)
+    places = _places(lyrics, spelling, seconds, until)
     return tuple((places[word.start], places[word.stop]) for word in spelled(lyrics, spelling).words)
 
 
-def _places(lyrics: str, spelling: Spelling, seconds: float) -> tuple[float, ...]:
+def stretches(lyrics: str, seconds: float, until: Until = ()) -> Iterator[tuple[str, float]]:
+    """The words of each part of a song that are planned by themselves, and the seconds there are for them."""
+    words = [word.text for word in untimed(lyrics).words]
+    first, start = 0, 0.0
+    for last, stop in (*until, (len(words), seconds)):
+        if last > first:
+            yield " ".join(words[first:last]), max(stop - start, 1e-3)
+        first, start = last, stop
+
+
+def _places(lyrics: str, spelling: Spelling, seconds: float, until: Until) -> tuple[float, ...]:
     """Where each id begins, and where the last one ends."""
-    lengths: list[float] = []
-    before = "section"
+    sung = [*until, (math.inf, seconds)]
+    lengths: list[list[float]] = [[]]  # of the ids of each part of the song
+    before, words = "section", 0
     for part in parts(spelling.prepared(lyrics)):
+        while part.kind != "gap" and words == sung[len(lengths) - 1][0]:
+            lengths.append([])
+        words += part.kind == "word"
         count = len(spelling.part_ids(part))
         length = 0.0
         if part.kind == "word":
             length = float(syllables(part.text))
-        elif part.kind == "section" and lengths:
+        elif part.kind == "section" and lengths[-1]:
             length = SECTION_REST - LINE_REST
         elif before == "word" and "\n" in part.text:
             length = LINE_REST
         before = part.kind
-        lengths += [length / count] * count if count else []
-    whole = LEAD + sum(lengths)
-    unit = min(seconds / whole, LONGEST_SYLLABLE)
-    return tuple(unit * (LEAD + before) for before in accumulate([0.0, *lengths]))
+        lengths[-1] += [length / count] * count if count else []
+    places, start, last = [], 0.0, 0.0
+    for own, (_, stop) in zip(lengths, sung, strict=False):
+        unit = min(max(stop - start, 0.0) / (LEAD + sum(own)), LONGEST_SYLLABLE)
+        *begun, last = (start + unit * (LEAD + passed) for passed in accumulate([0.0, *own]))
+        places += begun
+        start = stop
+    return (*places, last)

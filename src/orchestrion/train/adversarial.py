@@ -12,11 +12,13 @@ from orchestrion.config.training import AdversarialConfig
 from orchestrion.nn.ranks import summed
 from orchestrion.train.side import Side
 
+_FIRST = "first"
+
 
 class Adversary:
     """Discriminators and their optimizer, from step `first` of `steps` on.
 
-    Levels do not share one, as they share nothing else.
+    Levels do not share one, as they share nothing else. A run whose end was moved keeps its `first`.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Adversary:
         """Of `levels`, those in `magnitudes` write magnitudes. Weights are drawn from torch's own chance."""
         self.names = levels
         self.config = config
+        self.steps = steps
         self.first = round(config.start_share * steps)
         self.levels = nn.ModuleList(
             Discriminator(config, channels, magnitudes=level in magnitudes) for level in levels
@@ -79,11 +82,14 @@ class Adversary:
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, by names."""
-        return self.side.tensors()
+        return self.side.tensors() | {_FIRST: torch.tensor(self.first)}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the state that `tensors` gave."""
+        """Take over the state that `tensors` gave; before 2026-11-30 it had no `first`."""
         self.side.load(tensors)
+        if _FIRST in tensors:
+            self.first = int(tensors[_FIRST])
+            self.side.optimizer.steps = max(1, self.steps - self.first)
 
 
 def _length(gradient: Tensor) -> Tensor:

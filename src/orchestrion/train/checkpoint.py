@@ -191,17 +191,10 @@ def restore(folder: Path, state: State) -> tuple[int, State, list[str]] | None:
 
 
 def steps_done(folder: Path) -> int:
-    """The steps that the last checkpoint in `folder` was written after; 0 where there is none.
-
-    UserError for one that is damaged.
-    """
+    """The steps after which the checkpoint was written that a run in `folder` goes on from; 0 where none is whole."""
     for current in (folder / "checkpoint", folder / "checkpoint.old"):
-        if (current / DESCRIPTION).exists():
-            about = read_json(current / DESCRIPTION, "description of a checkpoint")
-            step = about.get("step") if isinstance(about, dict) else None
-            if not isinstance(step, int):
-                raise UserError(f"{current / DESCRIPTION} is damaged", f"move {folder} away to start anew")
-            return step
+        if _seen_damage(current) is None:
+            return int(read_json(current / DESCRIPTION, "checkpoint")["step"])
     return 0
 
 

@@ -23,7 +23,7 @@ from orchestrion.train.ema import AveragedWeights
 from orchestrion.train.log import RunLog
 from orchestrion.train.optim import Optimizer
 from orchestrion.train.parallel import Part, Shared, mean_over_ranks, own_items
-from orchestrion.train.run import held
+from orchestrion.train.run import begun_with, held
 from orchestrion.train.state import learned_state, load_learned
 
 logger = logging.getLogger(__name__)
@@ -158,6 +158,8 @@ def train(
     """
     assert config.precision != "auto", "settle the precision before the run is described"
     with held(folder):
+        if (steps := begun_with(folder).get("training", {}).get("steps", config.steps)) != config.steps:
+            raise UserError(f"the end of the run in {folder} was moved to {steps} steps", "give its command again")
         run = _Run(recipe, config, folder)
         first = run.resume()
         run.log = RunLog(folder, first) if rank() == 0 else None

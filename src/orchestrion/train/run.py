@@ -64,7 +64,7 @@ def check_run(
     """Raise UserError for a folder that cannot be written, or holds another run or what one would replace.
 
     Without the `data` as far as that shows: before the music is decoded it spares hours that would be for nothing.
-    With `new_end` the run may have been begun with another number of steps, if it has not taken more than are wanted.
+    With `new_end` the run may have been begun with another number of steps, unless it is finished.
     Nothing is left behind.
     """
     check_writable(existing(folder))
@@ -76,12 +76,14 @@ def check_run(
             now, then = json.loads(json.dumps(asked)), before.get(part)
             if part == "config":
                 now, then = _what(now), _what(before[part])
-                if new_end and now["training"]["steps"] != then["training"]["steps"]:
-                    then["training"]["steps"] = _ending_at(now["training"]["steps"], folder)
+                steps = then["training"].get("steps")
+                if new_end and now["training"]["steps"] != steps:
+                    _check_end(folder, steps, now["training"]["steps"])
+                    then["training"]["steps"] = now["training"]["steps"]
             if then != now:
                 raise UserError(
                     f"{folder} holds a run with another {part}{_first_difference(then, now)}",
-                    "choose another folder, or the settings it was begun with",
+                    "choose another folder, or the settings in its run.json (--steps moves its end)",
                 )
         return
     for name in WRITTEN:
@@ -89,18 +91,27 @@ def check_run(
             raise UserError(f"{folder} is not the folder of a run, and holds {name} already", "choose another folder")
 
 
-def _ending_at(steps: int, folder: Path) -> int:
-    """A number of steps that the run in `folder` can end after."""
-    if (done := steps_done(folder)) > steps:
-        raise UserError(f"the run in {folder} has taken {done} steps already", "give as many --steps, or more")
-    return steps
+def _check_end(folder: Path, before: Any, steps: int) -> None:
+    """Raise UserError where the run in `folder` cannot end after so many steps in place of those `before`.
+
+    A finished run stays what it is: others may have begun with it, or know its codes.
+    """
+    done = steps_done(folder)
+    if done == before:
+        raise UserError(
+            f"the run in {folder} is finished, after {done} steps",
+            "leave --steps as it was, or begin another run with its weights",
+        )
+    if done >= steps:
+        raise UserError(f"the run in {folder} has taken {done} steps already", "give more --steps")
 
 
 def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any], *, new_end: bool = False) -> None:
     """Write `run.json`, or check that the run already in `folder` is this very one, so that it can go on.
 
-    `data` describes the music by content, such as its digest. With `new_end` that run ends after as many steps as are
-    wanted now, its rates follow from there on, and `run.json` tells of it. UserError as by `check_run`.
+    `data` describes the music by content, such as its digest. With `new_end` a run that is not finished ends after as
+    many steps as are wanted now, its rates follow from there on, and `run.json` tells of it. UserError as by
+    `check_run`.
     """
     check_run(folder, kind, config, data, new_end=new_end)
     path = folder / RUN

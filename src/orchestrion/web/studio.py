@@ -33,6 +33,7 @@ from orchestrion.library.tree import (
     write_song,
 )
 from orchestrion.text.lyric_files import read_timed_lyrics
+from orchestrion.text.lyrics import gone_on_with
 from orchestrion.text.timed import TimedLine
 from orchestrion.text.vocab import UNKNOWN, called
 from orchestrion.web import schemas
@@ -197,7 +198,10 @@ class Studio:
                 raise Conflict(f"this take ends at {source.stop:.2f} s", "go on from a point inside it")
             if start + asked.seconds > schemas.LONGEST_SECONDS:
                 raise Conflict("the song would be too long", f"at most {schemas.LONGEST_SECONDS:.0f} s are made")
-            takes = self._steered(kept, source, asked, act="continue", start=start, stop=start + asked.seconds)
+            stop = start + asked.seconds
+            if asked.lyrics and asked.lyrics.strip() and stop > source.stop:
+                asked = asked.model_copy(update={"lyrics": gone_on_with(source.lyrics, asked.lyrics)})
+            takes = self._steered(kept, source, asked, act="continue", start=start, stop=stop)
             origin = From(song=song, take=take, act="continue", start=start)
             return self._begin(kept, takes, asked.seconds, draft=asked.draft, source=origin)
 
