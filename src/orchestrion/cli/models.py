@@ -180,12 +180,11 @@ def build(
 
     How codes are drawn and weights held becomes the model's own way, used unless something else is asked for.
     """
-    from orchestrion.checkpoints import zoo
     from orchestrion.checkpoints.folder import check_no_model
     from orchestrion.config.sampling import LevelSampling
     from orchestrion.data.encoded import CodeStore
     from orchestrion.files import check_writable
-    from orchestrion.train.assemble import build_model
+    from orchestrion.train.assemble import build_model, codec_folder
 
     check_no_model(output, force)
     check_writable(output)
@@ -193,7 +192,7 @@ def build(
     drawn = sampling([LevelSampling()] * store.grid.num_levels, **drawing)
     build_model(
         name,
-        zoo.locate(codec),
+        codec_folder(codec),
         priors,
         store,
         output,

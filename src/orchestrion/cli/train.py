@@ -319,7 +319,8 @@ def finetune(
     if unknown:
         known = ", ".join(map(str, base.levels)) or "none"
         raise UserError(f"{model} has no prior for level {min(unknown)}", f"levels with one: {known}")
-    config = _config(FinetuneConfig, config_file, presets.finetune_whole if whole else presets.finetune)
+    preset = presets.finetune_whole if whole else presets.finetune
+    config = _config(FinetuneConfig, config_file, preset, changed=True)
     if whole and config.adapter is not None:
         config = config.model_copy(update={"adapter": None})
     runs = {level: folder / f"level_{level}" for level in sorted(levels or base.levels, reverse=True)}
@@ -434,7 +435,7 @@ def recognizer(
     from orchestrion.train.run import begin_run, check_run, weights_digest
 
     place = _place(device, threads)
-    config = _config(RecognizerTrainingConfig, config_file, RecognizerTrainingConfig)
+    config = _config(RecognizerTrainingConfig, config_file, RecognizerTrainingConfig, changed=True)
     chosen = {"training": _settled(config.training, steps, place, folder)} | ({"hears": hears} if hears else {})
     config = config.model_copy(update=chosen)
     through = open_codec(codec)[1] if codec else None

@@ -235,12 +235,13 @@ def open_codec(name: str | Path) -> tuple[ModelInfo, Codec]:
 
     UserError where there is none.
     """
-    folder = _codec_folder(name)
+    folder = codec_folder(name)
     info = read_model(folder)
     return info, load_codec(folder, info)
 
 
-def _codec_folder(name: str | Path) -> Path:
+def codec_folder(name: str | Path) -> Path:
+    """The folder of a model, given by its name or folder, or of what a finished run of a codec made."""
     run = Path(name)
     if not (run / "run.json").exists():
         return zoo.locate(name)

@@ -96,7 +96,10 @@ class SungTracks:
             sides[split(each.track)] += len(sounds)
         for side, count in sides.items():
             if not count:
-                raise UserError(f"no {side} track has speech sounds with times", "sing some: orchestrion data lieder")
+                raise UserError(
+                    f"no {side} track has speech sounds with times",
+                    "sing some (orchestrion data lieder); a codec learns without by speech = false",
+                )
         self.symbols = tuple(sorted({sound.symbol for sounds in self.sounds for sound in sounds}))
         self._ids = {symbol: number for number, symbol in enumerate(self.symbols, BLANK + 1)}
 
