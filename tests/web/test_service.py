@@ -657,6 +657,24 @@ def test_a_continuation_goes_on_after_its_source_was_refined(page, monkeypatch):
     assert SongFolder.open(left).codes()[1][:, : kept.shape[1]].equal(kept)
 
 
+def test_a_take_that_goes_on_has_the_words_of_all_of_it(page):
+    song = page.song(lyrics="la la")
+    (take,) = song["tree"]
+
+    def words(**asked: object) -> str:
+        begun = page.post(path_of(song, take, "/continue"), asked)
+        page.work()
+        (made,) = begun["job"]["takes"]
+        assert page.get(f"/jobs/{begun['job']['id']}")["state"] == "done"
+        return takes_of(page.get(f"/songs/{song['id']}"))[made]["lyrics"]
+
+    assert words(seconds=0.4) == "la la"
+    assert words(seconds=0.4, lyrics="la la\nlo") == "la la\nlo"
+    assert words(seconds=0.4, lyrics="lo") == "la la\n\nlo"
+    assert words(seconds=0.4, lyrics="") == ""
+    assert words(seconds=0.1, from_seconds=0.2, lyrics="lo") == "lo"
+
+
 def test_the_map_is_drawn_without_songs_that_are_gone_or_damaged(page):
     songs = [page.song(title=f"Song {number}", seed=number) for number in range(3)]
     page.post("/map", status=202)
