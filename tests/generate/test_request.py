@@ -78,7 +78,7 @@ CUT = ON.model_copy(update={"stop_seconds": 6.0})
         ({"lyrics": "la li"}, CUT, {}, "la li", ((2, 10.0),)),
         ({"lyrics": "la li"}, CUT, {"seconds": 8.0, "lyrics": "lu"}, "lu", ()),
         ({}, CUT, {"lyrics": "lu"}, "lu", ((0, 6.0),)),
-        ({"lyrics": "la li", "total_seconds": 60.0}, ON, {}, "la li", ()),
+        ({"lyrics": "la li", "total_seconds": 60.0}, ON, {}, "la li", ((2, 60.0),)),
         ({"lyrics": "la li", "total_seconds": 60.0}, ON, {"lyrics": "lu"}, "lu", ()),
         ({"lyrics": "la li", "total_seconds": 12.0}, ON, {"lyrics": "lu"}, "la li\n\nlu", ((2, 12.0),)),
         ({"lyrics": "la li", "offset_seconds": 5.0}, ON, {}, "la li", ((2, 15.0),)),

@@ -24,8 +24,10 @@ class Judgement(NamedTuple):
 
 
 class _Judge(nn.Module):
-    """Convolutions over frames and bins, three of which halve the number of bins, and the later two of these that of
-    frames where `halves_frames`."""
+    """Convolutions over frames and bins, three of which halve the number of bins.
+
+    Where `halves_frames`, the later two of these halve that of frames too.
+    """
 
     def __init__(self, maps: int, width: int, *, halves_frames: bool) -> None:
         super().__init__()

@@ -164,8 +164,6 @@ class Request(Settings):
             return {"sung_until": ()}
         if not self.lyrics.strip():
             return {"sung_until": ((0, kept),)}
-        if wanted == self.lyrics and abs(piece - before) <= _ROUNDING:
-            return {}
         if wanted != self.lyrics and piece <= before + _ROUNDING:
             return {"sung_until": ()}
         until = (*self.sung_until, (len(untimed(self.lyrics).words), before))
