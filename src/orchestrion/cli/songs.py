@@ -68,10 +68,10 @@ def continue_(
     kept, output = _source_and_output(song, output, "-continued", force=force)
     if not seconds > 0:
         raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")
-    jukebox, drawn = _jukebox(kept, model, settings)
-    before = jukebox.load(kept.path)
     words = words_of(lyrics) if lyrics else None
     refuse_inputs(files_of(output), {"--lyrics": lyrics})
+    jukebox, drawn = _jukebox(kept, model, settings)
+    before = jukebox.load(kept.path)
     changed = changes(artist=artist, genres=genres, lyrics=words, seed=seed, sampling=drawn)
     make(
         lambda folders: jukebox.continue_(before, seconds, folders[0], start_seconds=start, replace=force, **changed),

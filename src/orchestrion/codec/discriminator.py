@@ -77,9 +77,11 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: AdversarialConfig, channels: int, *, magnitudes: bool = False) -> None:
         super().__init__()
-        width = config.width
-        judges = [MagnitudeJudge(width, channels)] if magnitudes else None
-        self.judges = nn.ModuleList(judges or [SpectrumJudge(window, width, channels) for window in config.windows])
+        self.judges = nn.ModuleList(
+            [MagnitudeJudge(config.width, channels)]
+            if magnitudes
+            else [SpectrumJudge(window, config.width, channels) for window in config.windows]
+        )
 
     def forward(self, seen: Float[Tensor, "batch width frame"]) -> list[Judgement]:
         """Of samples `batch channel sample`, or of numbers for magnitudes `batch channel·bin frame`."""

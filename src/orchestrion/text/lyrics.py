@@ -106,13 +106,14 @@ def untimed(text: str, language: str | None = None) -> TimedLyrics:
 
 
 def gone_on_with(before: str, wanted: str) -> str:
-    """The words of a piece that goes on: those `wanted` where they begin with those `before`, else both in turn.
+    """The words of a piece that goes on: those `wanted` where they begin with those `before`, else both in turn;
+    none where none are wanted.
 
     >>> gone_on_with("la li", "la li\\nlu"), gone_on_with("la li", "la li lu"), gone_on_with("la li", "lu")
     ('la li\\nlu', 'la li\\nlu', 'la li\\n\\nlu')
     """
     sung = before.rstrip()
-    if not sung or wanted.rstrip() == sung:
+    if not sung or wanted.rstrip() in (sung, ""):
         return wanted
     more = wanted.removeprefix(sung)
     if more == wanted or not more[0].isspace():

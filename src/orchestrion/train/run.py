@@ -67,7 +67,15 @@ def check_run(
     With `new_end` the run may have been begun with another number of steps, unless it is finished.
     Nothing is left behind.
     """
+    _moved(folder, kind, config, data, new_end=new_end)
+
+
+def _moved(
+    folder: Path, kind: str, config: Settings, data: dict[str, Any] | None, *, new_end: bool
+) -> dict[str, int] | None:
+    """How the end of the run in `folder` is moved, None where it is not; UserError as by `check_run`."""
     check_writable(existing(folder))
+    moved: dict[str, int] | None = None
     path = folder / RUN
     if path.exists():
         before = read_run(folder)
@@ -78,21 +86,22 @@ def check_run(
                 now, then = _what(now), _what(before[part])
                 steps = then["training"].get("steps")
                 if new_end and now["training"]["steps"] != steps:
-                    _check_end(folder, steps, now["training"]["steps"])
                     then["training"]["steps"] = now["training"]["steps"]
+                    moved = _end(folder, steps, now["training"]["steps"])
             if then != now:
                 raise UserError(
                     f"{folder} holds a run with another {part}{_first_difference(then, now)}",
                     "choose another folder, or the settings in its run.json (--steps moves its end)",
                 )
-        return
+        return moved
     for name in WRITTEN:
         if (folder / name).exists():
             raise UserError(f"{folder} is not the folder of a run, and holds {name} already", "choose another folder")
+    return None
 
 
-def _check_end(folder: Path, before: Any, steps: int) -> None:
-    """Raise UserError where the run in `folder` cannot end after so many steps in place of those `before`.
+def _end(folder: Path, before: Any, steps: int) -> dict[str, int]:
+    """The end of the run in `folder` after so many steps in place of those `before`; UserError where it cannot be.
 
     A finished run stays what it is: others may have begun with it, or know its codes.
     """
@@ -104,6 +113,7 @@ def _check_end(folder: Path, before: Any, steps: int) -> None:
         )
     if done >= steps:
         raise UserError(f"the run in {folder} has taken {done} steps already", "give more --steps")
+    return {"at": done, "from": before, "to": steps}
 
 
 def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any], *, new_end: bool = False) -> None:
@@ -113,14 +123,12 @@ def begin_run(folder: Path, kind: str, config: Settings, data: dict[str, Any], *
     many steps as are wanted now, its rates follow from there on, and `run.json` tells of it. UserError as by
     `check_run`.
     """
-    check_run(folder, kind, config, data, new_end=new_end)
+    moved = _moved(folder, kind, config, data, new_end=new_end)
     path = folder / RUN
     if path.exists():
-        about, steps = read_run(folder), plain(config)["training"]["steps"]
-        training = about["config"]["training"]
-        if training["steps"] != steps:
-            moved = {"at": steps_done(folder), "from": training["steps"], "to": steps}
-            training["steps"] = steps
+        if moved:
+            about = read_run(folder)
+            about["config"]["training"]["steps"] = moved["to"]
             with held(folder):
                 write_json(path, about | {"ends_moved": [*about.get("ends_moved", []), moved]})
         return

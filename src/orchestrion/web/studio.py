@@ -199,7 +199,7 @@ class Studio:
             if start + asked.seconds > schemas.LONGEST_SECONDS:
                 raise Conflict("the song would be too long", f"at most {schemas.LONGEST_SECONDS:.0f} s are made")
             stop = start + asked.seconds
-            if asked.lyrics and asked.lyrics.strip() and stop > source.stop:
+            if asked.lyrics is not None and stop > source.stop:
                 asked = asked.model_copy(update={"lyrics": gone_on_with(source.lyrics, asked.lyrics)})
             takes = self._steered(kept, source, asked, act="continue", start=start, stop=stop)
             origin = From(song=song, take=take, act="continue", start=start)
