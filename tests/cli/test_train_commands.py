@@ -248,6 +248,22 @@ def test_a_codec_without_what_it_begins_with_is_refused_before_the_music_is_deco
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")
+def test_a_composer_and_its_settings_belong_together_and_it_has_to_compose(capsys, manifest, tmp_path):
+    command = ("train", "codec", manifest, "--device", "cpu", "--run", tmp_path / "run", "--begin", "mini-song")
+    command += ("--preset", "mini-song", "--config", tmp_path / "c.toml")
+    below = "levels = [0]\ndecoders_only = true\nspeech = false\nprincipal_batches = 0\n"
+    (tmp_path / "c.toml").write_text(below)
+    assert "belong together" in told(capsys, *command, "--composer", "mini-song")
+    (tmp_path / "c.toml").write_text(f"{below}[composed]\n")
+    assert "belong together" in told(capsys, *command)
+    tiny.write_tiny_model(tmp_path / "tiny")
+    assert "draws code by code" in told(capsys, *command, "--composer", tmp_path / "tiny")
+    tiny.write_tiny_model(tmp_path / "filler", masked=(0,))
+    assert "begin with the codec of that model" in told(capsys, *command, "--composer", tmp_path / "filler")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_nothing_is_decoded")
 def test_codes_that_cannot_be_written_are_refused_before_the_music_is_decoded(capsys, manifest, tmp_path):
     tiny.write_tiny_model(tmp_path / "model")
     command = ("encode", manifest, "--codec", tmp_path / "model", "--device", "cpu")

@@ -11,6 +11,7 @@ import torch
 import two_ranks
 from safetensors.torch import load_file
 
+import tiny
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
@@ -26,6 +27,8 @@ CASES = [
     ("codec", {"parallel": "fsdp"}),
     ("principal", {"parallel": "ddp"}),
     ("magnitudes", {"parallel": "ddp"}),
+    ("composed", {"parallel": "ddp"}),
+    ("composed", {"parallel": "fsdp", "accumulate": 2}),
     ("top", {"parallel": "ddp", "accumulate": 2}),
     ("top", {"parallel": "fsdp", "recompute": True, "save_behind": True}),
     ("upsampler", {"parallel": "ddp", "save_behind": True}),
@@ -45,12 +48,17 @@ class World:
         small.run_codec(self.store, folder / "base", small.codec_config(2))
         self.model = folder / "base" / "model"
         self.codes = small.encoded(self.store, self.model, folder / "codes")
+        self.composing = tiny.write_tiny_model(folder / "composing", masked=(0,))
 
     def alone(self, kind: str, folder: Path, settings: dict[str, object]) -> None:
-        small.run_kind(kind, self.store, self.codes, self.model, folder, STEPS, **settings)
+        small.run_kind(kind, self.store, self.codes, self.model_for(kind), folder, STEPS, **settings)
+
+    def model_for(self, kind: str) -> Path:
+        return self.composing if kind == "composed" else self.model
 
     def job(self, kind: str, folder: Path, settings: dict[str, object], stop: int | None = None) -> dict[str, object]:
-        about = {"store": self.store.folder, "codes": self.codes.folder, "model": self.model, "folder": folder}
+        model = self.model_for(kind)
+        about = {"store": self.store.folder, "codes": self.codes.folder, "model": model, "folder": folder}
         return {name: str(path) for name, path in about.items()} | {
             "kind": kind, "steps": STEPS, "settings": settings, "stop": stop,
         }  # fmt: skip

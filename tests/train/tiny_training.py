@@ -20,7 +20,9 @@ from orchestrion.config.training import (
 from orchestrion.data.encoded import CodeStore
 from orchestrion.data.manifest import Track, content_hash, split
 from orchestrion.data.tracks import TrackStore, prepare
+from orchestrion.train.assemble import open_codec
 from orchestrion.train.codec import CodecRecipe
+from orchestrion.train.composed import Composer
 from orchestrion.train.encode import encode_tracks
 from orchestrion.train.loop import train
 from orchestrion.train.masked import MaskedRecipe, open_teacher
@@ -93,6 +95,21 @@ def magnitudes_config(steps: int, **settings: object) -> CodecTrainingConfig:
     config, magnitudes = adversarial_config(steps, **settings), tiny.bands_config()
     codec = magnitudes.model_copy(update={"levels": (tiny.codec_config().levels[0], *magnitudes.levels)})
     return CodecTrainingConfig.model_validate(config.model_copy(update={"codec": codec}).model_dump())
+
+
+def composed_config(steps: int, share: float = 0.5, **settings: object) -> CodecTrainingConfig:
+    """As `codec_config`, for the decoder of the finer level alone, which hears composed codes too."""
+    given = codec_config(steps, **settings).model_dump()
+    composed = {"decoders_only": True, "levels": (0,), "composed": {"share": share}}
+    return CodecTrainingConfig.model_validate(given | composed)
+
+
+def composed_recipe(store: TrackStore, model: Path, config: CodecTrainingConfig) -> CodecRecipe:
+    """The codec of a model goes on; its prior of the finer level composes."""
+    info, begun = open_codec(model)
+    recipe = CodecRecipe(config, store, CPU, Composer(model, [0], begun, CPU))
+    assert recipe.begin_with(begun, info) == []
+    return recipe
 
 
 def prior_config(level: int, steps: int, **settings: object) -> PriorTrainingConfig:
@@ -174,6 +191,11 @@ def run_kind(
         return run_codec(store, folder, adversarial_config(steps, start_share=0.5, **settings), **progress)
     if kind == "magnitudes":
         return run_codec(store, folder, magnitudes_config(steps, **settings), **progress)
+    if kind == "composed":
+        config = composed_config(steps, **settings)
+        with first_alone():
+            begin_run(folder, "codec", config, {"tracks": store.data_hash})
+        return train(composed_recipe(store, model, config), config.training, folder, **progress)
     if kind == "masked":
         return run_masked(codes, model, folder, masked_config(steps, **settings), None, **progress)
     if kind == "singing":

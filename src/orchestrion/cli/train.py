@@ -74,12 +74,18 @@ def train() -> None:
 @click.argument("manifest", type=PATH)
 @cache_option
 @click.option("--begin", help="A model, or the finished run of a codec: begin with those of its weights that fit.")
+@click.option(
+    "--composer",
+    help="A model whose priors compose what decoders learn from beside music's own codes, where the settings have "
+    "`composed`.",
+)
 @preset_option
 @training_options
 def codec(
     manifest: Path,
     cache: Path | None,
     begin: str | None,
+    composer: str | None,
     folder: Path,
     config_file: Path | None,
     preset: str | None,
@@ -93,6 +99,7 @@ def codec(
     from orchestrion.errors import UserError
     from orchestrion.train.assemble import open_codec
     from orchestrion.train.codec import CodecRecipe, check_chunks, with_scales
+    from orchestrion.train.composed import Composer
     from orchestrion.train.parallel import first_alone, leave
     from orchestrion.train.run import begin_run, begun_with, check_run, weights_digest
 
@@ -103,7 +110,10 @@ def codec(
     check_chunks(config)
     if not begin and (config.levels or config.decoders_only):
         raise UserError("what does not learn has to come from a codec", "give it with --begin")
+    if (composer is None) != (config.composed is None):
+        raise UserError("a composer and settings with `composed` belong together", "give both, or none")
     other = open_codec(begin) if begin else None
+    composing = Composer(composer, config.learning, other[1], place) if composer and other else None
     store = prepared(
         manifest,
         cache,
@@ -120,10 +130,12 @@ def codec(
         ),
     )
     config = with_scales(config, store, begun_with(folder))
-    recipe = CodecRecipe(config, store, place)
+    recipe = CodecRecipe(config, store, place, composing)
     data = {"tracks": store.data_hash}
     if recipe.sung:
         data["sounds"] = recipe.sung.digest
+    if composing:
+        data["composer"] = composing.sha256
     if other:
         info, begun = other
         left = recipe.begin_with(begun, info)

@@ -1,6 +1,6 @@
 """The hierarchical VQ-VAE: every level encodes the waveform by itself."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,10 +13,10 @@ from orchestrion.codec.encoder import Encoder
 from orchestrion.codec.loss import ReconstructionLoss, magnitude_loss, reconstruction_loss
 from orchestrion.codec.phases import logs_of, magnitudes_of
 from orchestrion.codec.principal import begin_principal
-from orchestrion.codec.quantizer import Quantizer, vectors_of
+from orchestrion.codec.quantizer import Quantized, Quantizer, vectors_of
 from orchestrion.codec.residual import ResidualCodebook
 from orchestrion.codec.scalars import ScalarGrid
-from orchestrion.codes import Codes
+from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import CodebookConfig, CodecConfig, LevelConfig
 from orchestrion.errors import UserError
 from orchestrion.nn.pieces import rows_of_piece, through
@@ -269,19 +269,46 @@ class Codec(nn.Module):
         return revived
 
     def outputs(
-        self, audio: Float[Tensor, "batch channel sample"], levels: Sequence[int] | None = None
+        self,
+        audio: Float[Tensor, "batch channel sample"],
+        levels: Sequence[int] | None = None,
+        given: Mapping[int, Int[Tensor, "batch code"]] | None = None,
     ) -> list[LevelOutput]:
-        """What every level, or each of `levels`, makes of the audio, with the codebooks as they are."""
-        return [self._output(self._level(level), audio) for level in self._wanted(levels)]
+        """What every level, or each of `levels`, makes of the audio, with the codebooks as they are.
+
+        A level in `given` decodes these codes in the place of its own; items all of whose codes are `HIDDEN` there have
+        their own.
+        """
+        given = given or {}
+        return [self._output(self._level(level), audio, given.get(level)) for level in self._wanted(levels)]
 
     def _wanted(self, levels: Sequence[int] | None) -> Sequence[int]:
         return range(self.grid.num_levels) if levels is None else levels
 
-    def _output(self, part: CodecLevel, audio: Tensor) -> LevelOutput:
-        weights = self.config.loss
-        vectors = part.encoder(audio).float()
+    def _quantized(self, part: CodecLevel, audio: Tensor, given: Tensor | None) -> tuple[Tensor, Quantized]:
+        """Vectors as they are and quantized; those of given codes are their entries, with nothing between them."""
+        if given is None:
+            vectors = part.encoder(audio).float()
+            with torch.autocast(audio.device.type, enabled=False):
+                return vectors, part.codebook(vectors)
+        own = (given == HIDDEN).all(1)
         with torch.autocast(audio.device.type, enabled=False):
-            quantized = part.codebook(vectors)
+            entries = part.codebook.decode(given.clamp_min(0))
+        if not own.any():
+            nothing = entries.new_zeros(())
+            return entries.detach(), Quantized(given, entries, nothing, nothing)
+        vectors, found = self._quantized(part, audio[own], None)
+        share = own.float().mean()
+        return entries.detach().index_put((own,), vectors), Quantized(
+            codes=given.index_put((own,), found.codes),
+            vectors=entries.index_put((own,), found.vectors),
+            commitment=found.commitment * share,
+            attraction=found.attraction * share,
+        )
+
+    def _output(self, part: CodecLevel, audio: Tensor, given: Tensor | None) -> LevelOutput:
+        weights = self.config.loss
+        vectors, quantized = self._quantized(part, audio, given)
         true, made = audio, part.decoder(quantized.vectors).float()
         with torch.autocast(audio.device.type, enabled=False):
             if part.decoder.phases is None:

@@ -93,6 +93,21 @@ class AdversarialConfig(Settings):
     )
 
 
+class ComposedConfig(Settings):
+    """What decoders hear beside the codes of music itself: codes that a model's priors compose to those of the level
+    above, as in the first window of a song. The music is what is to be made of both.
+
+    (As vocoders learn on from what an acoustic model predicts: Kong et al. 2020, arXiv 2010.05646, section 4.4.)
+    """
+
+    share: float = Field(default=0.5, gt=0, le=1)
+    """The share of all clips that is heard so."""
+
+    def hears(self, clip: int) -> bool:
+        """Whether this clip of a training, all of whose clips are counted, is one of them: they are evenly spread."""
+        return int((clip + 1) * self.share) > int(clip * self.share)
+
+
 class SpeechConfig(Settings):
     """What keeps the words of singing in the codes of the top level: they are to tell which speech sound is sung.
 
@@ -117,6 +132,7 @@ class CodecTrainingConfig(Settings):
     validation_clips: int = Field(default=10, ge=1)
     validation_seconds: float = Field(default=5.0, gt=0)
     adversarial: AdversarialConfig | None = None
+    composed: ComposedConfig | None = None
     speech: SpeechConfig | None = None
     levels: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Which levels learn, where not all do: the others stay as they are in the codec that this begins with."""
@@ -170,6 +186,8 @@ class CodecTrainingConfig(Settings):
         projects = any(stage.project for at in self.learning for stage in self.codec.levels[at].stages)
         if self.principal_batches and (not fit or projects or self.decoders_only or self.codec.final_convolution):
             raise ValueError("principal_batches is for levels with bands and a spectrum, all of which learns")
+        if self.composed and (not self.decoders_only or len(self.codec.levels) - 1 in self.learning):
+            raise ValueError("composed is for decoders below the top level: set decoders_only, and levels without it")
         if self.speech and len(self.codec.levels) - 1 not in self.learning:
             raise ValueError("speech is for the top level, which does not learn")
         if self.speech and self.decoders_only:

@@ -1,6 +1,7 @@
 """The recipe for a codec."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from orchestrion.checkpoints.folder import CODEC, ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.loss import SCALE_SIZE, LossScales, loss_scales
 from orchestrion.codec.model import Choice
-from orchestrion.codes import counts_of, entropy_bits
+from orchestrion.codes import HIDDEN, Codes, counts_of, entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
 from orchestrion.train.adversarial import Adversary
 from orchestrion.train.checks import adversarial_findings, codebook_findings, codec_findings
+from orchestrion.train.composed import Composer
 from orchestrion.train.loop import StepResult, seed_of
 from orchestrion.train.parallel import Part
 from orchestrion.train.show import compare_spectrograms
@@ -85,8 +87,19 @@ def _with_scales(config: CodecTrainingConfig, scales: LossScales) -> CodecTraini
 class CodecRecipe:
     """Trains every level of a codec on the same chunks of the training tracks, in the end against an adversary."""
 
-    def __init__(self, config: CodecTrainingConfig, tracks: TrackStore, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: CodecTrainingConfig,
+        tracks: TrackStore,
+        device: torch.device,
+        composer: Composer | None = None,
+    ) -> None:
+        """`composer` is there where `config` has `composed`, and composes the levels that learn."""
+        assert (composer is None) == (config.composed is None)
+        if composer and composer.info.grid != config.codec.grid:
+            raise UserError("the composer has other levels than the codec", "compose by a model of this codec")
         self.config = config
+        self.composer = composer
         self.tracks = tracks
         self.device = device
         self._begun_with: dict[str, Any] | None = None
@@ -107,6 +120,7 @@ class CodecRecipe:
                 "add more tracks, of which content gives one in twelve to it, or hold one out: "
                 '"held_out": true in its line of the manifest',
             )
+        self._held_out = chunks
         self.clips: Clips = tracks.cut(chunks, clip_samples).to(device)
         self._said = self._sounds(chunks, clip_samples) if self.sung else None
 
@@ -159,6 +173,8 @@ class CodecRecipe:
                 "give one with the same level, or let all levels learn",
             )
         self.codec.load_state_dict(own | {name: theirs[name] for name in fitting})
+        if self.composer:
+            self._learned_from |= set(self.composer.info.learned_from)
         learning = {_level_of(name) for name in own if ".decoder." not in name and self._learns(name)}
         levels = range(self.codec.grid.num_levels)
         self._begun_with = {
@@ -241,7 +257,7 @@ class CodecRecipe:
     def loss(self, step: int, part: Part) -> StepResult:
         chunks = self._chunks(step, part)
         audio = self.tracks.cut(chunks, self.chunk_samples).to(self.device)
-        outputs = self.codec.outputs(audio, self.config.learning)
+        outputs = self.codec.outputs(audio, self.config.learning, self._composed(step, part, chunks))
         self._made.append([Choice(output.vectors, output.codes) for output in outputs])
         metrics: dict[str, Tensor | float] = {}
         for level, output in zip(self.config.learning, outputs, strict=True):
@@ -262,6 +278,22 @@ class CodecRecipe:
             losses.append(told)
             metrics |= numbers
         return StepResult(torch.stack(losses).sum(), metrics)
+
+    def _composed(self, step: int, part: Part, chunks: list[Chunk]) -> dict[int, Int[Tensor, "clip frame"]]:
+        """The codes that are composed to clips of a batch, by their levels; `HIDDEN` are those of the other clips."""
+        if self.config.composed is None:
+            return {}
+        assert self.composer is not None
+        found = {}
+        for level in self.config.learning:
+            frames = self.chunk_samples // self.codec.grid.hop_lengths[level]
+            found[level] = torch.full((part.size, frames), HIDDEN, device=self.device)
+            for row, chunk in enumerate(chunks):
+                clip = step * part.total + part.first + row
+                if self.config.composed.hears(clip):
+                    seeds = self.config.training.seed, clip
+                    found[level][row] = self.composer.codes(level, chunk, self.chunk_samples, self.tracks, *seeds)
+        return found
 
     def follow(self, step: int) -> dict[str, float]:
         """Moves the codebooks that learn, and the discriminators where they take part."""
@@ -291,12 +323,30 @@ class CodecRecipe:
                 f"level_{level}/codebook_used": float((counts > 0).float().mean(1).min()),
                 f"level_{level}/codebook_entropy": min(map(entropy_bits, counts)),
             }
+        for level, composed in self._composed_clips.items():
+            restored = self.codec.decode(composed, level)
+            metrics[f"level_{level}/composed_mel_distance"] = float(
+                mel_distance(self.clips, restored, self.codec.grid.sample_rate).mean()
+            )
         if self.speech and self._said is not None:
             top = codes.levels[-1]
             assert top is not None
             heard = self.speech.heard(self.codec.quantized(top, -1), self._said)
             metrics |= {"speech/loss": float(heard.loss), "speech/right": heard.right}
         return metrics
+
+    @cached_property
+    def _composed_clips(self) -> dict[int, Codes]:
+        """Codes that are composed to the held-out clips, by their levels."""
+        if self.composer is None:
+            return {}
+        found, samples = {}, self.clips.shape[-1]
+        for level in self.config.learning:
+            rows = [
+                self.composer.codes(level, chunk, samples, self.tracks, row) for row, chunk in enumerate(self._held_out)
+            ]
+            found[level] = Codes.empty(self.codec.grid).replace(level, torch.stack(rows))
+        return found
 
     def show(self, folder: Path) -> None:
         """The first two held-out clips and what each level makes of them, to hear and to see."""
