@@ -303,6 +303,10 @@ class PriorRecipe:
         recent = {"train/recent_bits": fmean(map(float, self._recent))} if self._recent else {}
         return recent | self._held_out_bits(self.held_out)
 
+    def bits(self) -> float:
+        """Bits per code on the held-out windows, told all."""
+        return self._bits(self.held_out, labelled=True)
+
     @cached_property
     def unigram_bits(self) -> float:
         """Of single codes in the training music (`CodeStore.unigram_entropy`)."""
