@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,15 +28,12 @@ if TYPE_CHECKING:
     import torch
 
     from orchestrion.checkpoints.folder import ModelInfo
-    from orchestrion.codec import Codec
     from orchestrion.config.training import ModelTrainingConfig, PriorTrainingConfig
     from orchestrion.data.encoded import CodeStore
     from orchestrion.data.manifest import Track
     from orchestrion.data.tracks import TrackStore
-    from orchestrion.train.assemble import Trained
     from orchestrion.train.finetune import Base
     from orchestrion.train.loop import Progress, Recipe
-    from orchestrion.train.prior import PriorRecipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=Settings)
@@ -158,15 +154,12 @@ def codec(
 codec_of_codes_option = click.option(
     "--codec", "model", required=True, help="Model, by its name or folder, whose codec made CODES."
 )
-level_option = click.option(
-    "--level", required=True, type=click.IntRange(min=0), help="Level to learn; 0 is the finest."
-)
 
 
 @train.command()
 @click.argument("codes", type=PLACE)
 @codec_of_codes_option
-@level_option
+@click.option("--level", required=True, type=click.IntRange(min=0), help="Level to learn; 0 is the finest.")
 @click.option(
     "--begin",
     help="A model, or the run of a prior, of the same shape: begin with its weights, and what it knows of the same "
@@ -193,133 +186,124 @@ def prior(
     threads: int | None,
 ) -> None:
     """Learn to compose one level of CODES: the top from labels, the others from the level above."""
+    from orchestrion.checkpoints.folder import load_codec
+    from orchestrion.checkpoints.lineage import begun_with, unchanged_since
+    from orchestrion.config.training import PriorTrainingConfig
+    from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
-    from orchestrion.train.masked import open_teacher
+    from orchestrion.train.assemble import open_prior
+    from orchestrion.train.masked import MaskedRecipe, open_teacher
     from orchestrion.train.parallel import first_alone, leave
+    from orchestrion.train.prior import PriorRecipe
     from orchestrion.train.run import begin_run, weights_digest
 
     place = _place(device, threads)
-    learning = _learning(codes, model, level, preset, config_file)
-    config = learning.config
-    learning = replace(
-        learning, config=config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
-    )
+    folder_of_codec, info = _codec_of(codes, model, level)
+    named = preset or DEFAULT_PRESET
+    config = _config(PriorTrainingConfig, config_file, lambda: _of_level(named, level), changed=preset is not None)
+    config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
+    store = CodeStore(codes, artist_balance=config.artist_balance)
     if teacher and not config.transformer.sees_ahead:
         raise UserError("only a masked prior has a teacher", "leave it out, or set transformer.patterns to 'all'")
     if teacher and begin:
         raise UserError("a prior begins with its teacher's weights", "leave out --begin")
-    taught = open_teacher(teacher, level, learning.store.codec_hash) if teacher else None
-    begun = learning.open(begin) if begin else None
-    data = {"codes": learning.store.data_hash, "level": level}
+    taught = open_teacher(teacher, level, store.codec_hash) if teacher else None
+    before = (*begun_with(info, level), *unchanged_since(info, level))
+    begun = open_prior(begin, level, store.codec_hash, before) if begin else None
+    data = {"codes": store.data_hash, "level": level}
     data |= {"teacher": weights_digest(taught.prior)} if taught else {}
     data |= {"begin": weights_digest(begun.prior)} if begun else {}
-    recipe = learning.recipe(place, taught)
+    codec_ = load_codec(folder_of_codec, info)
+    recipe = (
+        MaskedRecipe(config, store, level, codec_, place, taught)
+        if config.transformer.sees_ahead
+        else PriorRecipe(config, store, level, codec_, place)
+    )
     if begun:
         recipe.begin_with(begun)
     with first_alone():
-        begin_run(folder, "prior", learning.config, data, new_end=steps is not None)
-    _run(recipe, learning.config.training, folder, folder / "prior.safetensors")
+        begin_run(folder, "prior", config, data, new_end=steps is not None)
+    _run(recipe, config.training, folder, folder / "prior.safetensors")
     leave()
 
 
-@train.command()
+@train.command("average")
 @click.argument("codes", type=PLACE)
 @codec_of_codes_option
-@level_option
+@click.option("--level", required=True, type=click.IntRange(min=0), help="Level of the priors; 0 is the finest.")
 @click.option(
     "--of",
     "names",
     required=True,
     multiple=True,
-    help="A model, or the run of a prior, of the same shape; given for each. One given twice counts twice.",
+    help="A model, or the run of a prior; for each. The first says how much the mean sees at once; one given twice "
+    "counts twice.",
 )
-@preset_option
-@click.option("--config", "config_file", type=PATH, help="Settings in a TOML file, as of a training of such a prior.")
-@click.option("-o", "--output", required=True, type=PATH, help="Folder of the mean, as of a finished run.")
+@click.option("-o", "--output", required=True, type=PATH, help="Folder of the mean, like that of a finished run.")
 @device_option
 @threads_option
-def average(
+def average_(
     codes: Path | str,
     model: str,
     level: int,
     names: tuple[str, ...],
-    config_file: Path | None,
-    preset: str | None,
     output: Path,
     device: str,
     threads: int | None,
 ) -> None:
     """Take the mean of the weights of priors that went on from one another: often better than each.
 
-    Says what held-out music costs each of them, in bits per code, and what it costs their mean. What is written is used
-    like a finished run of `train prior`.
+    Says what held-out music of CODES costs each of them, in bits per code, and what it costs their mean. What is
+    written is used like a finished run of `train prior`.
     """
+    from orchestrion.checkpoints.folder import load_codec
+    from orchestrion.checkpoints.lineage import unchanged_since
+    from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
-    from orchestrion.files import check_writable
-    from orchestrion.train.average import mean_of
+    from orchestrion.files import check_writable, existing
+    from orchestrion.train.assemble import open_prior
+    from orchestrion.train.average import average, recipe_like
+    from orchestrion.train.parallel import launched
 
-    place = _place(device, threads)
+    if len(names) < 2:
+        raise UserError("a mean is of two priors or more", "give --of for each")
+    if launched():
+        raise UserError("one process takes a mean", "leave torchrun out")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there already", "choose another folder")
-    check_writable(output)
-    learning = _learning(codes, model, level, preset, config_file)
-    parts = [(name, learning.open(name)) for name in names]
-    recipe = learning.recipe(place)
-    judged = []
-    for one in mean_of(recipe, parts):
-        judged.append(one.bits)
-        click.echo(f"{one.bits:.4f} bits per code: {one.name}")
-    if judged[-1] >= min(judged[:-1]):
+    check_writable(existing(output))
+    place = _place(device, threads)
+    folder, info = _codec_of(codes, model, level)
+    store = CodeStore(codes)
+    opened = partial(open_prior, level=level, codec_hash=store.codec_hash, before=unchanged_since(info, level))
+    recipe = recipe_like(opened(names[0]), store, level, load_codec(folder, info), place)
+    parts = []
+    for part in average(recipe, ((name, opened(name)) for name in names)):
+        parts.append(part)
+        click.echo(f"{part.bits:.4f} bits per code: {part.name}")
+    bits = recipe.bits()
+    click.echo(f"{bits:.4f} bits per code: their mean")
+    if bits >= min(part.bits for part in parts):
         _tell("Their mean is no better than the best of them: they may not have gone on from one another.")
-    output.mkdir(parents=True, exist_ok=True)
-    recipe.export(output)
+    recipe.export(output, mean_of=[part._asdict() for part in parts])
     click.echo(output)
 
 
-@dataclass(frozen=True)
-class _Learning:
-    """What a prior of a level learns from, and how."""
-
-    info: "ModelInfo"
-    codec: "Codec"
-    level: int
-    store: "CodeStore"
-    config: "PriorTrainingConfig"
-
-    def open(self, name: str) -> "Trained":
-        """A prior of the same level that knows the same codes; UserError for another."""
-        from orchestrion.checkpoints.lineage import begun_with, unchanged_since
-        from orchestrion.train.assemble import open_prior
-
-        before = (*begun_with(self.info, self.level), *unchanged_since(self.info, self.level))
-        return open_prior(name, self.level, self.store.codec_hash, before)
-
-    def recipe(self, place: "torch.device", teacher: "Trained | None" = None) -> "PriorRecipe":
-        from orchestrion.train.masked import MaskedRecipe
-        from orchestrion.train.prior import PriorRecipe
-
-        if self.config.transformer.sees_ahead:
-            return MaskedRecipe(self.config, self.store, self.level, self.codec, place, teacher)
-        return PriorRecipe(self.config, self.store, self.level, self.codec, place)
-
-
-def _learning(codes: Path | str, model: str, level: int, preset: str | None, config_file: Path | None) -> _Learning:
-    """UserError for codes that the model's codec did not make, or that lack the level."""
+def _codec_of(codes: Path | str, model: str, level: int) -> "tuple[Path, ModelInfo]":
+    """The model whose codec made the codes, which have this level; UserError where it did not, or they have not."""
+    from orchestrion.checkpoints.folder import read_model
     from orchestrion.checkpoints.lineage import knows_codes
-    from orchestrion.config.training import PriorTrainingConfig
+    from orchestrion.checkpoints.zoo import locate
     from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
-    from orchestrion.train.assemble import open_codec
 
-    info, codec = open_codec(model)
-    store = CodeStore(codes)
+    folder, store = locate(model), CodeStore(codes)
+    info = read_model(folder)
     if not knows_codes(info, store.codec_hash, store.grid):
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")
-    named = preset or DEFAULT_PRESET
-    config = _config(PriorTrainingConfig, config_file, lambda: _of_level(named, level), changed=preset is not None)
-    return _Learning(info, codec, level, CodeStore(codes, artist_balance=config.artist_balance), config)
+    return folder, info
 
 
 @train.command("plan")

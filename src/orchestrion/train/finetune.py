@@ -23,8 +23,8 @@ from orchestrion.checkpoints.folder import (
     write_weights,
 )
 from orchestrion.config import plain
-from orchestrion.config.prior import LyricsConfig, PriorConfig
-from orchestrion.config.training import FinetuneConfig, LyricsTrainingConfig, PriorTrainingConfig
+from orchestrion.config.prior import PriorConfig
+from orchestrion.config.training import FinetuneConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore, vocabulary_of
 from orchestrion.data.manifest import Track, split
 from orchestrion.errors import UserError
@@ -39,7 +39,7 @@ from orchestrion.train.assemble import track_lines
 from orchestrion.train.loop import StepResult
 from orchestrion.train.masked import MaskedRecipe
 from orchestrion.train.parallel import Part
-from orchestrion.train.prior import PriorRecipe
+from orchestrion.train.prior import PriorRecipe, learning_like
 from orchestrion.train.run import RUN, read_run
 
 _LISTENED = 8  # windows of new music by which the nearest known name is found
@@ -222,36 +222,19 @@ def _surprise(prior: AnyPrior, batch: CodeBatch, named: Callable[[Conditions, in
     return float(loss.bits_per_code)
 
 
-def _listening(lyrics: LyricsConfig) -> LyricsTrainingConfig:
-    """How a prior goes on to follow words that it has learned to read so; told which are sung it needs no help."""
-    listening = LyricsTrainingConfig(
-        num_characters=lyrics.num_characters,
-        encoder=lyrics.encoder,
-        loss_weight=lyrics.loss_weight,
-        paced=lyrics.paced,
-    )
-    return listening.model_copy(update={"attention_weight": 0.0}) if lyrics.paced else listening
-
-
 class FinetuneRecipe:
     """Trains what is learned of one level's prior; all but what it writes at the end is as for a fresh prior."""
 
     def __init__(self, base: Base, config: FinetuneConfig, store: CodeStore, level: int, device: torch.device) -> None:
         theirs = base.info.prior(level)
         prior = base.prior(level, store, config, device)
-        settings = PriorTrainingConfig(
+        settings = learning_like(
+            theirs,
+            config.training,
             context_frames=_frames_at_once(theirs, config.window_frames),
-            transformer=theirs.transformer,
-            training=config.training,
-            use_labels=theirs.labels is not None,
-            labels_every_frame=theirs.labels is not None and theirs.labels.every_frame,
-            timing=theirs.timing,
-            conditioner=theirs.conditioner,
-            lyrics=None if theirs.lyrics is None else _listening(theirs.lyrics),
             label_dropout=config.label_dropout,
             condition_dropout=config.condition_dropout,
             artist_balance=config.artist_balance,
-            codebook_embedding=False,
             validation_windows=config.validation_windows,
         )
         kind = MaskedRecipe if theirs.masked else PriorRecipe

@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +17,7 @@ from orchestrion.codes import HIDDEN, Codes, frames_made
 from orchestrion.config import plain
 from orchestrion.config.prior import LabelConfig, PriorConfig
 from orchestrion.config.sampling import LevelSampling
-from orchestrion.config.training import PriorTrainingConfig
+from orchestrion.config.training import LyricsTrainingConfig, PriorTrainingConfig, TrainingConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore
 from orchestrion.data.sung import Listening
 from orchestrion.errors import UserError
@@ -81,6 +81,31 @@ def prior_config(config: PriorTrainingConfig, store: CodeStore, level: int, dept
         hop_length=grid.hop_lengths[level],
         codebook_size=store.codebook_size,
         depth=depth,
+    )
+
+
+def learning_like(prior: PriorConfig, training: TrainingConfig, **settings: Any) -> PriorTrainingConfig:
+    """The settings by which a prior of these learns; told which words are sung, it needs no help to follow them."""
+    lyrics = None
+    if prior.lyrics is not None:
+        lyrics = LyricsTrainingConfig(
+            num_characters=prior.lyrics.num_characters,
+            encoder=prior.lyrics.encoder,
+            loss_weight=prior.lyrics.loss_weight,
+            paced=prior.lyrics.paced,
+        )
+        if prior.paced:
+            lyrics = lyrics.model_copy(update={"attention_weight": 0.0})
+    return PriorTrainingConfig(
+        **{"context_frames": prior.context_frames, **settings},
+        transformer=prior.transformer,
+        training=training,
+        use_labels=prior.labels is not None,
+        labels_every_frame=prior.labels is not None and prior.labels.every_frame,
+        timing=prior.timing,
+        conditioner=prior.conditioner,
+        lyrics=lyrics,
+        codebook_embedding=False,
     )
 
 
@@ -303,8 +328,9 @@ class PriorRecipe:
         recent = {"train/recent_bits": fmean(map(float, self._recent))} if self._recent else {}
         return recent | self._held_out_bits(self.held_out)
 
+    @torch.no_grad()
     def bits(self) -> float:
-        """Bits per code on the held-out windows, told all."""
+        """Bits per code on the held-out windows, with labels and words."""
         return self._bits(self.held_out, labelled=True)
 
     @cached_property
@@ -401,8 +427,8 @@ class PriorRecipe:
         warmup = self.config.training.optimizer.warmup_steps
         return list(prior_findings(metrics, self.store.codebook_size, step, warmup))
 
-    def export(self, folder: Path) -> None:
-        """Write `prior.safetensors` and `prior.json`; `models build` puts them together with a codec."""
+    def export(self, folder: Path, **about: Any) -> None:
+        """Write `prior.safetensors` and `prior.json`, with more `about` it; `models build` adds a codec."""
         figures = self.figures()
         sha256 = write_weights(folder / "prior.safetensors", self.prior)
         write_json(
@@ -418,7 +444,8 @@ class PriorRecipe:
                 "learned_from": sorted(self._learned_from),
                 "figures": figures,
                 "sha256": sha256,
-            },
+            }
+            | about,
         )
 
     def _described(self) -> PriorConfig:
