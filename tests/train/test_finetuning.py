@@ -16,7 +16,7 @@ from orchestrion.checkpoints.folder import CODEC, load_prior, model_sha256, read
 from orchestrion.cli.main import STOPPED, main
 from orchestrion.codes import Codes
 from orchestrion.config import plain
-from orchestrion.config.prior import LyricsConfig
+from orchestrion.config.prior import LyricsConfig, TransformerConfig
 from orchestrion.config.training import AdapterConfig, FinetuneConfig
 from orchestrion.data.encoded import CodeStore, ShardWriter
 from orchestrion.data.manifest import Track, split, write_manifest
@@ -30,13 +30,13 @@ from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.finetune import (
     Base,
     FinetuneRecipe,
-    _listening,
     first_rows,
     grown_names,
     with_held_out,
     write_finetuned,
 )
 from orchestrion.train.loop import train
+from orchestrion.train.prior import learning_like
 from orchestrion.train.run import begin_run
 
 ADAPTER = AdapterConfig(rank=2, alpha=4.0)
@@ -155,9 +155,13 @@ def test_a_model_without_priors_is_refused(tmp_path):
 
 
 def test_a_singer_that_is_told_the_pace_goes_on_without_help_of_its_attention():
-    lyrics = LyricsConfig(alphabet_size=9, num_characters=12)
-    assert _listening(lyrics).attention_weight > 0
-    assert _listening(lyrics.model_copy(update={"paced": True})).attention_weight == 0
+    stack = TransformerConfig(width=8, num_heads=1, patterns=("full",), positions="learned")
+    lyrics = LyricsConfig(alphabet_size=9, num_characters=12, encoder=stack)
+    singing = tiny.prior_config(1).transformer.model_copy(update={"patterns": ("full", "lyrics")})
+    prior = tiny.prior_config(1).model_copy(update={"transformer": singing, "lyrics": lyrics})
+    paced = prior.model_copy(update={"lyrics": lyrics.model_copy(update={"paced": True})})
+    assert learning_like(prior, small.training(1)).lyrics.attention_weight > 0
+    assert learning_like(paced, small.training(1)).lyrics.attention_weight == 0
 
 
 def test_new_rows_come_after_the_known_ones_which_stay(base):
