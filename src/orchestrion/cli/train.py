@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,7 +199,7 @@ def prior(
     from orchestrion.train.run import begin_run, weights_digest
 
     place = _place(device, threads)
-    folder_of_codec, info = _codec_of(codes, model, level)
+    folder_of_codec, info, _ = _codec_of(codes, model, level)
     named = preset or DEFAULT_PRESET
     config = _config(PriorTrainingConfig, config_file, lambda: _of_level(named, level), changed=preset is not None)
     config = config.model_copy(update={"training": _settled(config.training, steps, place, folder)})
@@ -258,7 +259,6 @@ def average_(
     """
     from orchestrion.checkpoints.folder import load_codec
     from orchestrion.checkpoints.lineage import unchanged_since
-    from orchestrion.data.encoded import CodeStore
     from orchestrion.errors import UserError
     from orchestrion.files import check_writable, existing
     from orchestrion.train.assemble import open_prior
@@ -273,12 +273,14 @@ def average_(
         raise UserError(f"{output} is there already", "choose another folder")
     check_writable(existing(output))
     place = _place(device, threads)
-    folder, info = _codec_of(codes, model, level)
-    store = CodeStore(codes)
+    folder, info, store = _codec_of(codes, model, level)
     opened = partial(open_prior, level=level, codec_hash=store.codec_hash, before=unchanged_since(info, level))
-    recipe = recipe_like(opened(names[0]), store, level, load_codec(folder, info), place)
+    first, *others = names
+    opened_first = opened(first)
+    recipe = recipe_like(opened_first, store, level, load_codec(folder, info), place)
+    rest = ((name, opened(name)) for name in others)
     parts = []
-    for part in average(recipe, ((name, opened(name)) for name in names)):
+    for part in average(recipe, chain([(first, opened_first)], rest)):
         parts.append(part)
         click.echo(f"{part.bits:.4f} bits per code: {part.name}")
     bits = recipe.bits()
@@ -289,8 +291,8 @@ def average_(
     click.echo(output)
 
 
-def _codec_of(codes: Path | str, model: str, level: int) -> "tuple[Path, ModelInfo]":
-    """The model whose codec made the codes, which have this level; UserError where it did not, or they have not."""
+def _codec_of(codes: Path | str, model: str, level: int) -> "tuple[Path, ModelInfo, CodeStore]":
+    """The model whose codec made the codes, and these; UserError where it did not, or where they lack the level."""
     from orchestrion.checkpoints.folder import read_model
     from orchestrion.checkpoints.lineage import knows_codes
     from orchestrion.checkpoints.zoo import locate
@@ -303,7 +305,7 @@ def _codec_of(codes: Path | str, model: str, level: int) -> "tuple[Path, ModelIn
         raise UserError(f"{codes} was not made by the codec in {model}", "give the one that made them")
     if level > store.grid.top:
         raise UserError(f"these codes have no level {level}", f"give 0 to {store.grid.top}")
-    return folder, info
+    return folder, info, store
 
 
 @train.command("plan")

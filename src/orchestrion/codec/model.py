@@ -63,6 +63,11 @@ def quantizer(config: CodebookConfig, depth: int = 1) -> Quantizer:
             return ScalarGrid(config)
 
 
+def level_of(name: str) -> int:
+    """Which level a weight of a codec belongs to, by its name."""
+    return int(name.split(".")[1])
+
+
 class CodecLevel(nn.Module):
     """One autoencoder: encoder, codebook, decoder."""
 

@@ -14,12 +14,13 @@ from orchestrion.audio.spectral import decibels, distance, mel_distance, signal_
 from orchestrion.checkpoints.folder import CODEC, ModelInfo, write_model
 from orchestrion.codec import Codec
 from orchestrion.codec.loss import SCALE_SIZE, LossScales, loss_scales
-from orchestrion.codec.model import Choice
+from orchestrion.codec.model import Choice, level_of
 from orchestrion.codes import HIDDEN, Codes, counts_of, entropy_bits
 from orchestrion.config.training import CodecTrainingConfig
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
+from orchestrion.generate.pick import seed_of_take
 from orchestrion.train.adversarial import Adversary
 from orchestrion.train.checks import adversarial_findings, codebook_findings, codec_findings
 from orchestrion.train.composed import Composer
@@ -103,7 +104,7 @@ class CodecRecipe:
         self.tracks = tracks
         self.device = device
         self._begun_with: dict[str, Any] | None = None
-        self._learned_from = tracks.learned_from
+        self._learned_from = tracks.learned_from.union(composer.info.learned_from if composer else ())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.training.seed)
             self.codec = Codec(config.codec).to(device)
@@ -160,22 +161,20 @@ class CodecRecipe:
         """
         lower = self.codec.grid.num_levels - trained.grid.num_levels
         own = self.codec.state_dict()
-        theirs = {_at_level(name, _level_of(name) + lower): value for name, value in trained.state_dict().items()}
+        theirs = {_at_level(name, level_of(name) + lower): value for name, value in trained.state_dict().items()}
         fitting = {name for name, value in own.items() if name in theirs and theirs[name].shape == value.shape}
-        changed = {_level_of(name) for name in own if name not in fitting}
-        hearing_anew = {_level_of(name) for name in own if name not in fitting and ".encoder." in name}
-        fitting -= {name for name in own if ".codebook." in name and _level_of(name) in hearing_anew}
+        changed = {level_of(name) for name in own if name not in fitting}
+        hearing_anew = {level_of(name) for name in own if name not in fitting and ".encoder." in name}
+        fitting -= {name for name in own if ".codebook." in name and level_of(name) in hearing_anew}
         left = [name for name in own if name not in fitting]
-        frozen = sorted(_level_of(name) for name in left if not self._learns(name))
+        frozen = sorted(level_of(name) for name in left if not self._learns(name))
         if frozen:
             raise UserError(
                 f"the codec to begin with has another shape at level {frozen[0]}, which does not learn",
                 "give one with the same level, or let all levels learn",
             )
         self.codec.load_state_dict(own | {name: theirs[name] for name in fitting})
-        if self.composer:
-            self._learned_from |= set(self.composer.info.learned_from)
-        learning = {_level_of(name) for name in own if ".decoder." not in name and self._learns(name)}
+        learning = {level_of(name) for name in own if ".decoder." not in name and self._learns(name)}
         levels = range(self.codec.grid.num_levels)
         self._begun_with = {
             "sha256": info.sha256[CODEC],
@@ -187,7 +186,7 @@ class CodecRecipe:
 
     def _learns(self, name: str) -> bool:
         """Whether a weight of the codec, or an entry of a codebook, moves."""
-        return _level_of(name) in self.config.learning and (not self.config.decoders_only or ".decoder." in name)
+        return level_of(name) in self.config.learning and (not self.config.decoders_only or ".decoder." in name)
 
     @property
     def _moving(self) -> tuple[int, ...]:
@@ -291,8 +290,8 @@ class CodecRecipe:
             for row, chunk in enumerate(chunks):
                 clip = step * part.total + part.first + row
                 if self.config.composed.hears(clip):
-                    seeds = self.config.training.seed, clip
-                    found[level][row] = self.composer.codes(level, chunk, self.chunk_samples, self.tracks, *seeds)
+                    seed = seed_of_take(self.config.training.seed, clip)
+                    found[level][row] = self.composer.codes(level, chunk, self.chunk_samples, self.tracks, seed)
         return found
 
     def follow(self, step: int) -> dict[str, float]:
@@ -387,11 +386,6 @@ class CodecRecipe:
             about["begun_with"] = self._begun_with
         info = ModelInfo(name=folder.resolve().name, codec=self.config.codec, about=about)
         write_model(folder / "model", info, self.codec, card="A codec without priors; see ../run.json.\n")
-
-
-def _level_of(name: str) -> int:
-    """Which level a weight of a codec belongs to."""
-    return int(name.split(".")[1])
 
 
 def _at_level(name: str, level: int) -> str:

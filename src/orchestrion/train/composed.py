@@ -1,6 +1,5 @@
 """Codes that priors compose to real music: what decoders hear in songs, beside what they should make of it."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from orchestrion.checkpoints.folder import load_codec, load_prior, model_sha256, read_model
 from orchestrion.checkpoints.zoo import locate
 from orchestrion.codec import Codec
+from orchestrion.codec.model import level_of
 from orchestrion.data.chunks import Chunk
 from orchestrion.data.tracks import TrackStore
 from orchestrion.errors import UserError
@@ -46,7 +46,7 @@ class Composer:
         self._codec = load_codec(folder, self.info).to(device)
         ours, theirs = codec.state_dict(), self._codec.state_dict()
         heard = {level for own in levels for level in (own, own + 1)}
-        names = {name for name in ours if int(name.split(".")[1]) in heard and ".decoder." not in name}
+        names = {name for name in ours if level_of(name) in heard and ".decoder." not in name}
         # A model may keep its codec in half precision.
         alike = all(
             name in theirs and torch.equal(ours[name].cpu().half(), theirs[name].cpu().half()) for name in names
@@ -58,12 +58,10 @@ class Composer:
             )
 
     @torch.no_grad()
-    def codes(
-        self, level: int, chunk: Chunk, num_samples: int, tracks: TrackStore, *seeds: int
-    ) -> Int[Tensor, " frame"]:
+    def codes(self, level: int, chunk: Chunk, num_samples: int, tracks: TrackStore, seed: int) -> Int[Tensor, " frame"]:
         """Codes of a level for `num_samples` of a track: those of a window around them, as long as the prior sees.
 
-        A function of `seeds`, in single precision; drawn as the model draws songs with words, or without, as the track
+        A function of `seed`, in single precision; drawn as the model draws songs with words, or without, as the track
         has them.
         """
         grid, prior, heard = self._codec.grid, self._priors[level], tracks.tracks[chunk.track]
@@ -88,7 +86,7 @@ class Composer:
                 total=frames * ratio,
                 shape=LevelShape(level, prior.config.context_frames, hop, ratio),
                 told=Told(told, latest_start=prior.config.latest_start).to(self.device),
-                seeds=[_hashed(seeds)],
+                seeds=[seed],
                 sampling=sampling,
                 above=finished(self._above(level, Chunk(chunk.track, start), frames, tracks)),
             )
@@ -105,8 +103,3 @@ class Composer:
         around = Chunk(chunk.track, chunk.start - lead * above)
         audio = tracks.cut([around], (lead + frames + margin) * above).to(self.device)
         return self._codec.encode(audio, (level + 1,))[level + 1][:, lead : lead + frames]
-
-
-def _hashed(seeds: Sequence[int]) -> int:
-    """One seed of several."""
-    return int.from_bytes(hashlib.blake2b(repr(seeds).encode(), digest_size=7).digest(), "little")
