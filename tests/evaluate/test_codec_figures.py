@@ -8,11 +8,11 @@ import torch
 
 import tiny
 from orchestrion.errors import UserError
-from orchestrion.evaluate.codec import codec_section, measure_codec, nearness, si_sdr
-from orchestrion.evaluate.opus import check_tools, through_opus
+from orchestrion.evaluate.codec import codec_section, distances, measure_codec, si_sdr
+from orchestrion.evaluate.interval import bootstrap_tracks
+from orchestrion.evaluate.opus import AS_MUSIC, check_tools, through_opus
 
 RATE = 8000
-EACH = torch.arange(3)  # clips of tracks of their own
 
 
 def clips(rng: torch.Generator, count: int = 3) -> torch.Tensor:
@@ -21,17 +21,26 @@ def clips(rng: torch.Generator, count: int = 3) -> torch.Tensor:
 
 def test_a_clip_is_nearest_to_itself(rng: torch.Generator) -> None:
     sound = clips(rng)
-    same, other = nearness(sound, sound, EACH, RATE), nearness(sound, clips(rng), EACH, RATE)
-    assert same.log_spectral.value == same.mel.value == 0
-    assert other.log_spectral.value > 0.5 and other.mel.value > 0.1
-    assert same.si_sdr.value > 100 > other.si_sdr.value
+    same, other = distances(sound, sound, RATE), distances(sound, clips(rng), RATE)
+    assert (same.log_spectral == 0).all() and (same.mel == 0).all()
+    assert (other.log_spectral > 0.5).all() and (other.mel > 0.1).all()
+    assert (same.si_sdr > 100).all() and (other.si_sdr < 100).all()
+
+
+def test_twice_as_loud_is_the_logarithm_of_two_away(rng: torch.Generator) -> None:
+    sound = clips(rng)
+    apart = distances(sound, 2 * sound, RATE)
+    for found in (apart.log_spectral, apart.mel):
+        torch.testing.assert_close(found, torch.full((3,), math.log(2)).double(), atol=3e-3, rtol=0)
+    torch.testing.assert_close(apart.convergence, torch.zeros(3).double(), atol=1e-4, rtol=0)  # as loud as the sound
 
 
 def test_clips_of_one_track_tell_no_more_than_one_of_them(rng: torch.Generator) -> None:
     sound = clips(rng, 4).repeat_interleave(6, 0)
     made = sound + (torch.arange(4) / 10 + 0.1).repeat_interleave(6)[:, None, None] * clips(rng, 24)
+    ratios = distances(sound, made, RATE).si_sdr
     apart, together = (
-        nearness(sound, made, tracks, RATE).si_sdr
+        bootstrap_tracks(tracks, lambda drawn: float(ratios[drawn].mean()))
         for tracks in (torch.arange(24), torch.arange(4).repeat_interleave(6))
     )
     assert apart.value == pytest.approx(together.value)
@@ -51,7 +60,7 @@ def test_every_level_is_measured_with_its_rate_and_its_codebook(rng: torch.Gener
     codec = tiny.codec().eval()
     samples = codec.grid.whole(codec.grid.num_samples(1.0))
     sound = 0.3 * torch.randn(4, codec.config.channels, samples, generator=rng)
-    levels = list(measure_codec(codec, sound, torch.arange(4)))
+    levels = list(measure_codec(codec, sound))
     assert [found.level for found in levels] == list(range(codec.grid.num_levels))
     bits = math.log2(codec.config.codebook.size)
     for found in levels:
@@ -67,8 +76,9 @@ def test_opus_takes_the_bits_that_it_is_given(rng: torch.Generator) -> None:
     (few, taken_few), (many, taken_many) = (through_opus(sound, RATE, kilobits) for kilobits in (6, 24))
     assert few.shape == many.shape == sound.shape
     assert taken_few < taken_many
-    tracks = torch.arange(2)
-    assert nearness(sound, many, tracks, RATE).mel.value < nearness(sound, few, tracks, RATE).mel.value
+    assert (distances(sound, many, RATE).mel < distances(sound, few, RATE).mel).all()
+    told, _ = through_opus(sound, RATE, 24, AS_MUSIC)
+    assert not torch.equal(told, many)
 
 
 def test_without_opus_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,4 +92,19 @@ def test_the_section_has_a_row_for_each_level(rng: torch.Generator) -> None:
     samples = codec.grid.whole(codec.grid.num_samples(1.0))
     sound = 0.3 * torch.randn(2, codec.config.channels, samples, generator=rng)
     section = codec_section(codec, sound, torch.arange(2), ())
-    assert [row[0] for row in section.tables[0].rows] == ["level 0 (8 samples a code)", "level 1 (32 samples a code)"]
+    (table,) = section.tables
+    assert [row[0] for row in table.rows] == ["level 0 (8 samples a code)", "level 1 (32 samples a code)"]
+
+
+@pytest.mark.skipif(not shutil.which("opusenc"), reason="needs opus-tools")
+def test_opus_is_beside_it_clip_by_clip(rng: torch.Generator) -> None:
+    codec = tiny.codec().eval()
+    samples = codec.grid.whole(codec.grid.num_samples(1.0))
+    sound = 0.3 * torch.randn(3, codec.config.channels, samples, generator=rng)
+    levels, less = codec_section(codec, sound, torch.arange(3), (12,)).tables
+    names = ["Opus asked for 12", "Opus asked for 12, as music"]
+    assert [row[0] for row in less.rows] == [row[0] for row in levels.rows[2:]] == names
+    for row, theirs in zip(less.rows, levels.rows[2:], strict=True):
+        for place in (2, 3):
+            own = levels.rows[0][place]
+            assert row[place].value == pytest.approx(own.value - theirs[place].value)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from orchestrion.audio import io
 from orchestrion.errors import UserError
 
 _TOOLS = ("opusenc", "opusdec")
-_SETTINGS = ("--quiet", "--music", "--framesize", "60")  # the longest frames, and the fewest bytes
+AS_MUSIC = ("--music", "--framesize", "60")
+"""What `opusenc` may be told beside the bitrate: that it hears music, and the longest frames, with the fewest bytes."""
 
 
 def check_tools() -> None:
@@ -26,15 +28,19 @@ def check_tools() -> None:
 
 
 def through_opus(
-    clips: Float[Tensor, "clip channel sample"], sample_rate: int, kilobits: int
+    clips: Float[Tensor, "clip channel sample"], sample_rate: int, kilobits: int, told: Sequence[str] = ()
 ) -> tuple[Float[Tensor, "clip channel sample"], float]:
-    """The clips coded and decoded, and the kbit/s that their files really took, the container included."""
+    """The clips coded and decoded, and the kbit/s that their files really took, the container included.
+
+    The encoder decides by itself all but the bitrate and what it is `told` in its own options.
+    """
     restored, num_bytes = [], 0
     with tempfile.TemporaryDirectory() as folder:
         source, coded, decoded = (Path(folder) / name for name in ("a.wav", "a.opus", "b.wav"))
         for clip in clips:
             io.write(source, clip, sample_rate)
-            subprocess.run(["opusenc", *_SETTINGS, "--bitrate", str(kilobits), str(source), str(coded)], check=True)
+            asked = ("--quiet", *told, "--bitrate", str(kilobits))
+            subprocess.run(["opusenc", *asked, str(source), str(coded)], check=True)
             subprocess.run(["opusdec", "--quiet", "--rate", str(sample_rate), str(coded), str(decoded)], check=True)
             num_bytes += coded.stat().st_size
             audio = io.read(decoded, sample_rate, clip.shape[0])

@@ -315,7 +315,7 @@ class CodecRecipe:
             metrics |= {
                 f"level_{level}/snr": float(signal_to_noise(self.clips, restored).mean()),
                 f"level_{level}/convergence_db": float(decibels(apart.convergence).mean()),
-                f"level_{level}/log_spectral": float((apart.convergence + 0.5 * apart.log_difference).mean()),
+                f"level_{level}/log_spectral": float(apart.log_difference.mean()),
                 f"level_{level}/mel_distance": float(
                     mel_distance(self.clips, restored, self.codec.grid.sample_rate).mean()
                 ),
