@@ -23,12 +23,12 @@ KILOBITS = (6, 8, 12, 16, 24)
 _OPUS = {"": (), ", as music": AS_MUSIC}
 _SMALLEST = 1e-8
 _TEXT = (
-    "Held-out clips through the codec, each level alone. Log-spectral is the difference of log magnitudes in single bins, "
-    "mel that in mel bands, convergence the error of the magnitudes over their norm, each the mean over windows of "
-    "2048 to 128 samples. Lower is better for these three, higher for SI-SDR, the energy of what is like the clip over that of all else. Entropy and used entries "
-    "are those of {music}, where a level has several codebooks of the least used; they grow with the amount of music "
-    "and have no interval, for music drawn again can only use fewer. Intervals hold 95 % of means of clips "
-    "whose tracks are drawn again."
+    "Held-out clips through the codec, each level alone. Log-spectral is the difference of log magnitudes in single "
+    "bins, mel that in mel bands, convergence the error of the magnitudes over their norm, each the mean over windows "
+    "of 2048 to 128 samples. Lower is better for these three, higher for SI-SDR, the energy of what is like the clip "
+    "over that of all else. Entropy and used entries are those of {music}, where a level has several codebooks of the "
+    "least used; they grow with the amount of music and have no interval, for music drawn again can only use fewer. "
+    "Intervals hold 95 % of means of clips whose tracks are drawn again."
 )
 _OPUS_TEXT = (
     " Beside it Opus, its files counted with the container: as opusenc makes it of a bitrate, and told that it hears"
