@@ -10,7 +10,7 @@ import tiny
 from orchestrion.errors import UserError
 from orchestrion.evaluate.codec import codec_section, distances, measure_codec, si_sdr
 from orchestrion.evaluate.interval import bootstrap_tracks
-from orchestrion.evaluate.opus import AS_MUSIC, check_tools, through_opus
+from orchestrion.evaluate.opus import AS_MUSIC, check_tools, through_opus, within
 
 RATE = 8000
 
@@ -73,11 +73,13 @@ def test_every_level_is_measured_with_its_rate_and_its_codebook(rng: torch.Gener
 @pytest.mark.skipif(not shutil.which("opusenc"), reason="needs opus-tools")
 def test_opus_takes_the_bits_that_it_is_given(rng: torch.Generator) -> None:
     sound = clips(rng, 2).cumsum(-1) * 0.02
-    (few, taken_few), (many, taken_many) = (through_opus(sound, RATE, kilobits) for kilobits in (6, 24))
+    (few, taken_few), (many, taken_many) = (through_opus(sound, RATE, kilobits) for kilobits in (6.0, 24.0))
     assert few.shape == many.shape == sound.shape
     assert taken_few < taken_many
     assert (distances(sound, many, RATE).mel < distances(sound, few, RATE).mel).all()
-    told, _ = through_opus(sound, RATE, 24, AS_MUSIC)
+    within_it, taken, asked = within(sound, RATE, taken_few, ())
+    assert taken <= taken_few and asked <= taken_few and within_it.shape == sound.shape
+    told, _ = through_opus(sound, RATE, 24.0, AS_MUSIC)
     assert not torch.equal(told, many)
 
 
@@ -101,9 +103,12 @@ def test_opus_is_beside_it_clip_by_clip(rng: torch.Generator) -> None:
     codec = tiny.codec().eval()
     samples = codec.grid.whole(codec.grid.num_samples(1.0))
     sound = 0.3 * torch.randn(3, codec.config.channels, samples, generator=rng)
-    levels, less = codec_section(codec, sound, torch.arange(3), (12,)).tables
-    names = ["Opus asked for 12", "Opus asked for 12, as music"]
-    assert [row[0] for row in less.rows] == [row[0] for row in levels.rows[2:]] == names
+    levels, less = codec_section(codec, sound, torch.arange(3), (12.0,)).tables
+    names = [str(row[0]) for row in less.rows]
+    assert names == [row[0] for row in levels.rows[2:]]
+    assert names[::2] == ["Opus asked for 12", "Opus asked for 12, as music"]
+    assert names[1].startswith("Opus in at most 12 (asked for ") and "as music" in names[3]
+    assert all(row[1] <= 12 for row in less.rows[1::2])
     for row, theirs in zip(less.rows, levels.rows[2:], strict=True):
         for place in (2, 3):
             own = levels.rows[0][place]

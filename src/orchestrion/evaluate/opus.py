@@ -14,6 +14,7 @@ from orchestrion.audio import io
 from orchestrion.errors import UserError
 
 _TOOLS = ("opusenc", "opusdec")
+_STEP = 0.2
 AS_MUSIC = ("--music", "--framesize", "60")
 """What `opusenc` may be told beside the bitrate: that it hears music, and the longest frames, with the fewest bytes."""
 
@@ -28,7 +29,7 @@ def check_tools() -> None:
 
 
 def through_opus(
-    clips: Float[Tensor, "clip channel sample"], sample_rate: int, kilobits: int, told: Sequence[str] = ()
+    clips: Float[Tensor, "clip channel sample"], sample_rate: int, kilobits: float, told: Sequence[str] = ()
 ) -> tuple[Float[Tensor, "clip channel sample"], float]:
     """The clips coded and decoded, and the kbit/s that their files really took, the container included.
 
@@ -39,7 +40,7 @@ def through_opus(
         source, coded, decoded = (Path(folder) / name for name in ("a.wav", "a.opus", "b.wav"))
         for clip in clips:
             io.write(source, clip, sample_rate)
-            asked = ("--quiet", *told, "--bitrate", str(kilobits))
+            asked = ("--quiet", "--padding", "0", *told, "--bitrate", f"{kilobits:g}")
             subprocess.run(["opusenc", *asked, str(source), str(coded)], check=True)
             subprocess.run(["opusdec", "--quiet", "--rate", str(sample_rate), str(coded), str(decoded)], check=True)
             num_bytes += coded.stat().st_size
@@ -51,3 +52,20 @@ def through_opus(
             restored.append(fitted)
     seconds = clips.shape[0] * clips.shape[-1] / sample_rate
     return torch.stack(restored), num_bytes * 8 / 1000 / seconds
+
+
+def within(
+    clips: Float[Tensor, "clip channel sample"], sample_rate: int, most: float, told: Sequence[str] = ()
+) -> tuple[Float[Tensor, "clip channel sample"], float, float]:
+    """The clips through Opus in files of at most `most` kbit/s, what these take, and the bitrate that was asked for.
+
+    A file takes more than it was asked for, by as much as music needs. This is the highest bitrate, in steps of 0.2,
+    that does not pass `most`.
+    """
+    asked = most
+    while True:
+        restored, taken = through_opus(clips, sample_rate, asked, told)
+        if taken <= most:
+            return restored, taken, asked
+        asked = round(asked - _STEP, 3)
+        assert asked > 0, "a container that takes all of it"
