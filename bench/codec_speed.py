@@ -57,7 +57,7 @@ def figures(config: CodecConfig, name: Name, given: argparse.Namespace) -> Itera
     levels = range(grid.num_levels)
     work = sum(operations(codec, level, lambda part: part.encoder(unheard)) for level in levels)
     distances = sum(config.codebook.size * config.codebook.width * audio.shape[-1] // hop for hop in grid.hop_lengths)
-    work += 2.0 * distances  # of the nearest entries, which autocast, asked for on the meta device, does not let count
+    work += 2.0 * distances  # to the entries: their search asks for autocast, which there is none of on the meta device
     yield Figure(name(None), "float32", timed(lambda: codec.encode(audio), given.runs), operations=work)
     codes = Codes(
         grid, tuple(torch.randint(config.codebook.size, (1, audio.shape[-1] // hop)) for hop in grid.hop_lengths)

@@ -7,7 +7,6 @@ from torch import Tensor
 import tiny
 from orchestrion.audio.spectral import LOG_MIDDLE, LOG_SPREAD, decibels, distance
 from orchestrion.codec import Codec
-from orchestrion.codec.loss import reconstruction_loss
 from orchestrion.codec.phases import BLOCK, LEAST_LOG, Phases, logs_of, magnitudes_of
 from orchestrion.codes import Codes
 from orchestrion.config import CodecConfig, LevelConfig
@@ -70,16 +69,6 @@ def test_blocks_fit_together_as_if_there_were_none(monkeypatch):
     torch.testing.assert_close(whole, at_once, rtol=1e-3, atol=1e-3)
 
 
-def test_the_sound_of_magnitudes_has_a_gradient_as_if_their_phases_stayed():
-    maker, audio = phases(2), music(0.5, 2)[None]
-    found = maker.target(audio).requires_grad_()
-    sound = maker.sound(found)
-    torch.testing.assert_close(sound, maker(numbers(found[0])[None]), rtol=1e-3, atol=1e-4)
-    (gradient,) = torch.autograd.grad((sound * audio).sum(), found)
-    # With phases that stay, a sound is linear in its magnitudes.
-    torch.testing.assert_close((gradient * found).sum(), (sound * audio).sum())
-
-
 def codec_config() -> CodecConfig:
     config = tiny.codec_config()
     spectrum = SpectrumConfig(window=64, iterations=4)
@@ -111,23 +100,6 @@ def test_a_codec_learns_to_write_magnitudes():
         assert sound.shape == audio.shape and sound.isfinite().all()
         streamed = torch.cat(list(codec.stream(codes, level, 7)), -1)
         torch.testing.assert_close(streamed, sound, rtol=1e-3, atol=1e-4)
-
-
-def test_the_sound_is_learned_from_where_it_has_a_weight():
-    config = codec_config()
-    weighed = config.loss.model_copy(update={"sound": 0.5, "mel": 0.3})
-    plain, heard = (
-        tiny.scrambled(Codec(config.model_copy(update={"loss": loss})), 1)
-        for loss in (weighed.model_copy(update={"sound": 0.0}), weighed)
-    )
-    audio = music(0.2)[None, :, :1280]
-    (alone, _), (both, _) = plain.outputs(audio), heard.outputs(audio)
-    with torch.no_grad():
-        made = heard.levels[0].decoder.phases(both.made)
-    own = reconstruction_loss(audio, made, weighed.model_copy(update={"waveform": 0.0}), config.sample_rate)
-    torch.testing.assert_close(both.loss, alone.loss + 0.5 * own.total)
-    gradients = [torch.autograd.grad(output.loss, output.made)[0] for output in (alone, both)]
-    assert not torch.allclose(*gradients, rtol=0.1)
 
 
 def test_what_a_level_of_magnitudes_should_write_is_in_the_order_of_what_it_writes(rng):

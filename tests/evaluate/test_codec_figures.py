@@ -77,10 +77,20 @@ def test_opus_takes_the_bits_that_it_is_given(rng: torch.Generator) -> None:
     assert few.shape == many.shape == sound.shape
     assert taken_few < taken_many
     assert (distances(sound, many, RATE).mel < distances(sound, few, RATE).mel).all()
-    within_it, taken, asked = within(sound, RATE, taken_few, ())
-    assert taken <= taken_few and asked <= taken_few and within_it.shape == sound.shape
     told, _ = through_opus(sound, RATE, 24.0, AS_MUSIC)
     assert not torch.equal(told, many)
+
+
+@pytest.mark.skipif(not shutil.which("opusenc"), reason="needs opus-tools")
+def test_opus_in_no_more_bits_is_asked_for_as_few_as_that_takes(rng: torch.Generator) -> None:
+    sound = clips(rng, 2)
+    most = through_opus(sound, RATE, 10.0)[1] + 0.01  # noise takes more than is asked for
+    assert most > 10.3
+    restored, taken, asked = within(sound, RATE, most)
+    assert taken <= most < through_opus(sound, RATE, asked + 0.2)[1] and asked < most
+    assert torch.equal(restored, through_opus(sound, RATE, asked)[0])
+    with pytest.raises(UserError, match="--no-opus"):
+        within(sound[..., :800], RATE, 6.0)
 
 
 def test_without_opus_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,12 +138,6 @@ CODECS["magnitudes"] = codec(
     spectrum=SpectrumConfig(window=64),
     loss=CodecLossConfig(mel=0.3, mel_sizes=((64, 12), (32, 6))),
 )
-CODECS["magnitudes, and their sound"] = codec(
-    spectrum=SpectrumConfig(window=64),
-    loss=CodecLossConfig(
-        sound=1.0, spectral_sizes=((128, 32, 128), (64, 16, 64)), mel=0.3, mel_sizes=((64, 12), (32, 6))
-    ),
-)
 CODECS["snakes"] = codec(activation="snake")
 CHUNK = 1600
 

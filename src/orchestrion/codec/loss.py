@@ -112,21 +112,6 @@ def magnitude_loss(
     return ReconstructionLoss(total, target.new_zeros(()), spectral, log_spectral, mel)
 
 
-def sound_loss(
-    target: Float[Tensor, "batch channel sample"],
-    estimate: Float[Tensor, "batch channel sample"],
-    config: CodecLossConfig,
-    sample_rate: int,
-) -> Float[Tensor, ""]:
-    """The error of a sound whose phases were found, `config.sound` times: its spectra and mel bands at all sizes.
-
-    Magnitudes of one size that are right need not be those of any sound, and those of longer and shorter windows depend
-    on what phases can be found.
-    """
-    of_spectra = config.model_copy(update={"waveform": 0.0, "absolute": 0.0, "largest": 0.0})
-    return config.sound * reconstruction_loss(target, estimate, of_spectra, sample_rate).total
-
-
 class LossScales(NamedTuple):
     """How large each error is where silence stands for the music; names as in `CodecLossConfig`."""
 

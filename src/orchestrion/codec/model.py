@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from orchestrion.codec.codebook import Codebook, MappedCodebook
 from orchestrion.codec.decoder import Decoder
 from orchestrion.codec.encoder import Encoder
-from orchestrion.codec.loss import ReconstructionLoss, magnitude_loss, reconstruction_loss, sound_loss
+from orchestrion.codec.loss import ReconstructionLoss, magnitude_loss, reconstruction_loss
 from orchestrion.codec.phases import logs_of, magnitudes_of
 from orchestrion.codec.principal import begin_principal
 from orchestrion.codec.quantizer import Quantized, Quantizer, vectors_of
@@ -323,10 +323,6 @@ class Codec(nn.Module):
                 magnitudes = magnitudes_of(made).view(batch, audio.shape[1], -1, frames).transpose(2, 3)
                 aim = part.decoder.phases.target(audio)
                 reconstruction = magnitude_loss(aim, magnitudes, weights, self.config.sample_rate)
-                if weights.sound:
-                    sound = part.decoder.phases.sound(magnitudes)
-                    heard = sound_loss(audio, sound, weights, self.config.sample_rate)
-                    reconstruction = reconstruction._replace(total=reconstruction.total + heard)
                 true = logs_of(aim).transpose(2, 3).flatten(1, 2)
         quantizer_loss = weights.commitment * quantized.commitment + weights.attraction * quantized.attraction
         return LevelOutput(

@@ -77,25 +77,10 @@ class Phases(InPieces):
         sound = self._sound(magnitudes_of(logs), begin)
         return sound[:, (first - begin) * self.hop : (stop - begin) * self.hop].T
 
-    def sound(self, magnitudes: Float[Tensor, "batch channel frame bin"]) -> Float[Tensor, "batch channel sample"]:
-        """What `forward` makes of such magnitudes, whole; gradients reach them as if phases did not depend on them."""
-        made = self._sound(magnitudes.flatten(0, 1), 0)
-        return made.view(*magnitudes.shape[:2], -1)
-
     def _sound(self, magnitudes: Float[Tensor, "channel frame bin"], first: int) -> Float[Tensor, "channel sample"]:
         """All of a sound, whose first frame has the number `first` in a longer one."""
         shape = torch.hann_window(self.window, device=magnitudes.device)
         weight = self._added(shape.square().expand(1, magnitudes.shape[1], -1)).clamp_min(1e-6)
-        return self._made(magnitudes * self._phases(magnitudes, first, shape, weight), shape, weight)
-
-    @torch.no_grad()
-    def _phases(
-        self,
-        magnitudes: Float[Tensor, "channel frame bin"],
-        first: int,
-        shape: Float[Tensor, " window"],
-        weight: Float[Tensor, "1 sample"],
-    ) -> Complex[Tensor, "channel frame bin"]:
         frames = torch.arange(first, first + magnitudes.shape[1], device=magnitudes.device)[:, None]
         bins = torch.arange(self.num_bins, device=magnitudes.device)
         turns = (frames * bins % self.overlap).float() / self.overlap
@@ -106,7 +91,7 @@ class Phases(InPieces):
             further = found if before is None else found + self.momentum * (found - before)
             before = found
             phases = further / further.abs().clamp_min(1e-8)
-        return phases
+        return self._made(magnitudes * phases, shape, weight)
 
     def _made(
         self, spectrum: Complex[Tensor, "channel frame bin"], shape: Float[Tensor, " window"], weight: Tensor

@@ -160,8 +160,6 @@ class CodecLossConfig(Settings):
     )
     mel: float = Field(default=0.0, ge=0)
     """Difference of log magnitudes in mel bands."""
-    sound: float = Field(default=0.0, ge=0)
-    """Where a level writes magnitudes: the same errors of spectra and mel bands, of the sound that is made of these."""
     mel_sizes: tuple[Bands, ...] = Field(
         default=((2048, 160), (1024, 80), (512, 40), (256, 20), (128, 10)), min_length=1
     )

@@ -16,13 +16,13 @@ from orchestrion.codes import counts_of, entropy_bits
 from orchestrion.data.encoded import CodeStore
 from orchestrion.evaluate.interval import Estimate, bootstrap_tracks
 from orchestrion.evaluate.opus import AS_MUSIC, through_opus, within
-from orchestrion.evaluate.report import Section, Table
+from orchestrion.evaluate.report import Cell, Section, Table
 
 KILOBITS = (6.0, 8.0, 12.0, 16.0, 24.0)
 """What Opus is asked for."""
 
 MOST_KILOBITS = 12.0
-"""What files of Opus may take at most, where what they take is compared."""
+"""What files of Opus may take at most, on average, where what they take is compared."""
 
 _OPUS = {"": (), ", as music": AS_MUSIC}
 _SMALLEST = 1e-8
@@ -36,12 +36,10 @@ _TEXT = (
 )
 _OPUS_TEXT = (
     " Beside it Opus, its files counted with the container: as opusenc makes it of a bitrate, and told that it hears "
-    "music (opusenc {options}); files take more than was asked for, so in at most {most:g} kbit/s as well. The second "
-    "table has the distances of level 0 less those of Opus, clip by clip: below zero it is nearer to the music than "
-    "Opus is."
+    "music (opusenc {options}). Files may take more than was asked for, so also such as take at most {most:g} kbit/s "
+    "on average. The second table has the distances of level 0 less those of Opus, clip by clip: below zero it is "
+    "nearer to the music than Opus is."
 )
-
-Row = tuple[Estimate | float | str | None, ...]
 
 
 class Distances(NamedTuple):
@@ -125,13 +123,17 @@ def codec_section(
     kilobits: Sequence[float] = KILOBITS,
     store: CodeStore | None = None,
 ) -> Section:
-    """The codec beside Opus at `kilobits` a second, or alone where there are none; the rest as for `measure_codec`."""
-    grid, rows = codec.grid, list[Row]()
+    """The codec beside Opus at `kilobits` a second and in at most `MOST_KILOBITS`, or alone where there are none.
+
+    The rest is as for `measure_codec`; `tracks` are those that the clips were cut from. A second table has how much
+    nearer or further the finest level is than Opus.
+    """
+    grid, rows = codec.grid, list[tuple[Cell, ...]]()
     levels = list(measure_codec(codec, clips, store))
     for found in levels:
         name = f"level {found.level} ({grid.hop_lengths[found.level]} samples a code)"
         rows.append((name, found.kilobits, *_means(found.apart, tracks), found.entropy, found.used_share))
-    beside: list[Row] = []
+    beside: list[tuple[Cell, ...]] = []
     for how, told in _OPUS.items() if kilobits else ():
         made = {
             f"Opus asked for {asked:g}{how}": through_opus(clips, grid.sample_rate, asked, told) for asked in kilobits

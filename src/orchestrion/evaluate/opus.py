@@ -14,7 +14,7 @@ from orchestrion.audio import io
 from orchestrion.errors import UserError
 
 _TOOLS = ("opusenc", "opusdec")
-_STEP = 0.2
+_STEP, _LEAST = 0.2, 6.0  # kbit/s
 AS_MUSIC = ("--music", "--framesize", "60")
 """What `opusenc` may be told beside the bitrate: that it hears music, and the longest frames, with the fewest bytes."""
 
@@ -57,15 +57,14 @@ def through_opus(
 def within(
     clips: Float[Tensor, "clip channel sample"], sample_rate: int, most: float, told: Sequence[str] = ()
 ) -> tuple[Float[Tensor, "clip channel sample"], float, float]:
-    """The clips through Opus in files of at most `most` kbit/s, what these take, and the bitrate that was asked for.
+    """The clips through Opus in files of at most `most` kbit/s on average, what these take, and what was asked for.
 
-    A file takes more than it was asked for, by as much as music needs. This is the highest bitrate, in steps of 0.2,
-    that does not pass `most`.
+    Files of busy music take more than was asked for. This is the first bitrate from `most` down, in steps of 0.2, whose
+    files do not pass it.
     """
-    asked = most
-    while True:
+    for step in range(round((most - _LEAST) / _STEP) + 1):
+        asked = most - step * _STEP
         restored, taken = through_opus(clips, sample_rate, asked, told)
         if taken <= most:
             return restored, taken, asked
-        asked = round(asked - _STEP, 3)
-        assert asked > 0, "a container that takes all of it"
+    raise UserError(f"Opus files of such short clips take more than {most:g} kbit/s", "say --no-opus")

@@ -444,8 +444,4 @@ def _magnitudes(config: CodecConfig, level: LevelConfig, samples: int) -> _Part:
     frames, bins = config.channels * samples // level.stages[0].stride, level.spectrum.window // 2 + 1
     bands = sum(num_bands for _, num_bands in config.loss.mel_sizes)
     mixed = 2 * frames * bins * bands
-    of_magnitudes = _Part(forward=2 * mixed, backward=mixed, saved=Saved(single=frames * (5 * bins + 2 * bands)))
-    if not config.loss.sound:
-        return of_magnitudes
-    phases = _Part(saved=Saved(single=2 * frames * bins))  # what finding them takes is not counted
-    return of_magnitudes.plus(phases, _spectra(config, samples))
+    return _Part(forward=2 * mixed, backward=mixed, saved=Saved(single=frames * (5 * bins + 2 * bands)))
