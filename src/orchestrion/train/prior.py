@@ -326,7 +326,7 @@ class PriorRecipe:
 
     def validate(self) -> dict[str, float]:
         recent = {"train/recent_bits": fmean(map(float, self._recent))} if self._recent else {}
-        return recent | self._held_out_bits(self.held_out)
+        return recent | self._held_out_bits(self.held_out, self._best_head(self.held_out))
 
     @torch.no_grad()
     def bits(self) -> float:
@@ -342,7 +342,8 @@ class PriorRecipe:
     def _final_windows(self) -> list[CodeBatch]:
         return self._windows(_FINAL_WINDOWS)
 
-    def _held_out_bits(self, windows: list[CodeBatch]) -> dict[str, float]:
+    def _held_out_bits(self, windows: list[CodeBatch], head: "Head | None") -> dict[str, float]:
+        """Bits per code on `windows`, with and without what is told, and how well `head` follows the words there."""
         bits = {
             "validation/bits": self._bits(windows, labelled=True),
             "validation/bits_unlabelled": self._bits(windows, labelled=False),
@@ -351,7 +352,6 @@ class PriorRecipe:
         if self.config.lyrics is None:
             return bits
         bits["validation/bits_wordless"] = self._bits(windows, labelled=True, wordless=True)
-        head = self._best_head(windows)
         return bits if head is None else bits | {"validation/followed": head.share}
 
     def _bits(self, batches: list[CodeBatch], *, labelled: bool, wordless: bool = False) -> float:
@@ -370,8 +370,10 @@ class PriorRecipe:
     def _best_head(self, windows: list[CodeBatch]) -> "Head | None":
         """The head whose attention goes to the word that is sung more than that of any other, on held-out music.
 
-        None where no times of held-out words are known.
+        None for a prior without lyrics, and where no times of held-out words are known.
         """
+        if self.config.lyrics is None:
+            return None
         assert isinstance(self.prior, Prior)
         shares: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
         for batch in windows:
@@ -429,14 +431,15 @@ class PriorRecipe:
 
     def export(self, folder: Path, **about: Any) -> None:
         """Write `prior.safetensors` and `prior.json`, with more `about` it; `models build` adds a codec."""
-        figures = self.figures()
+        head = self._best_head(self._final_windows)
+        figures = self._final_figures(head)
         sha256 = write_weights(folder / "prior.safetensors", self.prior)
         write_json(
             folder / "prior.json",
             {
                 "format": 1,
                 "level": self.level,
-                "config": plain(self._described()),
+                "config": plain(self._described(head)),
                 "alphabet": plain(self.store.alphabet) if self.config.lyrics else None,
                 "vocabulary": self.store.vocabulary.to_json(),
                 "codec_hash": self.store.codec_hash,
@@ -448,18 +451,21 @@ class PriorRecipe:
             | about,
         )
 
-    def _described(self) -> PriorConfig:
+    def _described(self, head: "Head | None") -> PriorConfig:
         """The settings of the prior, and which of its heads follows the words."""
         config = self.prior.config
-        if config.lyrics is None or (head := self._best_head(self._final_windows)) is None:
+        if config.lyrics is None or head is None:
             return config
         lyrics = config.lyrics.model_copy(update={"alignment_layer": head.layer, "alignment_head": head.head})
         return config.model_copy(update={"lyrics": lyrics})
 
     def figures(self) -> dict[str, float]:
         """Bits per code on many held-out windows, beside what single codes would take."""
-        with torch.no_grad():
-            figures = self._held_out_bits(self._final_windows)
+        return self._final_figures(self._best_head(self._final_windows))
+
+    @torch.no_grad()
+    def _final_figures(self, head: "Head | None") -> dict[str, float]:
+        figures = self._held_out_bits(self._final_windows, head)
         windows = sum(len(batch.codes) for batch in self._final_windows)
         return figures | {
             "windows": windows,
