@@ -1,5 +1,6 @@
 """Priors whose weights are averaged: what becomes of them, what is said, and how the mean is used."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from orchestrion.checkpoints.folder import load_codec, read_model
 from orchestrion.cli.main import main
 from orchestrion.data.encoded import CodeStore
 from orchestrion.errors import UserError
-from orchestrion.files import read_json
+from orchestrion.files import read_json, write_json
 from orchestrion.prior.model import Prior
 from orchestrion.text.vocab import Vocabulary
 from orchestrion.train.assemble import build_model, open_prior, trained_prior
@@ -130,3 +131,15 @@ def test_what_is_there_already_is_not_written_over(made, tmp_path, capsys):
     assert main(command(made, tmp_path / "mean", "one")) == 2
     assert "of two priors or more" in capsys.readouterr().err
     assert not (tmp_path / "mean").exists()
+
+
+def test_a_prior_that_learned_from_what_is_held_out_is_told_of(made, tmp_path, capsys):
+    assert main(command(made, tmp_path / "mean", "one", "other")) == 0
+    assert "held-out tracks" not in capsys.readouterr().err
+    knows = tmp_path / "knows"
+    shutil.copytree(made / "other", knows)
+    described = read_json(knows / "prior.json", "description")
+    first = min(CodeStore(made / "codes").held_out)
+    write_json(knows / "prior.json", described | {"learned_from": [*described["learned_from"], first]})
+    assert main([*command(made, tmp_path / "again", "one"), "--of", str(knows)]) == 0
+    assert f"1 of the {len(CodeStore(made / 'codes').held_out)} held-out tracks" in capsys.readouterr().err

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrion.data.tracks import TrackStore
     from orchestrion.train.finetune import Base
     from orchestrion.train.loop import Progress, Recipe
+    from orchestrion.train.prior import PriorRecipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S", bound=Settings)
@@ -222,6 +223,7 @@ def prior(
     )
     if begun:
         recipe.begin_with(begun)
+        _tell_known(recipe)
     with first_alone():
         begin_run(folder, "prior", config, data, new_end=steps is not None)
     _run(recipe, config.training, folder, folder / "prior.safetensors")
@@ -285,6 +287,7 @@ def average_(
         click.echo(f"{part.bits:.4f} bits per code: {part.name}")
     bits = recipe.bits()
     click.echo(f"{bits:.4f} bits per code: their mean")
+    _tell_known(recipe)
     if bits >= min(part.bits for part in parts):
         _tell("Their mean is no better than the best of them: they may not have gone on from one another.")
     recipe.export(output, mean_of=[part._asdict() for part in parts])
@@ -778,6 +781,14 @@ def _decode(
 def _tell_left_out(problem: str | None) -> None:
     if problem is not None:
         _tell(f"left out: {problem}")
+
+
+def _tell_known(recipe: "PriorRecipe") -> None:
+    if recipe.known:
+        _tell(
+            f"{recipe.known} of the {len(recipe.store.held_out)} held-out tracks are among what was learned from "
+            "before: figures on held-out music are better than they should be"
+        )
 
 
 def _tell(sentence: str) -> None:

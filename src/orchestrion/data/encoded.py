@@ -264,7 +264,15 @@ class CodeStore:
     @property
     def learned_from(self) -> set[str]:
         """Content hashes of the training tracks."""
-        return {self.shards[index].track.content_hash for index in self.indices("train")}
+        return self._hashes("train")
+
+    @property
+    def held_out(self) -> set[str]:
+        """Content hashes of the validation tracks."""
+        return self._hashes("validation")
+
+    def _hashes(self, side: Split) -> set[str]:
+        return {self.shards[index].track.content_hash for index in self.indices(side)}
 
     def batch(
         self,

@@ -328,6 +328,11 @@ class PriorRecipe:
         recent = {"train/recent_bits": fmean(map(float, self._recent))} if self._recent else {}
         return recent | self._held_out_bits(self.held_out, self._best_head(self.held_out))
 
+    @property
+    def known(self) -> int:
+        """How many of the held-out tracks are among those that what it began with learned from."""
+        return len(self.store.held_out & self._learned_from)
+
     @torch.no_grad()
     def bits(self) -> float:
         """Bits per code on the held-out windows, with labels and words."""
