@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import log2
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.audio.spectral import decibels, distance, mel_distance
 from orchestrion.codec import Codec
 from orchestrion.codes import counts_of, entropy_bits
 from orchestrion.data.encoded import CodeStore
-from orchestrion.evaluate.interval import Estimate, bootstrap_tracks
+from orchestrion.evaluate.interval import Estimate, mean_of_tracks
 from orchestrion.evaluate.opus import AS_MUSIC, through_opus, within
 from orchestrion.evaluate.report import Cell, Section, Table
 
@@ -168,8 +167,4 @@ def codec_section(
 
 def _means(apart: Distances, tracks: Int[Tensor, " clip"]) -> tuple[Estimate, ...]:
     """Over the clips; the intervals are of tracks drawn again."""
-    return tuple(bootstrap_tracks(tracks, partial(_mean, values)) for values in apart)
-
-
-def _mean(values: Float64[Tensor, " clip"], drawn: Int[Tensor, " drawn"]) -> float:
-    return float(values[drawn].mean())
+    return tuple(mean_of_tracks(tracks, values) for values in apart)

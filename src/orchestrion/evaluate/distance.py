@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from orchestrion.evaluate.interval import Estimate, around, bootstrap_tracks, bootstrap_two, by_track
+from orchestrion.evaluate.interval import Estimate, around, bootstrap_two, by_track, mean_of_tracks
 
 NEIGHBOURS = 3
 """Kynkäänniemi et al. 2019 use 3 for 50,000 items; few items leave gaps that no number of neighbours closes."""
@@ -164,4 +164,4 @@ def _covered(judged: Described, by: Described, neighbours: int) -> Bool[Tensor, 
 
 
 def _share(judged: Described, inside: Bool[Tensor, " item"], seed: int) -> Estimate:
-    return bootstrap_tracks(judged.tracks, lambda drawn: float(inside[drawn].double().mean()), seed=seed)
+    return mean_of_tracks(judged.tracks, inside.double(), seed=seed)

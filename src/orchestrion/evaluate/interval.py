@@ -121,3 +121,9 @@ def mean(values: Float[Tensor, " item"], *, draws: int = DRAWS, seed: int = 0) -
     """The mean of `values` with its interval."""
     exact = values.cpu().double()
     return bootstrap(len(exact), lambda drawn: float(exact[drawn].mean()), draws=draws, seed=seed)
+
+
+def mean_of_tracks(tracks: Int[Tensor, " item"], values: Float[Tensor, " item"], *, seed: int = 0) -> Estimate:
+    """The mean of `values` with its interval, of pieces that were cut from `tracks`, which are drawn again whole."""
+    exact = values.cpu().double()
+    return bootstrap_tracks(tracks, lambda drawn: float(exact[drawn].mean()), seed=seed)

@@ -17,7 +17,7 @@ from orchestrion.data.manifest import Track
 from orchestrion.data.runs import CodeIndex
 from orchestrion.errors import UserError
 from orchestrion.evaluate.chroma import FRAMES_PER_SECOND
-from orchestrion.evaluate.interval import Estimate, bootstrap_tracks, mean, share
+from orchestrion.evaluate.interval import Estimate, bootstrap_tracks, mean, mean_of_tracks, share
 
 WINDOW_SECONDS = 4
 """Passages that are compared by chroma last so long."""
@@ -182,7 +182,7 @@ def remembered(
     """
     above = songs > limit(held_out)
     return Remembered(
-        held_out=bootstrap_tracks(tracks, lambda drawn: float(held_out[drawn].double().mean()), seed=seed),
+        held_out=mean_of_tracks(tracks, held_out.double(), seed=seed),
         songs=mean(songs, seed=seed),
         limit=bootstrap_tracks(tracks, lambda drawn: limit(held_out[drawn]), seed=seed),
         most=float(held_out.max()),
