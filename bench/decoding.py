@@ -10,6 +10,7 @@ The context is 8192 in 128 rows, the patterns and widths those of the published 
 import argparse
 import copy
 import statistics
+from functools import partial
 from typing import cast
 
 import torch
@@ -86,18 +87,23 @@ def go_to(state: PriorState, place: int) -> None:
 
 
 def seconds_per_code(
-    prior: Prior, state: PriorState, code: torch.Tensor, place: int, given: argparse.Namespace
-) -> list[float]:
+    prior: Prior, state: PriorState, code: torch.Tensor, given: argparse.Namespace
+) -> list[list[float]]:
+    """At each place, taken in turn: a machine that slows down on the way slows all of them."""
     sampling, batch = LevelSampling(), len(code)
-    chance = chances(range(batch), 0, place, place + given.codes)
+    found: list[list[float]] = [[] for _ in PLACES]
 
-    def draw() -> None:
+    def draw(place: int) -> None:
+        chance = chances(range(batch), 0, place, place + given.codes)
         go_to(state, place)
         latest = code
         for column in range(given.codes):
             latest = pick(prior.advance(latest, state), chance[:, column], sampling)[:, None]
 
-    return [seconds / given.codes for seconds in timed(draw, given.runs)]
+    for _ in range(given.runs):
+        for place, seconds in zip(PLACES, found, strict=True):
+            seconds += [taken / given.codes for taken in timed(partial(draw, place), 1)]
+    return found
 
 
 def seconds_of_prefill(prior: Prior, state: PriorState, given: argparse.Namespace) -> list[float]:
@@ -125,7 +131,7 @@ def measured(given: argparse.Namespace) -> tuple[str, list[Figure]]:
                 floor = num_bytes / speed
                 drawn = made(prior, weights, compiled)
                 state, code = begun(drawn, batch)
-                of_places = [seconds_per_code(drawn, state, code, place, given) for place in PLACES]
+                of_places = seconds_per_code(drawn, state, code, given)
                 figures += [
                     Figure(drawing(size, batch, place), how, values, bytes_read=num_bytes)
                     for place, values in zip(PLACES, of_places, strict=True)
