@@ -13,16 +13,17 @@ from orchestrion.version import __version__
 
 if TYPE_CHECKING:
     from orchestrion.config.sampling import LevelSampling
-    from orchestrion.generate.request import Mix, Prime, Request
+    from orchestrion.generate.request import Mix, Prime, Reprise, Request
     from orchestrion.jukebox import Jukebox, Song
 
-__all__ = ["Jukebox", "LevelSampling", "Mix", "Prime", "Request", "Song", "UserError", "__version__"]
+__all__ = ["Jukebox", "LevelSampling", "Mix", "Prime", "Reprise", "Request", "Song", "UserError", "__version__"]
 
 _HOMES = {
     "Jukebox": "orchestrion.jukebox",
     "LevelSampling": "orchestrion.config.sampling",
     "Mix": "orchestrion.generate.request",
     "Prime": "orchestrion.generate.request",
+    "Reprise": "orchestrion.generate.request",
     "Request": "orchestrion.generate.request",
     "Song": "orchestrion.jukebox",
 }

@@ -328,6 +328,22 @@ def test_a_song_is_continued_upsampled_and_decoded(capsys):
     assert (full[1] == long[1]).all() and full.has(0) and not long.has(0)
 
 
+def test_parts_of_a_song_come_back(capsys):
+    leaning = ("-q", "--leaning", "1000")
+    assert run(capsys, *COMPOSE, *leaning, "--seconds", "0.6", "--form", "aba")[0] == 0
+    assert "form     aba" in run(capsys, "songs", "show", "song.flac")[1]
+    again = ("--seconds", "0.4", "--reprise", "0.2", "0.4")
+    assert run(capsys, "continue", "song.flac", *leaning, *again)[1] == "song-continued.flac\n"
+    assert "0.2 s from 0.2 s on again at 0.6 s" in run(capsys, "songs", "show", "song-continued.flac")[1]
+    codes = SongFolder.open(Path("song-continued.song")).codes()[1][0]
+    assert (codes[20:30] == codes[:10]).all() and (codes[30:40] == codes[10:20]).all()
+    assert (codes[:10] != codes[10:20]).any() and (codes[40:] != codes[20:30]).any()
+    status, _, err = run(capsys, "continue", "song.flac", "--seconds", "1", "--reprise", "0.4", "0.8", "--force")
+    assert status == 2 and "cannot come back after 0.6 s" in err
+    status, _, err = run(capsys, *COMPOSE, "--form", "A4", "-o", "other.flac")
+    assert status == 2 and "no form of a song" in err
+
+
 def test_a_part_of_a_song_is_made_again(capsys):
     assert run(capsys, *COMPOSE, "-q", "--seconds", "1")[0] == 0
     assert run(capsys, "repaint", "song.flac", "--from", "0.4", "--to", "0.6", "-q")[1] == "song-repainted.flac\n"

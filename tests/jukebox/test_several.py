@@ -298,6 +298,22 @@ def test_a_song_that_goes_on_keeps_its_plan_and_sings_new_words_in_what_is_added
     assert torch.equal(singer.again(more.request, on.codes).finish().codes[1], more.codes[1])
 
 
+def test_a_stanza_whose_words_come_back_comes_back_where_they_are_sung_by_a_plan(tmp_path):
+    singer = write_singer(tmp_path / "paced", paced=True)
+    sampling = (LevelSampling(leaning=1000.0),)
+    asked = SUNG.changed(lyrics="la li\n\nbu\n\nla li", seconds=1.2, sampling=sampling)
+    song = singer.compose(asked).finish()
+    (la, li, _, la_again, _), codes = song.lyrics.words, song.codes[1][0]
+    first, again, count = (round(50 * seconds) for seconds in (la.start, la_again.start, li.end - la.start))
+    assert count > 5 and torch.equal(codes[again : again + count], codes[first : first + count])
+    free = singer.compose(asked.changed(form="")).finish().codes[1][0]
+    assert torch.equal(free[:again], codes[:again]) and not torch.equal(free, codes)
+    late = singer.compose(asked.changed(seconds=1.0, total_seconds=1.2, offset_seconds=0.2)).finish()
+    first, again = (round(50 * (word.start - 0.2)) for word in (la, la_again))
+    codes = late.codes[1][0]
+    assert first > 0 and torch.equal(codes[again + 1 : again + count - 1], codes[first + 1 : first + count - 1])
+
+
 def test_what_does_not_sing_takes_no_lyrics_and_cannot_be_aligned(jukebox, singer):
     with pytest.raises(UserError, match="does not sing"):
         jukebox.compose(SUNG.changed(artist=None, genres=()))

@@ -4,7 +4,7 @@ import pytest
 
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.lyrics import spelled
-from orchestrion.text.pace import LEAD, LONGEST_SYLLABLE, SECTION_REST, planned_times, stretches
+from orchestrion.text.pace import LEAD, LONGEST_SYLLABLE, SECTION_REST, planned_times, returning, stretches
 from orchestrion.text.window import NOTHING_SUNG_YET, UNKNOWN_PLACE, SeenLyrics
 
 TEXT = "[Vers]\nMondnacht war\nklar & weit\nla\n"
@@ -78,3 +78,24 @@ def test_each_frame_has_the_column_of_what_is_sung_at_its_middle():
     assert seen.places == (0, 1, 2, 3)
     assert seen.columns == (NOTHING_SUNG_YET, 0, 2, 2, UNKNOWN_PLACE, UNKNOWN_PLACE)
     assert SeenLyrics(**{**vars(seen), "times": None}).columns == (UNKNOWN_PLACE,) * 6
+
+
+CHORUS = "[Chorus]\nsing, oh sing\nmoon and stars\n"
+
+
+def test_stanzas_whose_words_come_back_are_sung_in_the_same_time():
+    text = f"[Verse]\nla li\n{CHORUS}\nlu lo\n\n{CHORUS.replace(',', '').upper()}"
+    ((start, long, before),) = returning(text, ALPHABET, 1000.0)
+    begin = starts(text, 1000.0)
+    assert (before, start) == (begin[2], begin[10]) and long == pytest.approx(6 * LONGEST_SYLLABLE + LONGEST_SYLLABLE)
+    assert list(returning("la li\nla li\n\nla lu", ALPHABET, 10.0)) == []
+    assert list(returning("—\n\nla\n\n—\n\n…", ALPHABET, 10.0)) == []
+    text = "la\n\nlu\n\nla\n\nla"
+    first, second = returning(text, ALPHABET, 10.0)
+    assert first[2] == second[2] == starts(text, 10.0)[0]
+
+
+def test_words_that_come_back_in_another_time_are_not_the_same():
+    text, sung = f"{CHORUS}\n{CHORUS}", len(spelled(CHORUS, ALPHABET).words)
+    assert len(list(returning(text, ALPHABET, 200.0, [(sung, 100.0)]))) == 1
+    assert list(returning(text, ALPHABET, 103.0, [(sung, 100.0)])) == []

@@ -185,6 +185,23 @@ def test_a_song_grows_as_a_tree(page):
     assert new[:, :5].equal(old[:, :5]) and new[:, 10:].equal(old[:, 10:])
 
 
+def test_parts_of_a_song_come_back(page):
+    def request_of(take: str) -> dict:
+        return SongFolder.open(page.studio.places.take(song["id"], take)).info.request
+
+    song = page.song(seconds=0.6, form=" ABA ")
+    (take,) = song["tree"]
+    assert request_of(take["id"])["form"] == "ABA"
+    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.2, "again": {"start": 0.1, "stop": 0.3}})
+    page.work()
+    assert page.get(f"/jobs/{begun['job']['id']}")["state"] == "done"
+    (again,) = request_of(begun["job"]["takes"][0])["form"]
+    assert again == {"start_seconds": 0.6, "seconds": pytest.approx(0.2), "of_seconds": 0.1}
+    late = {"seconds": 0.2, "from_seconds": 0.2, "again": {"start": 0.1, "stop": 0.3}}
+    assert "no such part" in page.post(path_of(song, take, "/continue"), late, status=409)["error"]
+    page.post("/songs", {"seconds": 0.6, "form": "A4"}, status=422)
+
+
 def test_undo_and_redo(page):
     song = page.song(takes=2)
     page.post(path_of(song, song["tree"][0], "/choose"), status=200)

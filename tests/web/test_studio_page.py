@@ -235,6 +235,23 @@ def test_a_song_is_composed_chosen_continued_branched_undone_repainted_and_found
     page.get_by_text("No song has that.").wait_for()
 
 
+def test_a_part_of_a_song_comes_back(visit: Visit) -> None:
+    page = visit.page
+    visit.compose(3, 1, seed=1, Form="ABA")
+    visit.heard(1)
+    visit.button("Bring back").first.click()
+    page.get_by_label("From second").fill("0.5")
+    page.get_by_label("To second").fill("1.5")
+    page.get_by_label("To second").press("Tab")
+    page.get_by_label("Takes", exact=True).fill("1")
+    visit.accessible()
+    assert fits(page)
+    visit.button("Bring back").last.click()
+    visit.heard(2)
+    page.get_by_text("What made it").click()
+    page.get_by_text("0.5 s again at 3 s").wait_for()
+
+
 def test_the_map_leads_to_composing(visit: Visit) -> None:
     page = visit.page
     visit.go("Map")

@@ -334,6 +334,17 @@ describe("what made a take", () => {
     });
   });
 
+  it("says what comes back", () => {
+    const parts = [
+      { start_seconds: 6, seconds: 2, of_seconds: 0 },
+      { start_seconds: 8, seconds: 2, of_seconds: 1.25 },
+    ];
+    const form = (value: unknown): unknown =>
+      Object.fromEntries(facts({ ...made, request: { form: value } }, null)).Form;
+    expect(form(parts)).toBe("0 s again at 6 s, 1.25 s again at 8 s");
+    expect([form("ABA"), form(null)]).toEqual(["ABA", undefined]);
+  });
+
   it("says what it was made from", () => {
     const origin = { act: "repaint", song: "take-1", start_seconds: 1, stop_seconds: 2.5 };
     const told = Object.fromEntries(

@@ -67,6 +67,10 @@ Begin = Callable[[list[Path]], "Composition[Progress, Any]"]
     "--offset-seconds", type=float, default=0.0, show_default=True, help="Where in the piece the song begins."
 )
 @click.option("--lyrics", type=PATH, help="File with the words of the piece, for a model that sings.")
+@click.option(
+    "--form",
+    help="What comes back: letters for equally long parts, such as AABA.  [default: stanzas whose words come back]",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed and request give the same song.")
 @click.option(
     "--takes",
@@ -110,6 +114,7 @@ def compose(
     total_seconds: float | None,
     offset_seconds: float,
     lyrics: Path | None,
+    form: str | None,
     seed: int,
     takes: int,
     prime: Path | None,
@@ -123,6 +128,7 @@ def compose(
     guidance: tuple[float, ...] | None,
     hop: tuple[float, ...] | None,
     passes: tuple[int, ...] | None,
+    leaning: tuple[float, ...] | None,
     adapter: Path | None,
     device: str,
     dtype: str,
@@ -154,6 +160,7 @@ def compose(
         total_seconds=total_seconds,
         offset_seconds=offset_seconds,
         lyrics=words_of(lyrics) if lyrics else "",
+        form=form,
         finest_level=finest_level,
         prime=None if prime is None else Prime(path=str(prime), start_seconds=prime_start, seconds=prime_seconds),
     )
@@ -172,6 +179,7 @@ def compose(
         "guidance": guidance,
         "hop": hop,
         "passes": passes,
+        "leaning": leaning,
     }
     if batch is not None:
         if takes > 1 or play:

@@ -128,6 +128,7 @@ _NUMBERS = {
     "top-p": PerLevel(float),
     "guidance": PerLevel(float),
     "passes": PerLevel(int),
+    "leaning": PerLevel(float),
     "hop": PerLevel(float),
 }
 
@@ -152,6 +153,11 @@ def sampling_options(command: F) -> F:
     )(command)
     command = click.option(
         "--passes", type=_NUMBERS["passes"], help="In how many passes a masked prior fills a window."
+    )(command)
+    command = click.option(
+        "--leaning",
+        type=_NUMBERS["leaning"],
+        help="How closely a part that comes back resembles what it was, in nats; 0: not at all.  [default: 8]",
     )(command)
     return click.option(
         "--hop",
@@ -180,6 +186,7 @@ def sampling(
     guidance: tuple[float, ...] | None = None,
     hop: tuple[float, ...] | None = None,
     passes: tuple[int, ...] | None = None,
+    leaning: tuple[float, ...] | None = None,
 ) -> tuple[LevelSampling, ...]:
     """The sampling of every level: `default` with what was given in its place."""
     levels = [dict(level) for level in default]
@@ -190,6 +197,7 @@ def sampling(
         "guidance": guidance,
         "hop_fraction": hop,
         "passes": passes,
+        "leaning": leaning,
     }
     for name, values in given.items():
         if values is None:

@@ -42,6 +42,7 @@ _model_option = click.option("--model", help="Name or folder of the model.  [def
 @click.option("--artist", help="Change to this artist.")
 @click.option("--genre", "genres", multiple=True, help="Change to these genres.")
 @click.option("--lyrics", type=PATH, help="File with words for what is added; those before stay where they are.")
+@click.option("--reprise", type=(float, float), help="What was from the one second to the other comes back.")
 @click.option("--seed", type=int, help="Change the seed, for another continuation.")
 @_model_option
 @sampling_options
@@ -57,6 +58,7 @@ def continue_(
     artist: str | None,
     genres: tuple[str, ...],
     lyrics: Path | None,
+    reprise: tuple[float, float] | None,
     seed: int | None,
     model: str | None,
     force: bool,
@@ -72,7 +74,8 @@ def continue_(
     refuse_inputs(files_of(output), {"--lyrics": lyrics})
     jukebox, drawn = _jukebox(kept, model, settings)
     before = jukebox.load(kept.path)
-    changed = changes(artist=artist, genres=genres, lyrics=words, seed=seed, sampling=drawn)
+    form = _form(reprise, before.request.seconds if start is None else start)
+    changed = changes(artist=artist, genres=genres, lyrics=words, form=form, seed=seed, sampling=drawn)
     make(
         lambda folders: jukebox.continue_(before, seconds, folders[0], start_seconds=start, replace=force, **changed),
         [output],
@@ -242,6 +245,8 @@ def _as_text(result: dict[str, Any], asked: "Request") -> str:
         f"  seed     {asked.seed}",
         f"  model    {result['model']} (orchestrion {result['orchestrion']})",
     ]
+    if asked.reprises:
+        lines.append(f"  form     {_form_as_text(asked)}")
     if asked.prime:
         lines.append(f"  prompt   {asked.prime.path}")
     if asked.origin:
@@ -251,6 +256,30 @@ def _as_text(result: dict[str, Any], asked: "Request") -> str:
         for one in result["levels"]
     ]
     return "\n".join(lines)
+
+
+def _form_as_text(asked: "Request") -> str:
+    if isinstance(asked.form, str):
+        return asked.form
+    return ", ".join(
+        f"{part.seconds:g} s from {part.of_seconds:g} s on again at {part.start_seconds:g} s"
+        for part in asked.reprises or ()
+    )
+
+
+def _form(reprise: tuple[float, float] | None, kept_seconds: float) -> Any:
+    """The form of what is added to so many seconds of a song, where a part of them comes back."""
+    from orchestrion.generate.request import Reprise
+
+    if reprise is None:
+        return None
+    start, stop = reprise
+    if not 0 <= start < stop <= kept_seconds:
+        raise UserError(
+            f"what is from {start:g} s to {stop:g} s cannot come back after {kept_seconds:g} s",
+            "choose a part of what is there",
+        )
+    return (Reprise(start_seconds=kept_seconds, seconds=stop - start, of_seconds=start),)
 
 
 def _source(song: Path) -> "SongFolder":

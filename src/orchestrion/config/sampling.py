@@ -15,6 +15,9 @@ class LevelSampling(Settings):
     genres and lyrics make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how
     much of its context each window invents, after the first: the rest is overlap with what is there already.
 
+    `leaning` is how much a part that comes back resembles what it was: the score of each code that was there is raised
+    by so many nats. At the top level alone, where codes are drawn one after another.
+
     A masked prior fills a window in `passes`. Each keeps the codes that it is surest of, or random ones, and leaves the
     others to the next; `order_temperature` mixes the two, the more the earlier the pass.
     """
@@ -24,6 +27,7 @@ class LevelSampling(Settings):
     top_p: float = Field(default=1.0, gt=0, le=1)
     guidance: float = Field(default=1.0, ge=0, le=100)
     hop_fraction: float = Field(default=0.5, gt=0, le=1)
+    leaning: float = Field(default=8.0, ge=0, le=1000)
     passes: int = Field(default=4, ge=1, le=1000)
     order: Literal["confidence", "random"] = "confidence"
     order_temperature: float = Field(default=12.0, ge=0, le=100)

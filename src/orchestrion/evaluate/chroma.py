@@ -55,17 +55,24 @@ def key_clarity(pitches: Float[Tensor, "frame 12"]) -> float:
     return float((keys @ average).max() / average.norm().clamp_min(1e-12))
 
 
-def repetition(pitches: Float[Tensor, "frame 12"], least_seconds: float = LEAST_LAG_SECONDS) -> float:
-    """How much a piece comes back to what it played: the best lag's correlation of stretches of 2 s.
+def self_similarity(pitches: Float[Tensor, "frame 12"]) -> Float[Tensor, "stretch stretch"]:
+    """How much what is played from each frame on, for 2 s, resembles what is played from each other: correlations.
 
-    The mean over the piece at each lag from `least_seconds` to half its length (Foote 1999), after the piece's mean
-    chroma is taken away: staying in one key is no repetition. 1 is a loop; a piece that always goes on is near 0.
+    The piece's mean chroma is taken away: staying in one key is no resemblance. (Foote 1999)
     """
-    stretch, least = _STRETCH_SECONDS * FRAMES_PER_SECOND, round(least_seconds * FRAMES_PER_SECOND)
-    longest = len(pitches) // 2
-    assert longest > least + stretch, "too short to repeat anything"
     moved = pitches - pitches.mean(0)
-    rows = moved.unfold(0, stretch, 1).flatten(1)
+    rows = moved.unfold(0, _STRETCH_SECONDS * FRAMES_PER_SECOND, 1).flatten(1)
     rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(_SMALL)
-    alike = torch.stack([(rows[lag:] * rows[:-lag]).sum(1).mean() for lag in range(least, longest + 1)])
-    return float(alike.max())
+    alike: Tensor = rows @ rows.T
+    return alike
+
+
+def repetition(pitches: Float[Tensor, "frame 12"], least_seconds: float = LEAST_LAG_SECONDS) -> float:
+    """How much a piece comes back to what it played: the best lag's mean of `self_similarity`.
+
+    Of the lags from `least_seconds` to half its length. 1 is a loop; a piece that always goes on is near 0.
+    """
+    least, longest = round(least_seconds * FRAMES_PER_SECOND), len(pitches) // 2
+    assert longest > least + _STRETCH_SECONDS * FRAMES_PER_SECOND, "too short to repeat anything"
+    alike = self_similarity(pitches)
+    return float(torch.stack([alike.diagonal(lag).mean() for lag in range(least, longest + 1)]).max())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick
+from orchestrion.generate.reprise import lean
 from orchestrion.generate.windows import Window
 from orchestrion.prior.labels import Conditions
 
@@ -35,20 +36,26 @@ def draw_window(
     seeds: Sequence[int],
     level: int,
     sampling: LevelSampling,
+    sources: Int[Tensor, "row frame_of_song"] | None = None,
 ) -> Generator[tuple[int, Tensor | None], None, Int[Tensor, "row frame"]]:
-    """The frames that `window` invents after `codes`; yields how many there are so far, and the latest."""
+    """The frames that `window` invents after `codes`; yields how many there are so far, and the latest.
+
+    Each leans towards the code of the earlier frame that it has in `sources`, if any.
+    """
     count = window.stop - window.known
     chance = chances(seeds, level, window.known, window.stop).to(codes.device)
     state, logits = _begin(prior, codes, window, conditions)
-    found: list[Tensor] = []
-    for column in range(count):
-        code = pick(logits, chance[:, column], sampling) - prior.first_code
+    made = torch.cat((codes[:, : window.known], codes.new_zeros(len(codes), count)), 1)
+    for frame in range(window.known, window.stop):
+        if sources is not None:
+            logits = lean(logits, made, sources[:, frame], sampling.leaning, prior.first_code)
+        code = pick(logits, chance[:, frame - window.known], sampling) - prior.first_code
         # A character drawn where a code belongs is read on as it is, and kept as code 0 (the published way).
-        found.append(code.clamp(min=0))
-        if column + 1 < count:
-            yield column + 1, found[-1]
+        made[:, frame] = code.clamp(min=0)
+        if frame + 1 < window.stop:
+            yield frame + 1 - window.known, made[:, frame]
             logits = prior.advance(code[:, None], state)
-    return torch.stack(found, 1)
+    return made[:, window.known :]
 
 
 @torch.no_grad()

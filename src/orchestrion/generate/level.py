@@ -62,9 +62,10 @@ class LevelTask:
     """What is to be done at one level, for one song in each row.
 
     There is one seed for each row, and a row comes out the same whatever the others are. `above` gives coarser codes,
-    where there are any. `most_rows` bounds the memory: so many songs, or all, are drawn together in each window. Songs
-    whose windows are filled in passes are made one by one: a product of more rows may round another way, and where what
-    is surest is kept first, a last bit changes all that follows.
+    where there are any, `sources` the earlier frames that each resembles (`generate.reprise`). `most_rows` bounds the
+    memory: so many songs, or all, are drawn together in each window. Songs whose windows are filled in passes are made
+    one by one: a product of more rows may round another way, and where what is surest is kept first, a last bit changes
+    all that follows.
     """
 
     prior: Predictor | Filler
@@ -75,6 +76,7 @@ class LevelTask:
     sampling: LevelSampling
     above: Above | None = None
     most_rows: int | None = None
+    sources: Int[Tensor, "row frame_of_song"] | None = None
 
     @property
     def stride(self) -> int:
@@ -139,7 +141,10 @@ def _window_steps(
             task.prior, seen, conditions, seeds, level=shape.level, start=window.start, sampling=task.sampling
         )
         return whole[:, window.known - window.start :]
-    return (yield from draw_window(task.prior, codes[rows], window, conditions, seeds, shape.level, task.sampling))
+    sources = None if task.sources is None else task.sources[rows]
+    return (
+        yield from draw_window(task.prior, codes[rows], window, conditions, seeds, shape.level, task.sampling, sources)
+    )
 
 
 def _conditions(told: Told, shape: LevelShape, window: Window, coarser: Tensor | None) -> Conditions:
@@ -189,6 +194,7 @@ def _best_take(
         told=task.told.rows(row, row + 1).repeated(count),
         seeds=[seed_of_take(task.seeds[row], take) for take in range(count)],
         above=None if above is None else lambda frames: above(frames)[row].expand(count, -1),
+        sources=None if task.sources is None else task.sources[row].expand(count, -1),
     )
     takes = codes[row, :first].expand(count, -1)
     before, songs = num_made(codes), len(codes)

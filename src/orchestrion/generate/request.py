@@ -63,6 +63,30 @@ class Mix(Settings):
         return self
 
 
+class Reprise(Settings):
+    """A part of a song that comes back: from `start_seconds` on, for `seconds`, what was from `of_seconds` on.
+
+    It resembles what was there by as much as the top level's `leaning` says (`generate.reprise`).
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    start_seconds: float
+    seconds: float
+    of_seconds: float
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Reprise":
+        if not 0 <= self.of_seconds < self.start_seconds < math.inf:
+            raise UserError(
+                f"what begins at {self.of_seconds} s cannot come back at {self.start_seconds} s",
+                "give a part that begins before",
+            )
+        if not (math.isfinite(self.seconds) and self.seconds > 0):
+            raise UserError(f"a part of {self.seconds} s cannot come back", "give a number of seconds above 0")
+        return self
+
+
 class Request(Settings):
     """A song to be made.
 
@@ -86,12 +110,15 @@ class Request(Settings):
     lyrics: str = ""
     sung_until: tuple[tuple[int, float], ...] = ()
     """Of a piece that went on: up to which second of it so many of the first words are planned (`text.pace.Until`)."""
+    form: str | tuple[Reprise, ...] | None = None
+    """What comes back: letters for equally long parts, such as "AABA", or the parts themselves. None: stanzas whose
+    words do, in a song that is sung by a plan (`text.pace.returning`)."""
     sampling: tuple[LevelSampling, ...] = ()
     finest_level: int = 0
     prime: Prime | None = None
     origin: Origin | None = None
 
-    @field_validator("genres", "sampling", mode="before")
+    @field_validator("genres", "form", "sampling", mode="before")
     @classmethod
     def _as_tuple(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
@@ -115,6 +142,14 @@ class Request(Settings):
                 f"a prompt of {self.prime.seconds} s leaves nothing of a song of {self.seconds} s to compose",
                 "seconds counts the prompt too: ask for more, or prime with less",
             )
+        if isinstance(self.form, str) and not all(map(str.isalpha, "".join(self.form.split()))):
+            raise UserError(f"{self.form!r} is no form of a song", "name its parts by letters, such as AABA")
+        for part in self.reprises or ():
+            if part.start_seconds >= self.seconds:
+                raise UserError(
+                    f"nothing can come back at {part.start_seconds:g} s of a song of {self.seconds:g} s",
+                    "choose a place inside it",
+                )
         if self.prime and self.origin:
             raise UserError("a song cannot both be primed and go on from another song", "choose one")
         for earlier, (words, second) in zip(((0, 0.0), *self.sung_until), self.sung_until, strict=False):
@@ -131,6 +166,19 @@ class Request(Settings):
         """How long the model is told that the whole piece is."""
         return self.total_seconds or self.offset_seconds + self.seconds
 
+    @property
+    def reprises(self) -> tuple[Reprise, ...] | None:
+        """The parts that come back by its form; None for one without."""
+        if not isinstance(self.form, str):
+            return self.form
+        parts = "".join(self.form.casefold().split())
+        long = self.seconds / max(len(parts), 1)
+        return tuple(
+            Reprise(start_seconds=place * long, seconds=long, of_seconds=parts.index(letter) * long)
+            for place, letter in enumerate(parts)
+            if parts.index(letter) < place
+        )
+
     def takes(self, num: int) -> tuple["Request", ...]:
         """The same request `num` times, with the seeds from its own on."""
         if num < 1:
@@ -144,7 +192,8 @@ class Request(Settings):
     def continued(self, seconds: float, origin: Origin, **changes: Any) -> "Request":
         """The request for a song that goes on from this one's for `seconds` more.
 
-        Words that are sung by a plan stay where they were planned. Other `lyrics` that make the piece longer are those
+        What came back in it is settled: give the `form` of what is added. Words that are sung by a plan stay where
+        they were planned. Other `lyrics` that make the piece longer are those
         of what is added, or begin with the words before (`text.lyrics.gone_on_with`).
         """
         if not (math.isfinite(seconds) and seconds > 0):
@@ -154,7 +203,15 @@ class Request(Settings):
         total = max(self.offset_seconds + longer, self.total_seconds) if self.total_seconds else None
         words = self._words(self.offset_seconds + kept, total or self.offset_seconds + longer, changes)
         return self.changed(
-            **{"seconds": longer, "total_seconds": total, "prime": None, "origin": origin, **changes, **words}
+            **{
+                "seconds": longer,
+                "total_seconds": total,
+                "prime": None,
+                "origin": origin,
+                "form": None,
+                **changes,
+                **words,
+            }
         )
 
     def _words(self, kept: float, piece: float, changes: dict[str, Any]) -> dict[str, Any]:
@@ -171,12 +228,16 @@ class Request(Settings):
 
     def upsampled(self, origin: Origin, **changes: Any) -> "Request":
         """The request for all levels under the top of this one's song, made anew."""
-        return self.changed(**{"finest_level": 0, "prime": None, "origin": origin, **self._replanned(changes)})
+        made_from = {"finest_level": 0, "prime": None, "origin": origin, "form": ""}
+        return self.changed(**{**made_from, **self._replanned(changes)})
 
     def repainted(self, origin: Origin, **changes: Any) -> "Request":
-        """The request for this one's song with a part of it made anew, by another seed unless one is given."""
-        seed = (self.seed + 1) % 2**63
-        return self.changed(**{"prime": None, "origin": origin, "seed": seed, **self._replanned(changes)})
+        """The request for this one's song with a part of it made anew, by another seed unless one is given.
+
+        Nothing comes back in that part unless it is asked for.
+        """
+        made_from = {"prime": None, "origin": origin, "seed": (self.seed + 1) % 2**63, "form": ""}
+        return self.changed(**{**made_from, **self._replanned(changes)})
 
     def _replanned(self, changes: dict[str, Any]) -> dict[str, Any]:
         """`changes`, where other words are planned over the whole piece."""

@@ -80,13 +80,15 @@ class Songs:
     """Songs to be made together: each row of `codes` is one, with its own seed.
 
     What there is of a level stays: the codes of a prompt, of a song to go on from, of a run that was stopped, or of a
-    whole level to be upsampled. `tell` gives what the prior of a level is told about the songs.
+    whole level to be upsampled. `tell` gives what the prior of a level is told about the songs; `sources` has the
+    frames of the top level that others resemble (`generate.reprise`).
     """
 
     codes: Codes
     plan: Plan
     tell: Callable[[int], Told]
     seeds: Sequence[int]
+    sources: Int[Tensor, "row frame_of_song"] | None = None
 
     def __post_init__(self) -> None:
         if self.codes.grid != self.plan.grid:
@@ -109,6 +111,7 @@ class Songs:
             sampling=plan.sampling[level],
             above=above,
             most_rows=plan.most_songs,
+            sources=self.sources if level == plan.grid.top else None,
         )
         return task, known
 

@@ -15,14 +15,14 @@ from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import as_read_now, read_settings
 from orchestrion.errors import UserError
-from orchestrion.generate.request import Request
+from orchestrion.generate.request import Reprise, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.grid import INEXACT_SECONDS, Grid
 from orchestrion.library.folder import SongFolder
 from orchestrion.prior.labels import Conditions
 from orchestrion.text.lyrics import Spelling, check_pace, spelled, untimed
-from orchestrion.text.pace import planned_times, planned_words, stretches
+from orchestrion.text.pace import planned_times, planned_words, returning, stretches
 from orchestrion.text.timed import TimedLyrics, TimedWord
 from orchestrion.text.window import SeenLyrics
 
@@ -42,6 +42,11 @@ def resolved(request: Request, info: ModelInfo) -> Request:
         )
     if request.lyrics:
         _check_lyrics(request, info)
+    if request.reprises and info.prior(info.grid.top).masked:
+        raise UserError(
+            f"the top prior of {info.name!r} fills windows in passes: in its songs nothing comes back",
+            "leave the form out, or take a model whose top prior goes from code to code",
+        )
     if info.published_names:
         for level, own in enumerate(info.published_names):
             if own is not None:
@@ -143,6 +148,21 @@ def planned(request: Request, info: ModelInfo) -> TimedLyrics:
 
     lines = [line.model_copy(update={"words": tuple(map(timed, line.words))}) for line in lyrics.lines]
     return lyrics.model_copy(update={"lines": tuple(lines)})
+
+
+def reprises(request: Request, info: ModelInfo) -> tuple[Reprise, ...]:
+    """The parts of a song that come back: those that are asked for, or whose words do where a plan says when."""
+    if request.reprises is not None:
+        return request.reprises
+    if not request.lyrics or not info.prior(info.grid.top).paced:
+        return ()
+    spelling, begun = info.spelling(info.grid.top), request.offset_seconds
+    found = returning(request.lyrics, spelling, request.piece_seconds, request.sung_until)
+    return tuple(
+        Reprise(start_seconds=start - begun, seconds=long, of_seconds=before - begun)
+        for start, long, before in found
+        if before >= begun
+    )
 
 
 def _label_ids(request: Request, info: ModelInfo, level: int) -> tuple[int, tuple[int, ...]]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from orchestrion.codec.model import Codec
@@ -29,8 +30,9 @@ FOLLOWED_FRAMES = 64
 class Work:
     """Songs to be made together by an open model, from `codes` on, each kept in its folder if there are `folders`.
 
-    With `side_by_side` levels are made at the same time, each in a thread of its own, their weights in memory together.
-    `find_words` tells when the words of a song are sung.
+    `sources` has the frames of the top level that others resemble. With `side_by_side` levels are made at the
+    same time, each in a thread of its own, their weights in memory together. `find_words` tells when the words of a
+    song are sung.
     """
 
     requests: Sequence[Request]
@@ -39,6 +41,7 @@ class Work:
     codes: Codes
     folders: Sequence[SongFolder] | None
     tell: Callable[[int], Told]
+    sources: Int[Tensor, "row frame_of_song"] | None
     open_prior: OpenPrior
     open_codec: Callable[[], AbstractContextManager[Codec]]
     device: torch.device
@@ -48,7 +51,7 @@ class Work:
 
     def songs(self) -> Songs:
         seeds = [request.seed for request in self.requests]
-        return Songs(self.codes.to(self.device), self.plan, self.tell, seeds)
+        return Songs(self.codes.to(self.device), self.plan, self.tell, seeds, self.sources)
 
     def keep(self, codes: Codes) -> None:
         """Save the codes so far, and of what was made no finer codes than there are coarser ones over them.

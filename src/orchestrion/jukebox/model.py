@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from orchestrion.align.attention import Alignment, lyric_attention
@@ -33,6 +33,7 @@ from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import plain
 from orchestrion.errors import UserError
 from orchestrion.files import check_space, check_writable, file_sha256
+from orchestrion.generate.reprise import sources_of
 from orchestrion.generate.request import Origin, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
@@ -605,6 +606,7 @@ class Jukebox:
             codes=codes,
             folders=kept,
             tell=partial(self._tell, requests),
+            sources=self._sources(requests, plan),
             open_prior=partial(self._drawing, plan, len(requests)),
             open_codec=self._codec,
             device=self.device,
@@ -645,6 +647,10 @@ class Jukebox:
 
     def _tell(self, requests: Sequence[Request], level: int, *, planned: bool = True) -> Told:
         return asked.tell(requests, self.info, level, planned=planned).to(self.device)
+
+    def _sources(self, requests: Sequence[Request], plan: Plan) -> Int[Tensor, "row frame"] | None:
+        reprises = [asked.reprises(request, self.info) for request in requests]
+        return sources_of(reprises, plan.grid, plan.num_frames(plan.grid.top))
 
     def _prior(self, level: int, num_layers: int | None = None) -> AnyPrior:
         """The prior of a level as it is, or its first layers."""

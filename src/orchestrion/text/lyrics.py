@@ -105,6 +105,21 @@ def untimed(text: str, language: str | None = None) -> TimedLyrics:
     return sectioned(TimedLyrics(language=language, lines=tuple(lines)))
 
 
+def stanzas(text: str) -> tuple[tuple[str, ...], ...]:
+    """The words of each run of lines, which empty lines and tags keep apart.
+
+    >>> stanzas("[Verse]\\nla li\\nlu\\n\\n[Chorus]\\nlo")
+    (('la', 'li', 'lu'), ('lo',))
+    """
+    found: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if not line.strip() or _TAG.fullmatch(line.strip()):
+            found.append([])
+        else:
+            found[-1] += line.split()
+    return tuple(tuple(words) for words in found if words)
+
+
 def gone_on_with(before: str, wanted: str) -> str:
     """The words of a piece that goes on: those `wanted` where they begin with those `before`, else both in turn;
     none where none are wanted.

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from anyascii import anyascii
 
-from orchestrion.text.lyrics import Spelling, parts, spelled, untimed
+from orchestrion.text.lyrics import Spelling, parts, spelled, stanzas, untimed
 
 LONGEST_SYLLABLE = 0.8
 """Seconds: where there is more time than words, the rest stays behind the last."""
@@ -16,6 +16,8 @@ LEAD = 2.0
 """Syllables that could be sung before the first word."""
 LINE_REST, SECTION_REST = 1.0, 3.0
 """Syllables that could be sung in a rest behind a line, and behind the last one of a section."""
+_AS_LONG = 0.02
+"""Seconds that two ways of singing the same words may differ by."""
 
 _VOWELS = re.compile("[aeiouyæœøɐ-ʯ]+", re.IGNORECASE)
 _CYRILLIC_VOWEL = re.compile("[аеёиоуыэюяѐѝєії]", re.IGNORECASE)
@@ -65,6 +67,27 @@ def planned_words(
     """From which second of a song each of its words is to be sung, and until when."""
     places = _places(lyrics, spelling, seconds, until)
     return tuple((places[word.start], places[word.stop]) for word in spelled(lyrics, spelling).words)
+
+
+def returning(
+    lyrics: str, spelling: Spelling, seconds: float, until: Until = ()
+) -> Iterator[tuple[float, float, float]]:
+    """Stanzas whose words are sung a second time, as quickly as at first: from which second on, how long, and from
+    which second on they were first sung."""
+    times = planned_words(lyrics, spelling, seconds, until)
+    sung: dict[tuple[str, ...], tuple[float, float]] = {}
+    last = 0
+    for words in stanzas(lyrics):
+        first, last = last, last + len(words)
+        start, long = times[first][0], times[last - 1][1] - times[first][0]
+        before, as_long = sung.setdefault(tuple(_bare(word) for word in words), (start, long))
+        if before < start and long > 0 and abs(long - as_long) < _AS_LONG:
+            yield start, long, before
+
+
+def _bare(word: str) -> str:
+    """A word without capitals and signs."""
+    return "".join(_ALPHABETIC.findall(word)).casefold()
 
 
 def stretches(lyrics: str, seconds: float, until: Until = ()) -> Iterator[tuple[str, float]]:

@@ -18,6 +18,7 @@ _Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
 _Moment = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 _MomentOfUpload = Annotated[float, Field(ge=0, le=LONGEST_UPLOAD_SECONDS, allow_inf_nan=False)]
 _Takes = Annotated[int, Field(ge=1, le=MOST_TAKES)]
+_Form = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z ]*$")]
 _Seed = Annotated[int, Field(ge=0, lt=2**53)]
 _Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"\S")]
 _Tag = Annotated[str, Field(min_length=1, max_length=60)]
@@ -197,13 +198,17 @@ class PrimeIn(Body):
 
 
 class ComposeIn(Body):
-    """A new song. `seconds` counts the sound that it begins with. `draft` leaves it at the top level, to be refined."""
+    """A new song. `seconds` counts the sound that it begins with. `draft` leaves it at the top level, to be refined.
+
+    `form` has a letter for each of equally long parts, of which those with the same letter resemble one another.
+    """
 
     title: Annotated[str, Field(max_length=200)] = ""
     artist: _Name | None = None
     genres: Annotated[list[_Name], Field(max_length=5)] = []
     mix: Mix | None = None
     lyrics: _Lyrics = ""
+    form: _Form | None = None
     seconds: _Seconds = 20.0
     seed: _Seed | None = None
     takes: _Takes = 1
@@ -226,10 +231,11 @@ class Steered(Body):
 
 
 class ContinueIn(Steered):
-    """More of a take, from its end or from `from_seconds`."""
+    """More of a take, from its end or from `from_seconds`; at first what is `again` comes back, if it is given."""
 
     seconds: _Seconds
     from_seconds: _Moment | None = None
+    again: Span | None = None
 
 
 class RepaintIn(Steered):

@@ -187,7 +187,8 @@ class Studio:
             seed=seed,
             model=model,
         )
-        return self._begin(song, takes, asked.seconds, draft=asked.draft, upload=upload)
+        form = asked.form and asked.form.strip()
+        return self._begin(song, takes, asked.seconds, draft=asked.draft, upload=upload, form=form or None)
 
     def continue_(self, song: str, take: str, asked: schemas.ContinueIn) -> tuple[LibrarySong, Job]:
         """More of a take, which stays as it is."""
@@ -203,7 +204,8 @@ class Studio:
                 asked = asked.model_copy(update={"lyrics": gone_on_with(source.lyrics, asked.lyrics)})
             takes = self._steered(kept, source, asked, act="continue", start=start, stop=stop)
             origin = From(song=song, take=take, act="continue", start=start)
-            return self._begin(kept, takes, asked.seconds, draft=asked.draft, source=origin)
+            form = None if asked.again is None else (_again(asked.again, start),)
+            return self._begin(kept, takes, asked.seconds, draft=asked.draft, source=origin, form=form)
 
     def repaint(self, song: str, take: str, asked: schemas.RepaintIn) -> tuple[LibrarySong, Job]:
         """A stretch of a take made anew."""
@@ -478,7 +480,9 @@ class Studio:
         draft: bool,
         source: From | None = None,
         upload: FromUpload | None = None,
+        form: str | tuple[dict[str, float], ...] | None = None,
     ) -> tuple[LibrarySong, Job]:
+        """`form` is that of a request: what comes back."""
         first = takes[0]
         asked: dict[str, Any] = {
             "artist": first.artist,
@@ -486,6 +490,7 @@ class Studio:
             "seed": first.seed,
             "lyrics": first.lyrics,
             "mix": first.mix and {"artist": first.mix.second, "share": first.mix.share},
+            **({} if form is None else {"form": form}),
         }
         work = MakeTakes(
             song=song.id,
@@ -627,6 +632,15 @@ def _is_song_file(parts: tuple[str, ...]) -> bool:
 def _title(artist: str | None, genres: Sequence[str]) -> str:
     about = artist or (genres[0] if genres else "")
     return f"After {about}" if artist else (about.capitalize() if about else "Untitled")
+
+
+def _again(part: Span, kept_seconds: float) -> dict[str, float]:
+    """A part that comes back after so many seconds of a take, as a request has it."""
+    if not part.start < part.stop <= kept_seconds:
+        raise Conflict(
+            f"there is no such part in the {kept_seconds:.2f} s before", "choose a part of what is there already"
+        )
+    return {"start_seconds": kept_seconds, "seconds": part.stop - part.start, "of_seconds": part.start}
 
 
 def _seed(given: int | None) -> int:

@@ -146,7 +146,8 @@ class Worker:
         if work.source is not None:
             source = work.source
             song = jukebox.load(self.places.take(source.song, source.take), jukebox.info.grid.top)
-            changes = {name: getattr(read_settings(Request, {"seconds": 1.0, **asked}), name) for name in asked}
+            longest = {"seconds": (source.start or 0.0) + work.seconds}
+            changes = {name: getattr(read_settings(Request, {**longest, **asked}), name) for name in asked}
             if source.act == "continue":
                 return jukebox.continued(song, work.seconds, source.start, **changes)
             assert source.start is not None and source.stop is not None

@@ -687,6 +687,8 @@ export interface components {
         /**
          * ComposeIn
          * @description A new song. `seconds` counts the sound that it begins with. `draft` leaves it at the top level, to be refined.
+         *
+         *     `form` has a letter for each of equally long parts, of which those with the same letter resemble one another.
          */
         ComposeIn: {
             /** Artist */
@@ -696,6 +698,8 @@ export interface components {
              * @default false
              */
             draft?: boolean;
+            /** Form */
+            form?: string | null;
             /**
              * Genres
              * @default []
@@ -730,9 +734,10 @@ export interface components {
         };
         /**
          * ContinueIn
-         * @description More of a take, from its end or from `from_seconds`.
+         * @description More of a take, from its end or from `from_seconds`; at first what is `again` comes back, if it is given.
          */
         ContinueIn: {
+            again?: components["schemas"]["Span"] | null;
             /** Artist */
             artist?: string | null;
             /**

@@ -13,6 +13,7 @@ export function facts(made: Plain, engine: Plain | null): [name: string, value: 
     ["Artist", at(request, "artist")],
     ["Mixed with", mixed(at(request, "mix"))],
     ["Genres", at(request, "genres")],
+    ["Form", form(at(request, "form"))],
     ["Seed", at(request, "seed")],
     ["Length", seconds(at(request, "seconds"))],
     ["Began with", at(at(request, "prime"), "path")],
@@ -39,6 +40,14 @@ function seconds(value: unknown): string {
 function mixed(mix: unknown): string {
   const [artist, share] = [at(mix, "artist"), at(mix, "share")];
   return typeof share === "number" ? `${text(artist)}, ${Math.round(share * 100)} %` : "";
+}
+
+/** What comes back: letters, or parts of which each is told by where it was and where it is again. */
+function form(value: unknown): string {
+  if (!Array.isArray(value)) return text(value);
+  return value
+    .map((part) => `${seconds(at(part, "of_seconds"))} again at ${seconds(at(part, "start_seconds"))}`)
+    .join(", ");
 }
 
 function from(origin: unknown): string {
