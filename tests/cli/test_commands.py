@@ -331,7 +331,7 @@ def test_a_song_is_continued_upsampled_and_decoded(capsys):
 def test_parts_of_a_song_come_back(capsys):
     leaning = ("-q", "--leaning", "1000")
     assert run(capsys, *COMPOSE, *leaning, "--seconds", "0.6", "--form", "aba")[0] == 0
-    assert "form     aba" in run(capsys, "songs", "show", "song.flac")[1]
+    assert "form     ABA" in run(capsys, "songs", "show", "song.flac")[1]
     again = ("--seconds", "0.4", "--reprise", "0.2", "0.4")
     assert run(capsys, "continue", "song.flac", *leaning, *again)[1] == "song-continued.flac\n"
     assert "0.2 s from 0.2 s on again at 0.6 s" in run(capsys, "songs", "show", "song-continued.flac")[1]

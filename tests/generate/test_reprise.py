@@ -1,5 +1,7 @@
 """Parts that come back: which frames resemble which, and by how much."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,10 +10,12 @@ from hypothesis import strategies as st
 import tiny
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
+from orchestrion.generate.draw import draw_window
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level
 from orchestrion.generate.reprise import lean, sources_of
 from orchestrion.generate.request import Reprise, Request
 from orchestrion.generate.told import Told
+from orchestrion.generate.windows import Window
 from orchestrion.grid import Grid
 from orchestrion.jukebox import Jukebox
 
@@ -40,8 +44,9 @@ def test_letters_are_equally_long_parts_of_which_the_same_come_back():
     parts = Request(seconds=60.0, form="A b a B").reprises
     assert [(part.start_seconds, part.seconds, part.of_seconds) for part in parts] == [(30, 15, 0), (45, 15, 15)]
     assert [part.of_seconds for part in Request(seconds=3.0, form="AAA").reprises] == [0.0, 0.0]
-    assert Request(seconds=3.0, form="ABC").reprises == Request(seconds=3.0, form="").reprises == ()
+    assert Request(seconds=3.0, form="ABC").reprises == ()
     assert Request(seconds=3.0).reprises is None
+    assert Request(seconds=3.0, form="aB a") == Request(seconds=3.0, form="ABA")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +69,10 @@ def test_what_cannot_come_back_is_refused(wrong):
     [
         ("A4", "no form"),
         ("A-A", "no form"),
+        ("Aß", "no form"),
+        ("", "no form"),
+        (7, "'?7'? is no form"),
+        ([{"start": 3.0}], "no setting 'start'"),
         ((Reprise(start_seconds=3.0, seconds=1.0, of_seconds=0.0),), "nothing can come back at 3 s"),
     ],
 )
@@ -153,10 +162,25 @@ def test_what_is_added_can_bring_back_what_was_and_what_is_made_anew_does_not(ju
     longer = jukebox.continue_(song, 0.4, form=again).finish()
     assert torch.equal(longer.codes[1][0, 40:50], song.codes[1][0, 5:15])
     free = jukebox.continue_(song, 0.4).finish()
-    assert torch.equal(free.codes[1][0, :40], song.codes[1][0]) and free.request.form is None
+    assert torch.equal(free.codes[1][0, :40], song.codes[1][0]) and free.request.reprises == ()
     other = jukebox.repaint(song, 0.4, 0.8).finish()
     assert other.request.reprises == () and not torch.equal(other.codes[1][0, 20:40], song.codes[1][0, :20])
-    assert jukebox.upsample(song).finish().request.reprises == ()
+    for asked in (None, "A"):
+        without = jukebox.compose(certain(0.8, form=asked)).finish()
+        assert jukebox.continue_(without, 0.4).finish().request.form == asked, "what was refused stays so"
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_leaning_is_in_nats_at_any_temperature(temperature):
+    sampling = LevelSampling(temperature=temperature, leaning=2.0)
+    flat, known, songs = tiny.CountingPrior(32, 1, 4), torch.zeros(4000, 1, dtype=torch.long), 4000
+    flat.advance = lambda codes, state: torch.zeros(songs, 4)
+    sources = torch.tensor([[-1, 0]]).expand(songs, -1)
+    steps = draw_window(flat, known, Window(0, 1, 2), tiny.conditions(songs), range(songs), 1, sampling, sources)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    share = float((end.value.value == 0).float().mean())
+    assert share == pytest.approx(math.exp(2) / (math.exp(2) + 3), abs=0.03)
 
 
 def test_a_prior_that_fills_in_passes_brings_nothing_back(tmp_path):

@@ -10,10 +10,13 @@ from orchestrion import Jukebox, Prime, Request, Song
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo, write_model
 from orchestrion.codes import Codes
+from orchestrion.config import plain
 from orchestrion.config.prior import LyricsConfig, PriorConfig, TimingConfig, TransformerConfig
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
+from orchestrion.generate.request import Origin
 from orchestrion.generate.told import Told
+from orchestrion.jukebox.asked import recorded, reprises
 from orchestrion.library.folder import SongFolder
 from orchestrion.prior.model import Prior
 from orchestrion.text.published import PublishedNames
@@ -306,12 +309,28 @@ def test_a_stanza_whose_words_come_back_comes_back_where_they_are_sung_by_a_plan
     (la, li, _, la_again, _), codes = song.lyrics.words, song.codes[1][0]
     first, again, count = (round(50 * seconds) for seconds in (la.start, la_again.start, li.end - la.start))
     assert count > 5 and torch.equal(codes[again : again + count], codes[first : first + count])
-    free = singer.compose(asked.changed(form="")).finish().codes[1][0]
+    free = singer.compose(asked.changed(form="A")).finish().codes[1][0]
     assert torch.equal(free[:again], codes[:again]) and not torch.equal(free, codes)
     late = singer.compose(asked.changed(seconds=1.0, total_seconds=1.2, offset_seconds=0.2)).finish()
     first, again = (round(50 * (word.start - 0.2)) for word in (la, la_again))
     codes = late.codes[1][0]
     assert first > 0 and torch.equal(codes[again + 1 : again + count - 1], codes[first + 1 : first + count - 1])
+
+
+def test_stanzas_come_back_only_where_it_is_known_that_they_were_sung(tmp_path):
+    info = write_singer(tmp_path / "paced", paced=True).info
+    asked = SUNG.changed(lyrics="la li\n\nbu\n\nla li", seconds=2.0)
+    assert len(reprises(asked, info)) == 1
+    assert reprises(asked.changed(lyrics=asked.lyrics, form="A"), info) == ()
+    (again,) = reprises(asked, info)
+    for seconds, count in ((again.of_seconds / 2, 1), (again.of_seconds + 0.01, 0), (None, 0)):
+        assert len(reprises(asked.changed(prime=Prime(path="mine.wav", seconds=seconds)), info)) == count
+    changed = Origin(song="other", act="continue", codes_sha256="", stop_seconds=1.0)
+    assert reprises(asked.changed(origin=changed), info) == (), "what is before was sung by another plan"
+    # A record of before there were forms.
+    old = {name: value for name, value in plain(asked).items() if name != "form"}
+    assert recorded(old)["form"] == "A" and recorded({**old, "lyrics": ""}) == {**old, "lyrics": ""}
+    assert recorded({**old, "form": None})["form"] is None
 
 
 def test_what_does_not_sing_takes_no_lyrics_and_cannot_be_aligned(jukebox, singer):

@@ -90,6 +90,8 @@ def test_stanzas_whose_words_come_back_are_sung_in_the_same_time():
     assert (before, start) == (begin[2], begin[10]) and long == pytest.approx(6 * LONGEST_SYLLABLE + LONGEST_SYLLABLE)
     assert list(returning("la li\nla li\n\nla lu", ALPHABET, 10.0)) == []
     assert list(returning("—\n\nla\n\n—\n\n…", ALPHABET, 10.0)) == []
+    assert list(returning("तुम\n\nला\n\nतम", ALPHABET, 10.0)) == []
+    assert len(list(returning("café\n\nla\n\ncafe\u0301", ALPHABET, 10.0))) == 1
     text = "la\n\nlu\n\nla\n\nla"
     first, second = returning(text, ALPHABET, 10.0)
     assert first[2] == second[2] == starts(text, 10.0)[0]

@@ -192,13 +192,13 @@ def test_parts_of_a_song_come_back(page):
     song = page.song(seconds=0.6, form=" ABA ")
     (take,) = song["tree"]
     assert request_of(take["id"])["form"] == "ABA"
-    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.2, "again": {"start": 0.1, "stop": 0.3}})
+    begun = page.post(path_of(song, take, "/continue"), {"seconds": 0.2, "reprise": {"start": 0.1, "stop": 0.3}})
     page.work()
     assert page.get(f"/jobs/{begun['job']['id']}")["state"] == "done"
     (again,) = request_of(begun["job"]["takes"][0])["form"]
     assert again == {"start_seconds": 0.6, "seconds": pytest.approx(0.2), "of_seconds": 0.1}
-    late = {"seconds": 0.2, "from_seconds": 0.2, "again": {"start": 0.1, "stop": 0.3}}
-    assert "no such part" in page.post(path_of(song, take, "/continue"), late, status=409)["error"]
+    late = {"seconds": 0.2, "from_seconds": 0.2, "reprise": {"start": 0.1, "stop": 0.3}}
+    assert "not over by 0.20 s" in page.post(path_of(song, take, "/continue"), late, status=409)["error"]
     page.post("/songs", {"seconds": 0.6, "form": "A4"}, status=422)
 
 

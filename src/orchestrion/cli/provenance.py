@@ -158,8 +158,9 @@ def _request(made: "Made", file: Path, source: Path | None) -> "Request":
     """What was asked, its prompt looked for where it was named, here and beside the file."""
     from orchestrion.config import read_settings
     from orchestrion.generate.request import Request
+    from orchestrion.jukebox.asked import recorded
 
-    request = read_settings(Request, made.request, f"the record of {file}")
+    request = read_settings(Request, recorded(made.request), f"the record of {file}")
     if made.begins_with is not None:
         raise UserError(
             f"{file} begins with a sound or codes that its record does not hold, so it cannot be made again from it",

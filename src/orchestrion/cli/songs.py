@@ -245,7 +245,7 @@ def _as_text(result: dict[str, Any], asked: "Request") -> str:
         f"  seed     {asked.seed}",
         f"  model    {result['model']} (orchestrion {result['orchestrion']})",
     ]
-    if asked.reprises:
+    if asked.form:
         lines.append(f"  form     {_form_as_text(asked)}")
     if asked.prime:
         lines.append(f"  prompt   {asked.prime.path}")
@@ -263,7 +263,7 @@ def _form_as_text(asked: "Request") -> str:
         return asked.form
     return ", ".join(
         f"{part.seconds:g} s from {part.of_seconds:g} s on again at {part.start_seconds:g} s"
-        for part in asked.reprises or ()
+        for part in asked.form or ()
     )
 
 

@@ -15,8 +15,9 @@ class LevelSampling(Settings):
     genres and lyrics make of the music, against music of nobody in particular, at twice the work. `hop_fraction` is how
     much of its context each window invents, after the first: the rest is overlap with what is there already.
 
-    `leaning` is how much a part that comes back resembles what it was: the score of each code that was there is raised
-    by so many nats. At the top level alone, where codes are drawn one after another.
+    `leaning` is how much a part that comes back resembles what it was: each code that was there is likelier by so many
+    nats, at any temperature, before all are made to add up to 1. At the top level alone, where codes are drawn one
+    after another.
 
     A masked prior fills a window in `passes`. Each keeps the codes that it is surest of, or random ones, and leaves the
     others to the next; `order_temperature` mixes the two, the more the earlier the pass.

@@ -48,7 +48,8 @@ def draw_window(
     made = torch.cat((codes[:, : window.known], codes.new_zeros(len(codes), count)), 1)
     for frame in range(window.known, window.stop):
         if sources is not None:
-            logits = lean(logits, made, sources[:, frame], sampling.leaning, prior.first_code)
+            leaning = sampling.leaning * (sampling.temperature or 1)  # which the scores are divided by
+            logits = lean(logits, made, sources[:, frame], leaning, prior.first_code)
         code = pick(logits, chance[:, frame - window.known], sampling) - prior.first_code
         # A character drawn where a code belongs is read on as it is, and kept as code 0 (the published way).
         made[:, frame] = code.clamp(min=0)

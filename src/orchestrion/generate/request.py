@@ -5,11 +5,13 @@ from typing import Any
 
 from pydantic import ConfigDict, field_validator, model_validator
 
-from orchestrion.config import Settings
+from orchestrion.config import Settings, read_settings
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.text.lyrics import gone_on_with, untimed
 
+NOTHING_AGAIN = "A"
+"""The form of a song in which nothing comes back."""
 LONGEST_SECONDS = 24 * 3600.0
 _ROUNDING = 1e-6
 
@@ -118,10 +120,23 @@ class Request(Settings):
     prime: Prime | None = None
     origin: Origin | None = None
 
-    @field_validator("genres", "form", "sampling", mode="before")
+    @field_validator("genres", "sampling", mode="before")
     @classmethod
     def _as_tuple(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("form", mode="before")
+    @classmethod
+    def _as_form(cls, value: object) -> object:
+        """Letters as capitals without spaces, so that the same form is the same request; parts each read by itself."""
+        if value is None:
+            return None
+        if isinstance(value, list | tuple):
+            return tuple(read_settings(Reprise, part) if isinstance(part, dict) else part for part in value)
+        letters = "".join(str(value).split())
+        if not (isinstance(value, str) and letters.isascii() and letters.isalpha()):
+            raise UserError(f"{value!r} is no form of a song", "name its parts by letters from A to Z, such as AABA")
+        return letters.upper()
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Request":
@@ -142,8 +157,6 @@ class Request(Settings):
                 f"a prompt of {self.prime.seconds} s leaves nothing of a song of {self.seconds} s to compose",
                 "seconds counts the prompt too: ask for more, or prime with less",
             )
-        if isinstance(self.form, str) and not all(map(str.isalpha, "".join(self.form.split()))):
-            raise UserError(f"{self.form!r} is no form of a song", "name its parts by letters, such as AABA")
         for part in self.reprises or ():
             if part.start_seconds >= self.seconds:
                 raise UserError(
@@ -171,13 +184,17 @@ class Request(Settings):
         """The parts that come back by its form; None for one without."""
         if not isinstance(self.form, str):
             return self.form
-        parts = "".join(self.form.casefold().split())
-        long = self.seconds / max(len(parts), 1)
+        long = self.seconds / len(self.form)
         return tuple(
-            Reprise(start_seconds=place * long, seconds=long, of_seconds=parts.index(letter) * long)
-            for place, letter in enumerate(parts)
-            if parts.index(letter) < place
+            Reprise(start_seconds=place * long, seconds=long, of_seconds=self.form.index(letter) * long)
+            for place, letter in enumerate(self.form)
+            if self.form.index(letter) < place
         )
+
+    @property
+    def _form_of_more(self) -> str | None:
+        """The form of what is made of this song, where none is given: one that was given says nothing of it."""
+        return None if self.form is None else NOTHING_AGAIN
 
     def takes(self, num: int) -> tuple["Request", ...]:
         """The same request `num` times, with the seeds from its own on."""
@@ -208,7 +225,7 @@ class Request(Settings):
                 "total_seconds": total,
                 "prime": None,
                 "origin": origin,
-                "form": None,
+                "form": self._form_of_more,
                 **changes,
                 **words,
             }
@@ -228,7 +245,7 @@ class Request(Settings):
 
     def upsampled(self, origin: Origin, **changes: Any) -> "Request":
         """The request for all levels under the top of this one's song, made anew."""
-        made_from = {"finest_level": 0, "prime": None, "origin": origin, "form": ""}
+        made_from = {"finest_level": 0, "prime": None, "origin": origin}
         return self.changed(**{**made_from, **self._replanned(changes)})
 
     def repainted(self, origin: Origin, **changes: Any) -> "Request":
@@ -236,7 +253,8 @@ class Request(Settings):
 
         Nothing comes back in that part unless it is asked for.
         """
-        made_from = {"prime": None, "origin": origin, "seed": (self.seed + 1) % 2**63, "form": ""}
+        seed, form = (self.seed + 1) % 2**63, self._form_of_more
+        made_from = {"prime": None, "origin": origin, "seed": seed, "form": form}
         return self.changed(**{**made_from, **self._replanned(changes)})
 
     def _replanned(self, changes: dict[str, Any]) -> dict[str, Any]:

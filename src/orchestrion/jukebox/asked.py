@@ -15,7 +15,7 @@ from orchestrion.checkpoints.folder import ModelInfo
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import as_read_now, read_settings
 from orchestrion.errors import UserError
-from orchestrion.generate.request import Reprise, Request
+from orchestrion.generate.request import NOTHING_AGAIN, Reprise, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.grid import INEXACT_SECONDS, Grid
@@ -151,17 +151,21 @@ def planned(request: Request, info: ModelInfo) -> TimedLyrics:
 
 
 def reprises(request: Request, info: ModelInfo) -> tuple[Reprise, ...]:
-    """The parts of a song that come back: those that are asked for, or whose words do where a plan says when."""
+    """The parts of a song that come back: those that are asked for, or stanzas where a plan says when they are sung.
+
+    What a prompt sings is not known.
+    """
     if request.reprises is not None:
         return request.reprises
-    if not request.lyrics or not info.prior(info.grid.top).paced:
+    if not request.lyrics or not sings_by_plan(request, info):
         return ()
+    prompt = 0.0 if request.prime is None else request.prime.seconds or request.seconds
     spelling, begun = info.spelling(info.grid.top), request.offset_seconds
     found = returning(request.lyrics, spelling, request.piece_seconds, request.sung_until)
     return tuple(
         Reprise(start_seconds=start - begun, seconds=long, of_seconds=before - begun)
         for start, long, before in found
-        if before >= begun
+        if before >= begun + prompt
     )
 
 
@@ -308,14 +312,19 @@ def check_source(codes: Codes, request: Request) -> None:
             raise UserError(f"level {level} of this song is ahead of the one above it", "finish the song first")
 
 
+def recorded(request: dict[str, Any]) -> dict[str, Any]:
+    """A recorded request as it was meant: in songs with words that know of no form, nothing came back."""
+    return {"form": NOTHING_AGAIN, **request} if request.get("lyrics") else request
+
+
 def request_of(kept: SongFolder) -> Request:
     """What a song's folder says was asked for; UserError where that makes no sense."""
-    return read_settings(Request, kept.info.request, str(kept.path))
+    return read_settings(Request, recorded(kept.info.request), str(kept.path))
 
 
 def request_as_read_now(kept: SongFolder) -> dict[str, Any]:
     """The same as plain data, with settings that came later at their defaults; as it is where it makes no sense."""
-    return as_read_now(Request, kept.info.request, str(kept.path))
+    return as_read_now(Request, recorded(kept.info.request), str(kept.path))
 
 
 def check_sound(audio: object, sample_rate: int) -> None:

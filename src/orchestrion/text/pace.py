@@ -86,8 +86,9 @@ def returning(
 
 
 def _bare(word: str) -> str:
-    """A word without capitals and signs."""
-    return "".join(_ALPHABETIC.findall(word)).casefold()
+    """A word without capitals and signs; marks on its letters stay."""
+    whole = unicodedata.normalize("NFC", word.casefold())
+    return "".join(sign for sign in whole if unicodedata.category(sign)[0] not in "PSC")
 
 
 def stretches(lyrics: str, seconds: float, until: Until = ()) -> Iterator[tuple[str, float]]:

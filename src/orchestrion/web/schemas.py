@@ -18,7 +18,7 @@ _Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
 _Moment = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 _MomentOfUpload = Annotated[float, Field(ge=0, le=LONGEST_UPLOAD_SECONDS, allow_inf_nan=False)]
 _Takes = Annotated[int, Field(ge=1, le=MOST_TAKES)]
-_Form = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z ]*$")]
+_Form = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z ]*[A-Za-z][A-Za-z ]*$")]
 _Seed = Annotated[int, Field(ge=0, lt=2**53)]
 _Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"\S")]
 _Tag = Annotated[str, Field(min_length=1, max_length=60)]
@@ -231,11 +231,11 @@ class Steered(Body):
 
 
 class ContinueIn(Steered):
-    """More of a take, from its end or from `from_seconds`; at first what is `again` comes back, if it is given."""
+    """More of a take, from its end or from `from_seconds`; what is the `reprise`, if any, comes back first."""
 
     seconds: _Seconds
     from_seconds: _Moment | None = None
-    again: Span | None = None
+    reprise: Span | None = None
 
 
 class RepaintIn(Steered):

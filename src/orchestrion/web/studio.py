@@ -187,8 +187,7 @@ class Studio:
             seed=seed,
             model=model,
         )
-        form = asked.form and asked.form.strip()
-        return self._begin(song, takes, asked.seconds, draft=asked.draft, upload=upload, form=form or None)
+        return self._begin(song, takes, asked.seconds, draft=asked.draft, upload=upload, form=asked.form)
 
     def continue_(self, song: str, take: str, asked: schemas.ContinueIn) -> tuple[LibrarySong, Job]:
         """More of a take, which stays as it is."""
@@ -204,7 +203,7 @@ class Studio:
                 asked = asked.model_copy(update={"lyrics": gone_on_with(source.lyrics, asked.lyrics)})
             takes = self._steered(kept, source, asked, act="continue", start=start, stop=stop)
             origin = From(song=song, take=take, act="continue", start=start)
-            form = None if asked.again is None else (_again(asked.again, start),)
+            form = None if asked.reprise is None else (_reprise(asked.reprise, start),)
             return self._begin(kept, takes, asked.seconds, draft=asked.draft, source=origin, form=form)
 
     def repaint(self, song: str, take: str, asked: schemas.RepaintIn) -> tuple[LibrarySong, Job]:
@@ -634,11 +633,12 @@ def _title(artist: str | None, genres: Sequence[str]) -> str:
     return f"After {about}" if artist else (about.capitalize() if about else "Untitled")
 
 
-def _again(part: Span, kept_seconds: float) -> dict[str, float]:
+def _reprise(part: Span, kept_seconds: float) -> dict[str, float]:
     """A part that comes back after so many seconds of a take, as a request has it."""
     if not part.start < part.stop <= kept_seconds:
         raise Conflict(
-            f"there is no such part in the {kept_seconds:.2f} s before", "choose a part of what is there already"
+            f"a part that is not over by {kept_seconds:.2f} s cannot come back there",
+            "choose one that is, or go on later",
         )
     return {"start_seconds": kept_seconds, "seconds": part.stop - part.start, "of_seconds": part.start}
 

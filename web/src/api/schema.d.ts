@@ -734,10 +734,9 @@ export interface components {
         };
         /**
          * ContinueIn
-         * @description More of a take, from its end or from `from_seconds`; at first what is `again` comes back, if it is given.
+         * @description More of a take, from its end or from `from_seconds`; what is the `reprise`, if any, comes back first.
          */
         ContinueIn: {
-            again?: components["schemas"]["Span"] | null;
             /** Artist */
             artist?: string | null;
             /**
@@ -757,6 +756,7 @@ export interface components {
              * @default false
              */
             nobody?: boolean;
+            reprise?: components["schemas"]["Span"] | null;
             /** Seconds */
             seconds: number;
             /** Seed */
