@@ -4,11 +4,11 @@
         [--form ABAB] [--leanings 4 8 12] [--picture form.png]
 
 Of held-out tracks so long stretches are taken, as they are and through the codec of the first model, and songs without
-words are composed by each model, asked for by the same labels; with `--form` also so that their parts come back. All
-but the music itself is heard by the top level alone, whose prior decides what is played. How much a piece comes back is
-the best lag's correlation of stretches of 2 s of chroma (`evaluate.chroma.repetition`): from 4 s to half the piece, and
-from `--late` seconds on, which a prior that sees no more than them cannot remember. What a form costs is told by how
-many bits a code takes the prior that drew it, without guidance and leaning.
+words are composed by each model, asked for by the same labels; with `--form` also so that their parts come back. They
+are heard whole and by the top level alone. How much a piece comes back is the best lag's correlation of stretches of
+2 s of chroma (`evaluate.chroma.repetition`): from 4 s to half the piece, and from `--late` seconds on, which a prior
+that sees no more than them cannot remember. What a form costs is told by how many bits a code takes the prior that drew
+it, without guidance and leaning.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from orchestrion.data.manifest import read_manifest, split
 from orchestrion.errors import UserError
 from orchestrion.evaluate.chroma import FRAMES_PER_SECOND, LEAST_LAG_SECONDS, chroma, repetition, self_similarity
 from orchestrion.evaluate.interval import mean
-from orchestrion.generate.reprise import sources_of
+from orchestrion.generate.reprise import NOTHING, finer, sources_of
 from orchestrion.jukebox.asked import tell
 from orchestrion.prior.masked import AnyPrior
 from peers.figures import Figure
@@ -71,14 +71,15 @@ def main() -> None:
     for number, track in enumerate(tracks):
         real = io.read(track.path, rate, channels)[:, : round(given.seconds * rate)]
         hear("held-out music", real, rate)
-        hear("the same, coded", codec.decode(codec.encode(real[None], [top]), top)[0], rate)
+        codes = codec.encode(real[None])
+        for what, level in (("the same, coded", 0), ("the same, coded at the top level", top)):
+            hear(what, codec.decode(codes, level)[0], rate)
         for name, jukebox, prior in zip(names, opened, priors, strict=True):
             request = Request(
                 seconds=given.seconds,
                 artist=jukebox.info.artist_called(track.artist),
                 genres=tuple(known for genre in track.genres[:1] if (known := jukebox.info.genre_called(genre))),
                 seed=number + 1,
-                finest_level=jukebox.info.grid.top,
             )
             asked = {f"songs of `{name}`": request}
             for leaning in given.leanings if given.form else ():
@@ -88,12 +89,13 @@ def main() -> None:
             for what, one in asked.items():
                 song = jukebox.compose(one).finish()
                 hear(what, song.audio, song.sample_rate, *_of_codes(jukebox, prior, song))
+                hear(f"{what}; by the top level", jukebox.decode(song.codes, jukebox.info.grid.top), song.sample_rate)
                 heard.setdefault(what, chroma(song.audio.mean(0), song.sample_rate))
         print(f"{number + 1} of {len(tracks)}: {track.path.stem}", flush=True)
     if given.picture:
         _draw(given.picture, heard)
     told = [f"from {seconds:g} s on" for seconds in (LEAST_LAG_SECONDS, given.late)]
-    told += ["bits per code", "codes that are as before"]
+    told += ["bits per code of the top level", "codes that are as before: top", "finest"]
     rows, figures = [], []
     for name, values in found.items():
         columns = dict(zip(told, zip(*values, strict=True), strict=False))
@@ -103,7 +105,7 @@ def main() -> None:
             figures.append(Figure(f"repetition {what}", name, list(column), ""))
     text = (
         f"{table(['', *told], rows)}\n\n{len(tracks)} pieces of "
-        f"{given.seconds:g} s, songs without words; all but the music itself by the top level alone. {machine()} "
+        f"{given.seconds:g} s, songs without words. {machine()} "
         "Script: `bench/repetition.py`."
     )
     publish(given, "repetition", text, figures)
@@ -111,7 +113,7 @@ def main() -> None:
 
 def _draw(path: Path, heard: dict[str, torch.Tensor]) -> None:
     """A PNG with a square for each song: how much what is played at one moment resembles what is played at another."""
-    figure = Picture(figsize=(4 * len(heard), 4.3), dpi=110, layout="constrained")
+    figure = Picture(figsize=(4 * len(heard), 4.6), dpi=75, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (name, pitches) in zip(figure.subplots(1, len(heard), squeeze=False)[0], heard.items(), strict=True):
         seconds = len(pitches) / FRAMES_PER_SECOND
@@ -123,7 +125,7 @@ def _draw(path: Path, heard: dict[str, torch.Tensor]) -> None:
 
 
 def _of_codes(jukebox: Jukebox, prior: AnyPrior, song: Song) -> tuple[float, ...]:
-    """Bits that a code of the top level takes, and of a song with parts that come back the share that is as before."""
+    """Bits that a code of the top level takes, and of parts that come back the share at both ends that is as before."""
     info, top = jukebox.info, jukebox.info.grid.top
     (codes,) = song.codes[top]
     window = codes[None, : info.prior(top).context_frames]
@@ -132,8 +134,13 @@ def _of_codes(jukebox: Jukebox, prior: AnyPrior, song: Song) -> tuple[float, ...
     sources = sources_of([song.request.reprises or ()], info.grid, len(codes))
     if sources is None:
         return (float(bits),)
-    again = sources[0] >= 0
-    return float(bits), float((codes[again] == codes[sources[0, again]]).float().mean())
+    finest = finer(sources, song.codes[0].shape[1] // len(codes))
+    alike = []
+    for level, before in ((top, sources[0]), (0, finest[0])):
+        (made,) = song.codes[level]
+        again = before != NOTHING
+        alike.append(float((made[again] == made[before[again]]).float().mean()))
+    return float(bits), *alike
 
 
 if __name__ == "__main__":

@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from orchestrion.codes import HIDDEN
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.errors import UserError
 from orchestrion.generate.draw import draw_window
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level
-from orchestrion.generate.reprise import lean, sources_of
+from orchestrion.generate.parallel import fill_window
+from orchestrion.generate.reprise import NOTHING, finer, lean, sources_of, towards
 from orchestrion.generate.request import Reprise, Request
 from orchestrion.generate.told import Told
 from orchestrion.generate.windows import Window
 from orchestrion.grid import Grid
 from orchestrion.jukebox import Jukebox
+from orchestrion.prior.masked import by_vector
 
 GRID = Grid(1600, (8, 32))  # 50 frames of the top level a second
 CERTAIN = 1000.0
@@ -100,12 +103,41 @@ def test_no_frame_resembles_one_that_comes_later(start, seconds, share, num_fram
 
 
 def test_only_the_score_of_the_code_that_was_there_is_raised():
-    logits, codes = torch.randn(3, 14), torch.tensor([[5, 6], [7, 8], [9, 10]])
-    raised = lean(logits, codes, torch.tensor([1, -1, 0]), 2.5, first_code=2) - logits
+    codes, scores = torch.tensor([[5, 6, HIDDEN], [7, 8, 9], [10, 11, 12]]), torch.randn(3, 14)
+    earlier = towards(torch.tensor([[1, 2], [NOTHING, 0], [0, 3]]), codes)
+    assert earlier.tolist() == [[6, NOTHING], [NOTHING, 7], [10, NOTHING]]
     expected = torch.zeros(3, 14)
-    expected[0, 8] = expected[2, 11] = 2.5
-    torch.testing.assert_close(raised, expected)
-    assert lean(logits, codes, torch.tensor([-1, -1, -1]), 2.5, 2) is logits
+    expected[0, 6] = expected[2, 10] = 2.5
+    torch.testing.assert_close(lean(scores, earlier[:, 0], 2.5) - scores, expected)
+    assert (towards(torch.tensor([[0], [0]]), torch.zeros(2, 0, dtype=torch.long)) == NOTHING).all()
+
+
+def test_finer_frames_resemble_those_at_the_same_place_within_a_coarser_one():
+    assert finer(torch.tensor([[NOTHING, NOTHING, 0]]), 3).tolist() == [[NOTHING] * 6 + [0, 1, 2]]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_windows_that_are_filled_in_passes_lean_towards_what_was_there(depth):
+    """A prior that scores all alike: what is likelier is so by the leaning alone."""
+    prior, codes = tiny.CountingFiller(8, 1, 4, depth), torch.full((1, 4000), HIDDEN)
+    prior.score = lambda around, before: torch.zeros(len(around), 4)
+    sampling, earlier = LevelSampling(leaning=2.0, passes=2), torch.full((1, 4000), NOTHING)
+    prior.read = lambda codes, told: torch.zeros(int((by_vector(codes, depth) == HIDDEN).any(2).sum()), 1)
+    earlier[:, :2000] = 3
+    steps = fill_window(prior, codes, tiny.conditions(), [1], level=0, start=0, sampling=sampling, earlier=earlier)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made = end.value[0]
+            break
+    free = float((made[2000:] == 3).float().mean())
+    vectors = made[:2000].view(-1, depth) == 3
+    assert free == pytest.approx(0.25, abs=0.05)
+    assert float(vectors[:, 0].float().mean()) == pytest.approx(math.exp(2) / (math.exp(2) + 3), abs=0.15)
+    if depth > 1:
+        after, otherwise = (float(vectors[vectors[:, 0] == same, 1].float().mean()) for same in (True, False))
+        assert otherwise < 0.4 < 0.6 < after, "a code after another than before does not lean"
 
 
 def test_parts_come_back_the_same_where_they_lean_enough_and_not_at_all_where_they_do_not():
@@ -139,7 +171,7 @@ def test_a_song_of_a_form_is_the_same_streamed_and_gone_on_with(jukebox, tmp_pat
     song = jukebox.compose(request).finish()
     top, fine = song.codes[1][0], song.codes[0][0]
     assert torch.equal(top[40:60], top[:20]) and not torch.equal(top[20:40], top[:20])
-    assert not torch.equal(fine[160:240], fine[:80])  # what is finer is drawn anew
+    assert torch.equal(fine[160:240], fine[:80]) and not torch.equal(fine[80:160], fine[:80])
     assert torch.equal(jukebox.stream(request).finish().codes[1][0], top)
     with jukebox.compose(request, tmp_path / "song.song") as begun:
         for progress in begun:
@@ -183,8 +215,14 @@ def test_leaning_is_in_nats_at_any_temperature(temperature):
     assert share == pytest.approx(math.exp(2) / (math.exp(2) + 3), abs=0.03)
 
 
-def test_a_prior_that_fills_in_passes_brings_nothing_back(tmp_path):
-    jukebox = Jukebox(tiny.write_tiny_model(tmp_path / "masked", masked=(1,)))
-    with pytest.raises(UserError, match="nothing comes back"):
-        jukebox.compose(Request(seconds=1.0, form="AA"))
-    jukebox.compose(Request(seconds=1.0, form="AB"))
+@pytest.mark.parametrize("masked", [(0,), (1,)])
+def test_a_song_comes_back_where_windows_are_filled_in_passes(tmp_path, masked):
+    jukebox = Jukebox(tiny.write_tiny_model(tmp_path / "masked", masked=masked))
+    request = certain(3.0, form="ABA", seed=3)
+    song = jukebox.compose(request).finish()
+    for level, (third, length) in enumerate(((400, 200), (100, 50))):
+        codes = song.codes[level][0]
+        assert torch.equal(codes[third : third + length], codes[:length]), level
+        assert not torch.equal(codes[length : 2 * length], codes[:length])
+    streamed = jukebox.stream(request).finish()
+    assert all(torch.equal(streamed.codes[level], song.codes[level]) for level in (0, 1))

@@ -246,6 +246,8 @@ def test_a_part_of_a_song_comes_back(visit: Visit) -> None:
     page.get_by_label("Takes", exact=True).fill("1")
     visit.accessible()
     assert fits(page)
+    inside = "[...document.querySelectorAll('form')].every(form => form.scrollWidth <= form.clientWidth)"
+    assert page.evaluate(inside)
     visit.button("Bring back").last.click()
     visit.heard(2)
     page.get_by_text("What made it").click()
@@ -263,7 +265,7 @@ def test_the_map_leads_to_composing(visit: Visit) -> None:
     visit.accessible()
     visit.picture(f"map-{visit.width}")
     visit.button("Compose here").click()
-    assert page.get_by_label("Artist").input_value() == "Ryan Reilly"
+    assert page.get_by_label("Artist", exact=True).input_value() == "Ryan Reilly"
     page.get_by_text("Mixed with Tyler Johnson").wait_for()
     visit.accessible()
     visit.compose(1, 1, seed=3)

@@ -157,7 +157,7 @@ def sampling_options(command: F) -> F:
     command = click.option(
         "--leaning",
         type=_NUMBERS["leaning"],
-        help="How closely what comes back resembles what it was, in nats; 0: not at all.  [default: the song's, or 8]",
+        help="How closely what comes back resembles what it was, in nats; 0: not at all.  [default: the song's, or 10]",
     )(command)
     return click.option(
         "--hop",

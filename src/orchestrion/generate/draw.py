@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick
-from orchestrion.generate.reprise import lean
+from orchestrion.generate.reprise import NOTHING, lean, towards
 from orchestrion.generate.windows import Window
 from orchestrion.prior.labels import Conditions
 
@@ -47,9 +47,9 @@ def draw_window(
     state, logits = _begin(prior, codes, window, conditions)
     made = torch.cat((codes[:, : window.known], codes.new_zeros(len(codes), count)), 1)
     for frame in range(window.known, window.stop):
-        if sources is not None:
-            leaning = sampling.leaning * (sampling.temperature or 1)  # which the scores are divided by
-            logits = lean(logits, made, sources[:, frame], leaning, prior.first_code)
+        if sources is not None and (sources[:, frame] != NOTHING).any():
+            earlier = towards(sources[:, frame, None], made)[:, 0]
+            logits = lean(logits, (earlier + prior.first_code).where(earlier != NOTHING, NOTHING), sampling.leant)
         code = pick(logits, chance[:, frame - window.known], sampling) - prior.first_code
         # A character drawn where a code belongs is read on as it is, and kept as code 0 (the published way).
         made[:, frame] = code.clamp(min=0)

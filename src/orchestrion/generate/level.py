@@ -14,6 +14,7 @@ from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.draw import Predictor, draw_window, likelihood
 from orchestrion.generate.parallel import Filler, fill_window
 from orchestrion.generate.pick import seed_of_take
+from orchestrion.generate.reprise import towards
 from orchestrion.generate.told import Told
 from orchestrion.generate.windows import Window, stride_frames, window_around, windows
 from orchestrion.prior.labels import Conditions
@@ -135,13 +136,21 @@ def _window_steps(
     coarser = _coarser(task, window)
     told = task.told.rows(rows.start, rows.stop)
     conditions = _conditions(told, shape, window, None if coarser is None else coarser[rows])
+    sources = None if task.sources is None else task.sources[rows]
     if isinstance(task.prior, Filler):
         seen = F.pad(codes, (0, max(window.stop - codes.shape[1], 0)), value=HIDDEN)[rows, window.start : window.stop]
+        earlier = None if sources is None else towards(sources[:, window.start : window.stop], codes[rows])
         whole = yield from fill_window(
-            task.prior, seen, conditions, seeds, level=shape.level, start=window.start, sampling=task.sampling
+            task.prior,
+            seen,
+            conditions,
+            seeds,
+            level=shape.level,
+            start=window.start,
+            sampling=task.sampling,
+            earlier=earlier,
         )
         return whole[:, window.known - window.start :]
-    sources = None if task.sources is None else task.sources[rows]
     return (
         yield from draw_window(task.prior, codes[rows], window, conditions, seeds, shape.level, task.sampling, sources)
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from orchestrion.codes import HIDDEN
 from orchestrion.config.sampling import LevelSampling
 from orchestrion.generate.pick import chances, pick_many
+from orchestrion.generate.reprise import NOTHING, lean
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import by_vector, share_hidden
 
@@ -39,13 +40,15 @@ def fill_window(
     level: int,
     start: int,
     sampling: LevelSampling,
+    earlier: Int[Tensor, "row frame"] | None = None,
 ) -> Generator[tuple[int, Tensor | None], None, Int[Tensor, "row frame"]]:
     """The codes of a window whose first frame is `start`, with its hidden frames filled, as many in each row.
 
     Each pass draws all that is hidden and keeps the vectors it is surest of, or random ones; how many stay hidden falls
     along a quarter of a cosine. (Chang et al. 2022, arXiv 2202.04200, section 3.2; order by confidence with noise.)
-    Codes of a vector are drawn one after another, and kept together. Yields how many frames are kept after each pass
-    but the last.
+    Codes of a vector are drawn one after another, and kept together. Hidden frames lean towards the codes `earlier`,
+    where there are such, each as long as the codes before it in its vector are those. Yields how many frames are kept
+    after each pass but the last.
     """
     told = prior.tell(conditions, codes.shape[1])
     rows, stop, depth = len(codes), start + codes.shape[1], prior.depth
@@ -60,9 +63,14 @@ def fill_window(
         hidden = (of_vectors == HIDDEN).any(2)
         given, chance = of_vectors[hidden], chance_of(f"pass {number}", hidden)
         around = prior.read(of_vectors.flatten(1), told)
+        before = None if earlier is None else by_vector(earlier, depth)[hidden]
         drawn, sureness = given[:, :0], torch.zeros(len(given), device=codes.device)
         for place in range(depth):
-            code, share = pick_many(prior.score(around, drawn), chance[:, place], sampling)
+            scores = prior.score(around, drawn)
+            if before is not None:
+                follows = (drawn == before[:, :place]).all(1)
+                scores = lean(scores, before[:, place].where(follows, NOTHING), sampling.leant)
+            code, share = pick_many(scores, chance[:, place], sampling)
             known = given[:, place] != HIDDEN
             drawn = torch.cat((drawn, torch.where(known, given[:, place], code)[:, None]), 1)
             sureness = sureness + share.clamp(min=_SMALLEST).log()

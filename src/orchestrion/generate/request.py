@@ -68,7 +68,7 @@ class Mix(Settings):
 class Reprise(Settings):
     """A part of a song that comes back: from `start_seconds` on, for `seconds`, what was from `of_seconds` on.
 
-    It resembles what was there by as much as the top level's `leaning` says (`generate.reprise`).
+    It resembles what was there by as much as the `leaning` of each level says (`generate.reprise`).
     """
 
     model_config = ConfigDict(allow_inf_nan=True)

@@ -16,6 +16,7 @@ from orchestrion.generate.draw import Predictor
 from orchestrion.generate.guided import guided
 from orchestrion.generate.level import Above, Filled, LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.parallel import Filler
+from orchestrion.generate.reprise import finer
 from orchestrion.generate.told import Told
 from orchestrion.grid import Grid
 
@@ -100,6 +101,7 @@ class Songs:
     def task(self, level: int, prior: Predictor | Filler, above: Above | None) -> tuple[LevelTask, Tensor]:
         """What is to be done at a level, and the codes it starts with."""
         plan, told, known = self.plan, self.tell(level), self.codes.levels[level]
+        hops = plan.grid.hop_lengths
         if known is None:
             known = told.conditions.artist.new_zeros(len(self.seeds), 0)
         task = LevelTask(
@@ -111,7 +113,7 @@ class Songs:
             sampling=plan.sampling[level],
             above=above,
             most_rows=plan.most_songs,
-            sources=self.sources if level == plan.grid.top else None,
+            sources=None if self.sources is None else finer(self.sources, hops[plan.grid.top] // hops[level]),
         )
         return task, known
 

@@ -42,11 +42,6 @@ def resolved(request: Request, info: ModelInfo) -> Request:
         )
     if request.lyrics:
         _check_lyrics(request, info)
-    if request.reprises and info.prior(info.grid.top).masked:
-        raise UserError(
-            f"the top prior of {info.name!r} fills windows in passes: in its songs nothing comes back",
-            "leave the form out, or take a model whose top prior goes from code to code",
-        )
     if info.published_names:
         for level, own in enumerate(info.published_names):
             if own is not None:

@@ -30,7 +30,7 @@ FOLLOWED_FRAMES = 64
 class Work:
     """Songs to be made together by an open model, from `codes` on, each kept in its folder if there are `folders`.
 
-    `sources` has the frames of the top level that others resemble. With `side_by_side` levels are made at the
+    `sources` has the frames of the top level that later ones resemble. With `side_by_side` levels are made at the
     same time, each in a thread of its own, their weights in memory together. `find_words` tells when the words of a
     song are sung.
     """
