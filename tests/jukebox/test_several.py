@@ -327,6 +327,8 @@ def test_stanzas_come_back_only_where_it_is_known_that_they_were_sung(tmp_path):
         assert len(reprises(asked.changed(prime=Prime(path="mine.wav", seconds=seconds)), info)) == count
     changed = Origin(song="other", act="continue", codes_sha256="", stop_seconds=1.0)
     assert reprises(asked.changed(origin=changed), info) == (), "what is before was sung by another plan"
+    upsampled = Origin(song="other", act="upsample", codes_sha256="")
+    assert reprises(asked.changed(origin=upsampled), info) == (again,)
     # A record of before there were forms.
     old = {name: value for name, value in plain(asked).items() if name != "form"}
     assert recorded(old)["form"] == "A" and recorded({**old, "lyrics": ""}) == {**old, "lyrics": ""}

@@ -210,8 +210,8 @@ class Request(Settings):
         """The request for a song that goes on from this one's for `seconds` more.
 
         What came back in it is settled: give the `form` of what is added. Words that are sung by a plan stay where
-        they were planned. Other `lyrics` that make the piece longer are those
-        of what is added, or begin with the words before (`text.lyrics.gone_on_with`).
+        they were planned. Other `lyrics` that make the piece longer are those of what is added, or begin with the words
+        before (`text.lyrics.gone_on_with`).
         """
         if not (math.isfinite(seconds) and seconds > 0):
             raise UserError(f"a song cannot be continued by {seconds} s", "give a number of seconds above 0")

@@ -148,11 +148,13 @@ def planned(request: Request, info: ModelInfo) -> TimedLyrics:
 def reprises(request: Request, info: ModelInfo) -> tuple[Reprise, ...]:
     """The parts of a song that come back: those that are asked for, or stanzas where a plan says when they are sung.
 
-    What a prompt sings is not known.
+    What a prompt sings is not known. A song that is upsampled was sung by the plan of its top level.
     """
     if request.reprises is not None:
         return request.reprises
-    if not request.lyrics or not sings_by_plan(request, info):
+    upsampled = request.origin is not None and request.origin.act == "upsample"
+    as_composed = request.changed(origin=None) if upsampled else request
+    if not request.lyrics or not sings_by_plan(as_composed, info):
         return ()
     prompt = 0.0 if request.prime is None else request.prime.seconds or request.seconds
     spelling, begun = info.spelling(info.grid.top), request.offset_seconds
