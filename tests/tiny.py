@@ -7,7 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from orchestrion.checkpoints.folder import ModelInfo, write_model
+from orchestrion.checkpoints.adapter import AdapterInfo, write_adapter
+from orchestrion.checkpoints.folder import ModelInfo, load_prior, model_sha256, read_model, write_model
 from orchestrion.codec.model import Codec
 from orchestrion.codes import HIDDEN
 from orchestrion.config import CodebookConfig, CodecConfig, CodecLossConfig, LevelConfig, StageConfig
@@ -21,6 +22,8 @@ from orchestrion.config.prior import (
     TransformerConfig,
 )
 from orchestrion.config.sampling import LevelSampling
+from orchestrion.config.training import AdapterConfig
+from orchestrion.prior.adapt import adapt, grow, learned
 from orchestrion.prior.labels import Conditions
 from orchestrion.prior.masked import MaskedPrior, by_vector
 from orchestrion.prior.model import Prior
@@ -137,6 +140,33 @@ def write_tiny_model(
     )
     priors = {level: masked_prior(level) if level in masked else prior(level) for level in levels}
     write_model(folder, info, codec(), priors, card="# tiny\n", dtype=dtype)
+    return folder
+
+
+def write_tiny_adapter(folder: Path, model: Path, *, name: str = "clara", artist: str = "Clara") -> Path:
+    """An adapter to the tiny model in the folder `model`, by chance, which knows one artist more."""
+    update = AdapterConfig(rank=2)
+    known = read_model(model)
+    tensors = {}
+    for level in (0, 1):
+        adapted = load_prior(model, known, level)
+        labels = adapted.labels
+        assert labels is not None
+        rng = torch.Generator().manual_seed(level)
+        row = torch.randn(1, labels.artist.weight.shape[1], generator=rng)
+        grow(adapted, row, labels.genre.weight.new_empty(0, row.shape[1]))
+        adapt(adapted, update, rng)
+        tensors[level] = {part: torch.randn(one.shape, generator=rng) for part, one in learned(adapted).items()}
+    info = AdapterInfo(
+        name=name,
+        model=known.name,
+        model_sha256=model_sha256(model),
+        levels=(0, 1),
+        vocabulary=known.vocabulary.model_copy(update={"artists": (*known.vocabulary.artists, artist)}),
+        update=update,
+        sha256="",
+    )
+    write_adapter(folder, info, tensors)
     return folder
 
 

@@ -25,11 +25,12 @@ def quick_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class World:
-    """The service of a library, spoken to as a page does."""
+    """The service of a library, spoken to as a page does; with `adapter` as the model, beside the tiny one."""
 
-    def __init__(self, library: Path, **options: Any) -> None:
-        self.studio = Studio(Places(library), "ditty")
-        self.worker = Worker(self.studio.places, self.studio.jobs, "ditty")
+    def __init__(self, library: Path, adapter: Path | None = None, **options: Any) -> None:
+        model, beside = ("ditty", None) if adapter is None else (str(adapter), "ditty")
+        self.studio = Studio(Places(library), model)
+        self.worker = Worker(self.studio.places, self.studio.jobs, model, beside=beside)
         self.app = create_app(self.studio, **options)
         self.client = TestClient(self.app, base_url=BASE)
 

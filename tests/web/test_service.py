@@ -16,6 +16,7 @@ import soundfile
 from click.testing import CliRunner
 from studio_world import quick_world, world
 
+import tiny
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.cli.main import cli
@@ -600,6 +601,45 @@ def test_the_map_of_another_model_is_drawn_anew(page):
     assert page.get("/map")["state"] == "ready"
     page.studio.model = "another"
     assert page.get("/map")["state"] == "missing"
+
+
+def test_what_a_model_learned_besides_is_a_model_to_choose(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    adapter = tiny.write_tiny_adapter(tmp_path / "runs" / "clara" / "adapter", tmp_path / "models" / "ditty")
+    with world(tmp_path / "library", adapter=adapter) as page:
+        page.worker.introduce()
+        assert page.get("/status")["model"] == {"name": str(adapter), "state": "ready", "problem": ""}
+        own, plain = page.get("/models")["models"][:2]
+        assert (own["name"], own["title"], own["artists"][-1]) == (str(adapter), "clara (tiny)", "Clara")
+        assert plain["name"] == "ditty" and "Clara" not in plain["artists"]
+        song = page.song(artist="clara", draft=True)
+        other = page.song(artist="Bix", model="ditty")
+    with world(tmp_path / "library") as later:  # without the adapter: what was made with it goes on with it
+        later.worker.introduce()
+        assert [model["name"] for model in later.get("/models")["models"]].count(str(adapter)) == 0
+        (take,) = song["tree"]
+        later.post(path_of(song, take, "/refine"))
+        later.post(path_of(song, take, "/continue"), {"seconds": 0.2})
+        later.work()
+        takes = later.get(f"/songs/{song['id']}")["tree"]
+        assert [one["levels"] for one in takes] == [[0, 1], [1]] and takes[1]["artist"] == "Clara"
+        for one, name in ((song, "adapter"), (other, None)):
+            made = later.get(path_of(one, one["tree"][0], "/provenance"))["made"]["model"]
+            assert made["name"] == "ditty" and (made["adapter"] and made["adapter"]["name"]) == name
+
+
+def test_an_adapter_of_no_model_that_is_here_is_told_of(tmp_path, monkeypatch):
+    quick_world(tmp_path, monkeypatch)
+    for folder, problem in ((tmp_path / "adapter", "another"), (tmp_path / "models", "no adapter in")):
+        if problem == "another":
+            tiny.write_tiny_adapter(folder, tmp_path / "models" / "ditty")
+            about = json.loads((folder / "adapter.json").read_text())
+            write_json(folder / "adapter.json", {**about, "model": "ditty", "model_sha256": "0" * 64})
+        with world(tmp_path / f"library-{problem}", adapter=folder) as page:
+            page.worker.introduce()
+            told = page.get("/status")["model"]
+            assert told["state"] == "failed" and problem in told["problem"]
+            assert "ditty" in [model["name"] for model in page.get("/models")["models"]]
 
 
 def test_a_model_that_cannot_be_read_does_not_hide_the_others(page):

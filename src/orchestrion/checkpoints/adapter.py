@@ -55,21 +55,30 @@ def write_adapter(folder: Path, info: AdapterInfo, tensors: dict[int, dict[str, 
     write_json(folder / DESCRIPTION, plain(info.model_copy(update={"sha256": file_sha256(folder / WEIGHTS)})))
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether there is an adapter in `folder`."""
+    return (folder / DESCRIPTION).is_file()
+
+
 class Adapter:
     """An adapter, opened; its weights are read when a prior is fitted with them."""
 
     def __init__(self, folder: Path) -> None:
         """UserError for a folder without an adapter, or one of a later format."""
         path = folder / DESCRIPTION
-        if not path.is_file():
+        if not is_adapter(folder):
             raise UserError(f"there is no adapter in {folder}", f"an adapter is a folder with {DESCRIPTION}")
         self.folder = folder
         self.info = read_described(AdapterInfo, path, "description of an adapter")
         self.sha256 = file_sha256(path)
 
+    def belongs_to(self, folder: Path) -> bool:
+        """Whether it was trained beside the model in `folder`."""
+        return self.info.model_sha256 == model_sha256(folder)
+
     def grown(self, folder: Path, info: ModelInfo) -> ModelInfo:
         """The description of the model in `folder` with the adapter's names; UserError for another model."""
-        if self.info.model_sha256 != model_sha256(folder):
+        if not self.belongs_to(folder):
             raise UserError(
                 f"{self.folder} belongs to the model {self.info.model!r}, and {folder} is another",
                 "take the model that it was trained beside",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from orchestrion.cli.options import PATH, force_option, json_option, show_result, threads_option
+from orchestrion.cli.options import PATH, adapter_option, force_option, json_option, show_result, threads_option
 from orchestrion.errors import UserError
 
 LIBRARY = "~/Orchestrion"
@@ -24,12 +24,14 @@ LIBRARY = "~/Orchestrion"
     help="Answer to this name too, such as that of a proxy; may be given often; needs --token.",
 )
 @click.option("--token", help="The secret that others need.")
+@adapter_option
 @threads_option
 def studio(
     port: int,
     no_browser: bool,
     library: Path,
     model: str,
+    adapter: Path | None,
     host: str | None,
     allowed: tuple[str, ...],
     token: str | None,
@@ -43,6 +45,7 @@ def studio(
     serve(
         library,
         model=model,
+        adapter=adapter,
         host=host,
         port=port,
         token=token,
@@ -56,9 +59,10 @@ def studio(
 @click.argument("model", default="mini")
 @click.option("-o", "--output", type=PATH, default=Path("map.png"), show_default=True, help="The picture.")
 @click.option("--songs", type=PATH, multiple=True, help="Songs to be put on a map of their own; may be given often.")
+@adapter_option
 @force_option
 @json_option
-def map_(model: str, output: Path, songs: tuple[Path, ...], force: bool, as_json: bool) -> None:
+def map_(model: str, output: Path, songs: tuple[Path, ...], adapter: Path | None, force: bool, as_json: bool) -> None:
     """Draw MODEL's artists and genres, as it learned them, as points of a plane: neighbours are alike to it.
 
     Beside the picture stands the same as JSON.
@@ -78,7 +82,7 @@ def map_(model: str, output: Path, songs: tuple[Path, ...], force: bool, as_json
     for song in songs:
         io.probe(song)  # a UserError now if it cannot be read
     check_writable(output.parent)
-    jukebox = Jukebox.from_pretrained(model)
+    jukebox = Jukebox.from_pretrained(model, adapter=adapter)
     points = label_points(jukebox)
     if not points:
         raise UserError(f"the model {jukebox.name!r} has no names of artists", "take a model that was trained here")

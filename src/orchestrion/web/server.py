@@ -37,6 +37,7 @@ def serve(
     library: Path,
     *,
     model: str,
+    adapter: Path | None = None,
     host: str | None,
     port: int,
     token: str | None,
@@ -45,6 +46,8 @@ def serve(
     allowed: Sequence[str] = (),
 ) -> None:
     """Run the Studio of a library until it is stopped. It goes by the names that are `allowed` too.
+
+    With an `adapter` it composes with what `model` learned besides, and `model` as it is can be chosen as well.
 
     UserError where the port or the library is in use, or where the library cannot be written.
     """
@@ -59,7 +62,8 @@ def serve(
     with contextlib.ExitStack() as held:
         held.callback(places.lock_server().release)
         bound = held.enter_context(_bound(host or "127.0.0.1", port))
-        studio = held.enter_context(contextlib.closing(Studio(places, model)))
+        own, beside = (model, None) if adapter is None else (str(adapter.absolute()), model)
+        studio = held.enter_context(contextlib.closing(Studio(places, own)))
         studio.drop_old_uploads()
         studio.drop_broken_imports()
         with usable(places.jobs):
@@ -70,7 +74,7 @@ def serve(
             studio,
             hosts=hosts,
             token=token,
-            background=lambda: worker_beside(places, studio.jobs, model, threads=threads),
+            background=lambda: worker_beside(places, studio.jobs, own, beside=beside, threads=threads),
         )
         address = _address(host, bound.getsockname()[1], token)
         print(f"The Studio is at {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
@@ -95,12 +99,16 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def worker_beside(places: Places, jobs: Jobs, model: str, *, threads: int | None = None) -> Iterator[None]:
+def worker_beside(
+    places: Places, jobs: Jobs, model: str, *, beside: str | None = None, threads: int | None = None
+) -> Iterator[None]:
     """Keeps a worker alive: one that dies is begun again, and goes on where it was.
+
+    `model` is a model, or an adapter's folder with the model that it is `beside`.
 
     One that dies before it has made known its model, again and again, is begun ever later, and this is made known.
     """
-    settings = json.dumps({"library": str(places.library), "model": model, "threads": threads})
+    settings = json.dumps({"library": str(places.library), "model": model, "beside": beside, "threads": threads})
     command = [sys.executable, "-m", "orchestrion.web.worker", settings]
     ending = threading.Event()
 

@@ -18,6 +18,7 @@ import torch
 
 from orchestrion.audio import io, sniff
 from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.adapter import Adapter, is_adapter
 from orchestrion.codes import Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
@@ -48,10 +49,13 @@ class Orphaned(Exception):
 
 
 class Worker:
-    """Works on the jobs of a library, with `model` unless a job names another."""
+    """Works on the jobs of a library, with `model` unless a job names another: a model, or an adapter's folder.
 
-    def __init__(self, places: Places, jobs: Jobs, model: str) -> None:
-        self.places, self.jobs, self.model = places, jobs, model
+    An adapter is opened with the model that it was trained beside: `beside`, or one that goes by a name.
+    """
+
+    def __init__(self, places: Places, jobs: Jobs, model: str, *, beside: str | None = None) -> None:
+        self.places, self.jobs, self.model, self.beside = places, jobs, model, beside
         self._open: dict[str, Jukebox] = {}
         self._server = os.getppid()
         self._told = 0.0
@@ -229,13 +233,22 @@ class Worker:
             raise Orphaned
 
     def _names(self) -> list[str]:
-        """The models that can be asked for, the one of this Studio first."""
-        return [self.model, *(name for name in sorted(zoo.names()) if name != self.model)]
+        """The models that can be asked for, those of this Studio first."""
+        own = [self.model] if self.beside is None else [self.model, self.beside]
+        return [*own, *(name for name in sorted(zoo.names()) if name not in own)]
 
     def _jukebox(self, name: str) -> Jukebox:
         if name not in self._open:
-            self._open[name] = Jukebox.from_pretrained(name)
+            adapted = (self.beside is not None and name == self.model) or is_adapter(Path(name))
+            self._open[name] = self._adapted(Path(name)) if adapted else Jukebox.from_pretrained(name)
         return self._open[name]
+
+    def _adapted(self, folder: Path) -> Jukebox:
+        """The model that an adapter belongs to, opened with it."""
+        adapter = Adapter(folder)
+        known = [name for name in self._names() if name != self.model or self.beside is None]
+        model = next((name for name in known if adapter.belongs_to(zoo.locate(name))), adapter.info.model)
+        return Jukebox.from_pretrained(model, adapter=folder)
 
 
 def _outline(folder: Path) -> None:
@@ -250,7 +263,7 @@ def _described(jukebox: Jukebox, name: str) -> dict[str, Any]:
     info, grid = jukebox.info, jukebox.info.grid
     return {
         "name": name,
-        "title": info.name,
+        "title": f"{jukebox.adapter.info.name} ({info.name})" if jukebox.adapter else info.name,
         "sings": info.sings,
         "levels": grid.num_levels,
         "sample_rate": grid.sample_rate,
@@ -278,7 +291,7 @@ def main() -> None:
     with places.worker_lock():
         jobs = Jobs(places.jobs)
         jobs.queue_again()
-        Worker(places, jobs, given["model"]).run()
+        Worker(places, jobs, given["model"], beside=given["beside"]).run()
 
 
 if __name__ == "__main__":
