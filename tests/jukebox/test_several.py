@@ -140,6 +140,11 @@ def test_features_are_what_the_first_layers_make_of_the_codes(jukebox):
     conditions = type(conditions)(**{**vars(conditions), "start_samples": torch.tensor([24 * 32])})
     torch.testing.assert_close(prior.features(codes, conditions, 1)[0], each[24:48])
     assert not torch.equal(jukebox.features(audio, tiny.SAMPLE_RATE, request=SOME), each.mean(0))
+    listener = jukebox.listener(1)
+    assert (listener.layer, listener.width) == (1, 8)
+    for other in (noise(0.7), audio):  # one after another, by the same weights in memory
+        alone = jukebox.features(other, tiny.SAMPLE_RATE, layer=1, mean=False)
+        assert torch.equal(listener.features(other, tiny.SAMPLE_RATE, mean=False), alone)
     for layer in (0, 3):
         with pytest.raises(UserError, match="layers go from 1 to 2"):
             jukebox.features(audio, tiny.SAMPLE_RATE, layer=layer)

@@ -34,6 +34,7 @@ COMMANDS = {
     "train": "orchestrion.cli.train:train",
     "encode": "orchestrion.cli.train:encode",
     "evaluate": "orchestrion.cli.evaluate:evaluate",
+    "features": "orchestrion.cli.features:features",
     "map": "orchestrion.cli.studio:map_",
     "studio": "orchestrion.cli.studio:studio",
 }

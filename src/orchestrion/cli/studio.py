@@ -86,7 +86,10 @@ def map_(model: str, output: Path, songs: tuple[Path, ...], adapter: Path | None
     points = label_points(jukebox)
     if not points:
         raise UserError(f"the model {jukebox.name!r} has no names of artists", "take a model that was trained here")
-    heard = song_points([song_vector(jukebox, song) for song in songs], [song.stem for song in songs])
+    heard = []
+    if songs:
+        listener = jukebox.listener()
+        heard = song_points([song_vector(listener, song) for song in songs], [song.stem for song in songs])
     draw_map(output, [plain(point) for point in points], [plain(point) for point in heard], title=jukebox.name)
     result = {"model": jukebox.name, "points": [plain(point) for point in (*points, *heard)]}
     write_json(data, result)

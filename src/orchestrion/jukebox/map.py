@@ -15,6 +15,7 @@ from torch import Tensor
 from orchestrion.audio import io
 from orchestrion.config import Settings
 from orchestrion.errors import UserError
+from orchestrion.jukebox.listener import Listener
 from orchestrion.jukebox.model import Jukebox
 
 HEARD_SECONDS = 20.0
@@ -57,16 +58,11 @@ def song_points(vectors: Sequence[Float[Tensor, " width"]], names: Sequence[str]
     ]
 
 
-def song_vector(jukebox: Jukebox, audio: Path) -> Float[Tensor, " width"]:
-    """What the top prior makes of the beginning of a song."""
-    return jukebox.features(beginning(jukebox, audio), jukebox.info.codec.sample_rate)
-
-
-def beginning(jukebox: Jukebox, audio: Path) -> Float[Tensor, "channel sample"]:
-    """What is heard of a song for its place on the map; UserError for a file that cannot be read."""
-    info = jukebox.info.codec
+def song_vector(listener: Listener, audio: Path) -> Float[Tensor, " width"]:
+    """What the top prior makes of the beginning of a song; UserError for a file that cannot be read."""
+    codec = listener.info.codec
     seconds = min(HEARD_SECONDS, io.probe(audio).seconds)
-    return io.read(audio, info.sample_rate, info.channels, seconds=seconds)
+    return listener.features(io.read(audio, codec.sample_rate, codec.channels, seconds=seconds), codec.sample_rate)
 
 
 def plane(vectors: Float[Tensor, "item width"]) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orchestrion.align.attention import Alignment, lyric_attention
 from orchestrion.align.words import Aligned, align_words
-from orchestrion.audio import io, waveform
+from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.checkpoints.folder import (
@@ -38,6 +38,7 @@ from orchestrion.generate.request import Origin, Request
 from orchestrion.generate.song import Plan
 from orchestrion.generate.told import Told
 from orchestrion.jukebox import asked, making, origins
+from orchestrion.jukebox.listener import Listener, heard, layer_to_hear, unlabelled
 from orchestrion.jukebox.memory import Recollection
 from orchestrion.jukebox.song import Composition, Progress, Song
 from orchestrion.library.folder import Claim, SongFolder, SongInfo, claim, codes_sha256, find
@@ -146,9 +147,9 @@ class Jukebox:
 
     def encode(self, audio: Float[Tensor, "channel sample"], sample_rate: int) -> Codes:
         """The codes of every level for audio at any rate, mixed and resampled to what the model hears."""
-        heard = self._heard(audio, sample_rate)
+        sound = self._heard(audio, sample_rate)
         with self._codec() as codec:
-            return codec.encode(heard)
+            return codec.encode(sound)
 
     def decode(self, codes: Codes, level: int | None = None) -> Float[Tensor, "channel sample"]:
         """The audio of one song's codes at `level`, by default the finest there is, clipped to [-1, 1]."""
@@ -396,7 +397,18 @@ class Jukebox:
             self.info.prior(level)
         return False
 
-    @torch.no_grad()
+    def listener(self, layer: int | None = None) -> Listener:
+        """Codec and first layers of the top prior, kept in memory: `features` of many recordings.
+
+        By default half of the layers (Castellon et al. 2021, arXiv 2107.05677, found layer 36 of 72 best); only these
+        are loaded. UserError for a layer that is not there, and for a top prior that fills windows in passes.
+        """
+        layer = layer_to_hear(self.info, layer)
+        prior = self._prior(self.info.grid.top, layer)
+        assert isinstance(prior, Prior)
+        with self._codec() as codec:
+            return Listener(self.info, codec, prior, layer)
+
     def features(
         self,
         audio: Float[Tensor, "channel sample"],
@@ -406,36 +418,8 @@ class Jukebox:
         mean: bool = True,
         request: Request | None = None,
     ) -> Float[Tensor, "*frame width"]:
-        """What the top prior makes of music: the activations after its first `layer` layers, for other models to use.
-
-        The mean over all frames, or with `mean` off one vector per frame of the top level. By default half of the
-        layers (Castellon et al. 2021, arXiv 2107.05677, found layer 36 of 72 best); only these are loaded. Music
-        longer than the prior's context is read in windows side by side. The prior is told no labels and that
-        the piece is as long as the audio, as near as it knows such lengths, unless `request` says otherwise. UserError
-        for a layer that is not there, and for a top prior that fills windows in passes.
-        """
-        top = self.info.grid.top
-        config = self.info.prior(top)
-        if config.masked:
-            raise UserError(
-                f"the top prior of {self.info.name!r} fills windows in passes and has no features",
-                "take a model whose top prior goes from code to code",
-            )
-        layer = config.transformer.num_layers // 2 if layer is None else layer
-        if not 1 <= layer <= config.transformer.num_layers:
-            raise UserError(f"there is no layer {layer}", f"layers go from 1 to {config.transformer.num_layers}")
-        heard = self._heard(audio, sample_rate)
-        with self._codec() as codec:
-            codes = codec.encode(heard, (top,))[top]
-        told = self._tell([self.resolved(request or _about(heard.shape[-1], self.info))], top)
-        found, prior = [], self._prior(top, layer)
-        assert isinstance(prior, Prior)
-        for start in range(0, codes.shape[1], config.context_frames):
-            conditions = told.window(start * config.hop_length)
-            window = codes[:, start : start + config.context_frames]
-            found.append(prior.features(window, conditions, layer)[0].float().cpu())
-        features = torch.cat(found)
-        return features.mean(0) if mean else features
+        """What the top prior makes of one recording (`Listener.features`); `listener` is faster for many."""
+        return self.listener(layer).features(audio, sample_rate, mean=mean, request=request)
 
     @torch.no_grad()
     def alignment(self, song: Song, *, layer: int | None = None, head: int | None = None) -> Alignment:
@@ -477,12 +461,12 @@ class Jukebox:
         """
         asked.following(self.info)
         lyrics = sectioned(lyrics)
-        heard = self._heard(audio, sample_rate)
+        sound = self._heard(audio, sample_rate)
         top = self.info.grid.top
-        about = _about(heard.shape[-1], self.info)
+        about = unlabelled(sound.shape[-1], self.info)
         request = self.resolved(about.changed(lyrics=written(lyrics)))
         with self._codec() as codec:
-            codes = codec.encode(heard, (top,))
+            codes = codec.encode(sound, (top,))
         return self._aligned(request, codes, lyrics, planned=False)
 
     @torch.no_grad()
@@ -639,11 +623,7 @@ class Jukebox:
     def _heard(
         self, audio: Float[Tensor, "channel sample"], sample_rate: int
     ) -> Float[Tensor, "batch heard_channel heard_sample"]:
-        """Audio as the codec takes it; UserError for what is no audio."""
-        asked.check_sound(audio, sample_rate)
-        mixed = waveform.mix(audio.float(), self.info.codec.channels)
-        heard = waveform.resample(mixed, sample_rate, self.info.codec.sample_rate)
-        return heard[None].to(self.device)
+        return heard(audio, sample_rate, self.info.codec).to(self.device)
 
     def _tell(self, requests: Sequence[Request], level: int, *, planned: bool = True) -> Told:
         return asked.tell(requests, self.info, level, planned=planned).to(self.device)
@@ -745,16 +725,6 @@ def _only(steps: Generator[Progress, None, tuple[Song, ...]]) -> Generator[Progr
 
 def _accelerator_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _about(num_samples: int, info: ModelInfo) -> Request:
-    """A request for unlabelled music of this length, or the nearest length that the top prior knows."""
-    seconds = info.grid.seconds(num_samples)
-    timing = info.prior(info.grid.top).timing
-    if timing is None:
-        return Request(seconds=seconds)
-    latest = timing.max_total_seconds - 1
-    return Request(seconds=min(seconds, latest), total_seconds=min(max(seconds, timing.min_total_seconds), latest))
 
 
 def _beginnings(requests: Sequence[Request], codes: Codes | None) -> list[str | None]:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -25,7 +25,8 @@ from orchestrion.errors import UserError
 from orchestrion.files import read_json, write_json
 from orchestrion.generate.request import Prime, Request
 from orchestrion.jukebox import Jukebox, Progress
-from orchestrion.jukebox.map import beginning, label_points, song_points
+from orchestrion.jukebox.listener import Listener
+from orchestrion.jukebox.map import label_points, song_points, song_vector
 from orchestrion.library.folder import is_begun
 from orchestrion.library.peaks import peaks_path, write_peaks
 from orchestrion.library.tree import levels_of
@@ -197,22 +198,30 @@ class Worker:
     def _draw_map(self, job: Job, work: DrawMap) -> None:
         jukebox = self._jukebox(work.model)
         points = [plain(point) for point in label_points(jukebox)]
+        if work.songs:
+            points += self._placed(job, jukebox.listener(), work.songs)
+        write_json(self.places.map, {"model": work.model, "points": points, "left_out": work.left_out})
+
+    def _placed(self, job: Job, listener: Listener, songs: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+        """The songs of a map, each with its place; those that cannot be heard are left out."""
         placed, vectors = [], []
-        for number, (song, take, title) in enumerate(work.songs):
-            self._tell(job, "listen", 0, number, len(work.songs))
+        for number, (song, take, title) in enumerate(songs):
+            self._tell(job, "listen", 0, number, len(songs))
             folder = self.places.take(song, take)
             try:
                 levels = levels_of(folder)
-                heard = beginning(jukebox, folder / "audio" / f"level_{levels[0]}.flac") if levels else None
+                if not levels:
+                    continue
+                vector = song_vector(listener, folder / "audio" / f"level_{levels[0]}.flac")
             except (UserError, OSError) as error:  # damaged, or deleted meanwhile: the others have their places
                 logger.warning("%s is left out of the map: %s", song, error)
                 continue
-            if heard is not None:
-                placed.append((song, take, title))
-                vectors.append(jukebox.features(heard, jukebox.info.codec.sample_rate))
-        for (song, take, title), point in zip(placed, song_points(vectors), strict=True):
-            points.append({**plain(point), "name": title, "song": song, "take": take})
-        write_json(self.places.map, {"model": work.model, "points": points, "left_out": work.left_out})
+            placed.append((song, take, title))
+            vectors.append(vector)
+        return [
+            {**plain(point), "name": title, "song": song, "take": take}
+            for (song, take, title), point in zip(placed, song_points(vectors), strict=True)
+        ]
 
     def _follow(self, job: Job, events: Iterable[Progress]) -> None:
         for event in events:
