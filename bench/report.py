@@ -31,6 +31,7 @@ SECTIONS = {
     "lieder": "Singing from scores",
     "alignment": "Finding the words",
     "singing": "Singing the words",
+    "features": "What features are worth",
     "repetition": "Coming back to what was played",
     "codec_ablation": "What each part of the codec's training is worth",
     "prior_ablation": "What each part of the top prior is worth",

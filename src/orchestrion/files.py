@@ -119,12 +119,15 @@ def read_json(path: Path, kind: str) -> Any:
         raise UserError(f"{path} is not a {kind}: it is damaged or something else", "make it anew") from error
 
 
-def refuse_overwrite(path: Path, force: bool) -> None:
-    """Raise UserError if the file `path` exists, unless `force`; and if it is a folder, which no file replaces."""
+def refuse_overwrite(path: Path, force: bool, *, by: str = "add --force") -> None:
+    """Raise UserError if the file `path` exists, unless `force`; and if it is a folder, which no file replaces.
+
+    `by` is how a person says `force`.
+    """
     if path.is_dir():
         raise UserError(f"{path} is a folder", "choose another name")
     if path.exists() and not force:
-        raise UserError(f"{path} exists already", "choose another name, or add --force to replace it")
+        raise UserError(f"{path} exists already", f"choose another name, or {by} to replace it")
 
 
 def check_writable(folder: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 import tiny
 from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.folder import singers
 from orchestrion.errors import UserError
 
 
@@ -51,4 +52,4 @@ def test_models_that_sing_are_named_and_those_that_cannot_be_read_passed_over(in
     broken.mkdir()
     (broken / "model.json").write_text("{}")
     assert "broken" in zoo.names()
-    assert zoo.singers() == ["mini-song"]
+    assert singers() == ["mini-song"]

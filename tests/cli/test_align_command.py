@@ -103,11 +103,19 @@ def test_a_song_is_aligned_by_the_model_that_made_it_with_its_adapter(capsys, mo
     request = json.loads(about.read_text())
     request["model"]["adapter"] = {"name": "mine", "sha256": ""}
     about.write_text(json.dumps(request))
+    assert main(("align", "own.song", "--lyrics", "words.txt", "--model", "ditty")) == USER_ERROR
+    capsys.readouterr()
+    monkeypatch.setattr("orchestrion.cli.align._sings", lambda kept: True)
+    assert main(("align", "own.song", "--lyrics", "words.txt")) == USER_ERROR
+    assert "what made own.song is not here: there is no adapter in mine" in capsys.readouterr().err
+    for name in ("mine", "other"):
+        Path(name).mkdir()
+        Path(name, "adapter.json").touch()
     monkeypatch.setattr("orchestrion.cli.align._sings", lambda kept: True)
     for place in ("align", "options"):
         monkeypatch.setattr(f"orchestrion.cli.{place}.open_jukebox", opened)
     for given, adapter in (((), "mine"), (("--adapter", "other"), "other"), (("--model", "ditty"), "None")):
-        assert main(("align", "own.flac", "--lyrics", "words.txt", *given)) == USER_ERROR
+        assert main(("align", "own.song", "--lyrics", "words.txt", *given)) == USER_ERROR
         assert f"opened ditty with {adapter}" in capsys.readouterr().err
 
 

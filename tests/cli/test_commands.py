@@ -365,6 +365,63 @@ def test_a_song_is_not_replaced_by_what_is_made_of_it(capsys, command):
     assert Path("song.song/codes.safetensors").read_bytes() == codes
 
 
+def test_a_folder_that_another_song_took_is_not_taken_for_that_of_the_audio(capsys):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    other = (*COMPOSE, "--seed", "99", "-q")
+    codes = Path("song.song/codes.safetensors").read_bytes()
+    status, _, err = run(capsys, *other, "-o", "song.wav", "--force")
+    assert status == 2 and "is the song of song.flac too" in err and "orchestrion decode song.flac" in err
+    assert Path("song.song/codes.safetensors").read_bytes() == codes and not Path("song.wav").exists()
+    assert run(capsys, *other, "-o", "another.flac")[0] == 0
+    shutil.rmtree("song.song")
+    shutil.move("another.song", "song.song")  # as someone may who copies folders
+    for command in (
+        ("continue", "song.flac", "--seconds", "0.2"),
+        ("songs", "show", "song.flac"),
+        ("decode", "song.flac"),
+    ):
+        status, _, err = run(capsys, *command)
+        assert status == 2 and "song.flac was made from another song than the one that is in song.song now" in err
+    status, text, _ = run(capsys, "songs", "verify", "song.flac")
+    assert status == 1 and "it is another song" in text
+    assert run(capsys, "songs", "show", "song.song")[0] == 0
+
+
+def test_what_someone_put_in_the_place_of_a_song_stays(capsys):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    before = Path("song.flac").read_bytes()
+    Path("song.flac").write_bytes(b"mine")
+    status, _, err = run(capsys, *COMPOSE, "-q")
+    assert status == 2 and "song.flac exists already" in err and Path("song.flac").read_bytes() == b"mine"
+    Path("song.flac").unlink()
+    assert run(capsys, *COMPOSE, "-q")[0] == 0 and Path("song.flac").read_bytes() == before
+
+
+def test_a_model_in_a_folder_is_found_from_another_place(capsys, monkeypatch, tmp_path):
+    tiny.write_tiny_model(tmp_path / "own" / "mine")
+    tiny.write_tiny_adapter(tmp_path / "own" / "learned", tmp_path / "own" / "mine")
+    monkeypatch.chdir(tmp_path / "own")
+    asked = ("compose", "--model", "mine", "--device", "cpu", "--seconds", "0.3", "-q")
+    assert run(capsys, *asked, "-o", "one.flac")[0] == 0
+    assert run(capsys, *asked, "--adapter", "learned", "--artist", "Clara", "-o", "two.flac")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for name in ("one", "two"):
+        song = f"../own/{name}.flac"
+        assert run(capsys, "continue", song, "--seconds", "0.2", "-q", "-o", f"{name}-longer.flac")[0] == 0
+        assert run(capsys, "songs", "replay", song, "-q")[:2] == (0, f"{song}: the same bytes\n")
+        status, text, _ = run(capsys, "songs", "verify", song)
+        assert status == 0 and "codes" in text and "made the file" in text and "not at hand" not in text
+    (tmp_path / "gone").mkdir()
+    shutil.move(tmp_path / "own" / "learned", tmp_path / "gone" / "learned")
+    status, _, err = run(capsys, "continue", "../own/two.flac", "--seconds", "0.2", "-q", "-o", "more.flac")
+    assert status == 2 and "what made ../own/two.song is not here: there is no adapter" in err and "--adapter" in err
+    status, _, err = run(capsys, "songs", "replay", "../own/two.flac", "-q")
+    assert status == 2 and "--adapter" in err
+    again = ("songs", "replay", "../own/two.flac", "-q", "--adapter", "../gone/learned")
+    assert run(capsys, *again)[:2] == (0, "../own/two.flac: the same bytes\n")
+
+
 def test_a_song_is_played_while_it_is_made(capsys, monkeypatch):
     log = []
 
@@ -432,7 +489,7 @@ def test_a_song_that_was_edited_by_hand_is_explained(capsys, changes):
     path = Path("song.song/request.json")
     about = json.loads(path.read_text())
     path.write_text(json.dumps({**about, "request": {**about["request"], **changes}}))
-    for command in (("songs", "show", "song.flac"), ("align", "song.flac", "-o", "words.lrc")):
+    for command in (("songs", "show", "song.song"), ("align", "song.song", "-o", "words.lrc")):
         status, out, err = run(capsys, *command)
         assert (status, out) == (2, "") and f"song.song cannot be used: {next(iter(changes))}" in err
 

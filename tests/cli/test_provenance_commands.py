@@ -69,6 +69,7 @@ def test_a_date_stands_beside_the_song_only_and_json_has_all(capsys):
         "tags": True,
         "bytes": True,
         "signature": None,
+        "codes": True,
         "model": True,
     }
 

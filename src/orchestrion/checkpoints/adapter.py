@@ -8,6 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from orchestrion.checkpoints.folder import ModelInfo, check_names_and_shapes, model_sha256, read_tensors
+from orchestrion.checkpoints.zoo import ADAPTER as DESCRIPTION
+from orchestrion.checkpoints.zoo import locate_adapter
 from orchestrion.config import Settings, plain, read_described
 from orchestrion.config.training import AdapterConfig
 from orchestrion.errors import UserError
@@ -18,7 +20,7 @@ from orchestrion.text.vocab import Vocabulary
 
 ADAPTER_FORMAT = "orchestrion.adapter"
 FORMAT_VERSION = 1
-DESCRIPTION, WEIGHTS = "adapter.json", "adapter.safetensors"
+WEIGHTS = "adapter.safetensors"
 
 
 class AdapterInfo(Settings):
@@ -55,20 +57,13 @@ def write_adapter(folder: Path, info: AdapterInfo, tensors: dict[int, dict[str, 
     write_json(folder / DESCRIPTION, plain(info.model_copy(update={"sha256": file_sha256(folder / WEIGHTS)})))
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether there is an adapter in `folder`."""
-    return (folder / DESCRIPTION).is_file()
-
-
 class Adapter:
     """An adapter, opened; its weights are read when a prior is fitted with them."""
 
     def __init__(self, folder: Path) -> None:
         """UserError for a folder without an adapter, or one of a later format."""
+        self.folder = locate_adapter(folder)
         path = folder / DESCRIPTION
-        if not is_adapter(folder):
-            raise UserError(f"there is no adapter in {folder}", f"an adapter is a folder with {DESCRIPTION}")
-        self.folder = folder
         self.info = read_described(AdapterInfo, path, "description of an adapter")
         self.sha256 = file_sha256(path)
 

@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.memory import MEMORY
+from orchestrion.checkpoints.zoo import DESCRIPTION
 from orchestrion.codec.model import Codec
 from orchestrion.config import CodecConfig, Settings, plain, read_described
 from orchestrion.config.prior import PriorConfig
@@ -29,7 +31,7 @@ from orchestrion.text.vocab import Vocabulary, called
 
 MODEL_FORMAT = "orchestrion.model"
 FORMAT_VERSION = 1
-DESCRIPTION, CARD, CODEC = "model.json", "README.md", "codec.safetensors"
+CARD, CODEC = "README.md", "codec.safetensors"
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -193,6 +195,17 @@ def read_model(folder: Path) -> ModelInfo:
     info = read_described(ModelInfo, path, "model description")
     check_fits(info, folder)
     return info
+
+
+def singers() -> list[str]:
+    """The names of the models that sing; those that cannot be read are passed over."""
+    found = []
+    for name, folder in zoo.names().items():
+        try:
+            found += [name] if read_model(folder).sings else []
+        except UserError:
+            continue
+    return found
 
 
 def model_sha256(folder: Path) -> str:

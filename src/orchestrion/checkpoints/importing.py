@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from orchestrion.checkpoints import stream
 from orchestrion.checkpoints.folder import (
     CODEC,
-    DESCRIPTION,
     ModelInfo,
     check_fits,
     prior_file,
@@ -30,6 +29,7 @@ from orchestrion.checkpoints.published import (
     prior_target,
 )
 from orchestrion.checkpoints.stream import Entry
+from orchestrion.checkpoints.zoo import DESCRIPTION
 from orchestrion.codec.model import Codec
 from orchestrion.config.codec import CodecConfig
 from orchestrion.config.prior import PriorConfig

@@ -1,11 +1,13 @@
-"""Names of models, and the folders they stand for: those in the package, and those a person installed."""
+"""Names of models, and the folders they stand for: those in the package, and those a person installed (no torch)."""
 
 import difflib
 import os
 from pathlib import Path
 
-from orchestrion.checkpoints.folder import DESCRIPTION, read_model
 from orchestrion.errors import UserError
+
+DESCRIPTION, ADAPTER = "model.json", "adapter.json"
+"""What a model's folder and an adapter's are known by."""
 
 MODELS_VARIABLE = "ORCHESTRION_MODELS"
 _PACKAGED = Path(__file__).resolve().parents[1] / "models"
@@ -32,17 +34,6 @@ def names() -> dict[str, Path]:
     }
 
 
-def singers() -> list[str]:
-    """The names of the models that sing; those that cannot be read are passed over."""
-    found = []
-    for name, folder in names().items():
-        try:
-            found += [name] if read_model(folder).sings else []
-        except UserError:
-            continue
-    return found
-
-
 def locate(name: str | Path) -> Path:
     """The folder of a model given by its name or its path; UserError that lists what there is."""
     known = names()
@@ -57,3 +48,15 @@ def locate(name: str | Path) -> Path:
     listed = ", ".join(sorted(known)) or "none"
     hint = f"did you mean {', '.join(close)}?" if close else f"known: {listed}; or give the path of a model folder"
     raise UserError(f"no model called {str(name)!r}", hint)
+
+
+def called(name: str | Path) -> str:
+    """What a model is called wherever one works: its name, or the whole path of its folder."""
+    return str(name) if str(name) in names() else str(Path(name).absolute())
+
+
+def locate_adapter(path: Path) -> Path:
+    """The folder of an adapter; UserError where there is none."""
+    if not (path / ADAPTER).is_file():
+        raise UserError(f"there is no adapter in {path}", f"an adapter is a folder with {ADAPTER}")
+    return path

@@ -228,10 +228,19 @@ def files_of(output: Path) -> tuple[Path, ...]:
 
 
 def check_song(output: Path, *, force: bool) -> None:
-    """As `check_output`, for a place where what was written of the song in the folder beside it may stay."""
-    from orchestrion.library.folder import is_written
+    """As `check_output`, for a place where what was written of the song in the folder beside it may stay.
 
-    check_output(output, force=force or is_written(output))
+    With `force` that folder may go, but not from under audio of another format, which would lose its codes.
+    """
+    from orchestrion.library.folder import beside, can_be_written, others_beside
+
+    check_output(output, force=force or can_be_written(output))
+    others = others_beside(output) if force else []
+    if others:
+        raise UserError(
+            f"{beside(output)} is the song of {others[0]} too, and would be lost with --force",
+            f"choose another name with -o; the same song in another format: orchestrion decode {others[0]} -o …",
+        )
 
 
 def words_of(path: Path) -> str:
@@ -278,10 +287,10 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
     Nothing is begun where something else is there already.
     """
     from orchestrion.files import refuse_overwrite
-    from orchestrion.library.folder import beside, is_written
+    from orchestrion.library.folder import beside, can_be_written
 
     for output in outputs:
-        may_stay = force or is_written(output)
+        may_stay = force or can_be_written(output)
         for suffix in (".png", *([WORDS_SUFFIX] if sung else [])):
             refuse_overwrite(output.with_suffix(suffix), may_stay)
     folders = [beside(path) for path in outputs]
@@ -330,7 +339,7 @@ def put(song: "Song", output: Path, *, replace: bool) -> dict[str, Any]:
 
     picture, timed = output.with_suffix(".png"), output.with_suffix(WORDS_SUFFIX)
     if replace or not sidecar(output).exists() or not is_written(output):
-        song.save(output)
+        song.save(output, replace=True)  # what is there was seen to be its own, or is given up
     if replace or not picture.exists():
         song.draw(picture)
     if song.nearest and song.nearest.is_too_near:

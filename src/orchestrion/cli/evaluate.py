@@ -314,7 +314,7 @@ def _songs(
     for number, (request, path) in enumerate(requests):
         say(f"song {number + 1} of {len(requests)}")
         song = jukebox.compose(request, path.with_suffix(".song"), replace=replace).finish()
-        song.save(path)
+        song.save(path, replace=True)
         piece = like[number % len(like)]  # names as the music spells them, which the model may spell otherwise
         artist, genre = piece.artist if request.artist else None, piece.genre if request.genres else None
         made.append(songs.Piece(song.audio, number, artist, genre))

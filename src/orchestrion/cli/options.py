@@ -249,9 +249,18 @@ def open_jukebox(
 
 def open_maker(kept: "SongFolder", engine: dict[str, Any]) -> "Jukebox":
     """The model that made a song, with the adapter that it had then unless `engine` names another."""
+    from orchestrion.checkpoints import zoo
+
     made_by = kept.info.model
     if engine["adapter"] is None and made_by.adapter:
         engine = {**engine, "adapter": Path(made_by.adapter.name)}
+    try:
+        zoo.locate(made_by.name)
+        if engine["adapter"] is not None:
+            zoo.locate_adapter(engine["adapter"])
+    except UserError as error:
+        way = "if it was moved, name it: --model, and --adapter with it where there was one"
+        raise UserError(f"what made {kept.path} is not here: {error.problem}", way) from error
     return open_jukebox(made_by.name, **engine)
 
 

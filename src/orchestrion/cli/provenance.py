@@ -23,7 +23,7 @@ from orchestrion.errors import UserError
 if TYPE_CHECKING:
     from orchestrion.generate.request import Request
     from orchestrion.jukebox import Jukebox
-    from orchestrion.library.provenance import Made, Record
+    from orchestrion.library.provenance import Made, Record, SongModel
 
 DIFFERS = 1
 """Exit status where something is not what the records say."""
@@ -99,7 +99,7 @@ def replay(
         prompt = Path(request.prime.path) if request.prime else None
         refuse_inputs((output, sidecar(output)), {"FILE": file, "--source": source, "its prompt": prompt})
     codes = _source_codes(request, file, source)
-    jukebox = _open(there.made, there.record, model, adapter, device)
+    jukebox = _open(there.made, there.record, provenance.made_by(file, there.made), model, adapter, device)
     made, _ = watch(jukebox.again(request, codes), quiet=quiet)
     song = provenance.again(there.made, jukebox, made)
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def replay(
         song.save(remade)
         differing = provenance.differences(there, song, remade)
     if output:
-        song.save(output)
+        song.save(output, replace=force)
     result = {"file": str(file), "same": not differing, "differences": differing, "audio": output and str(output)}
     before_signing = " as before it was signed" if there.record and there.record.unsigned_sha256 else ""
     lines = [f"{file}: the same bytes{before_signing}" if not differing else f"{file}: not the same bytes"]
@@ -190,9 +190,17 @@ def _source_codes(request: "Request", file: Path, source: Path | None) -> Any:
 
 
 def _open(
-    made: "Made", record: "Record | None", model: str | None, adapter: Path | None, device: str | None
+    made: "Made",
+    record: "Record | None",
+    by: "SongModel",
+    model: str | None,
+    adapter: Path | None,
+    device: str | None,
 ) -> "Jukebox":
-    """The model, held and computed as then as far as the record tells and this machine can."""
+    """The model, held and computed as then as far as the record tells and this machine can.
+
+    Of a song beside the file `by` says where its model is.
+    """
     import torch
 
     from orchestrion.checkpoints import zoo
@@ -200,11 +208,19 @@ def _open(
     from orchestrion.nn.compiled import can_compile
     from orchestrion.nn.device import chosen_device
 
-    folder, then = zoo.locate(model or made.model.name), record.engine if record else None
-    if made.model.adapter and adapter is None:
-        raise UserError(
-            f"the file was made with the adapter {made.model.adapter.name!r}", "give its folder with --adapter"
-        )
+    then = record.engine if record else None
+    try:
+        folder = zoo.locate(model or by.name)
+    except UserError as error:
+        if model:
+            raise
+        raise UserError(f"the model {made.model.name!r} that made the file is not here", "name it: --model") from error
+    if by.adapter and adapter is None:
+        adapter = Path(by.adapter.name)
+        if not (adapter / zoo.ADAPTER).is_file():
+            raise UserError(
+                f"the file was made with the adapter {adapter.name!r}, which is not here", "give its folder: --adapter"
+            )
     if then is None:
         return Jukebox(folder, name=made.model.name, adapter=adapter, device=device)
     if then.dtype not in DTYPES:

@@ -193,7 +193,7 @@ def decode(
     output = output or _beside(song, f"-level{level}")
     check_output(output, force=force)
     jukebox, _ = _jukebox(kept, model, settings)
-    jukebox.load(kept.path, level).save(output)
+    jukebox.load(kept.path, level).save(output, replace=force)
     show_result({"audio": str(output), "level": level}, "audio", as_json=as_json)
 
 
@@ -293,10 +293,10 @@ def _source_and_output(song: Path, output: Path | None, ending: str, *, force: b
     from orchestrion.library.folder import beside
 
     kept, output = _source(song), output or _beside(song, ending)
-    check_song(output, force=force)
     folder = beside(output)
     if folder.exists() and folder.samefile(kept.path):
         raise UserError(f"{folder} is the song that this is made from: it would be lost", "choose another name with -o")
+    check_song(output, force=force)
     return kept, output
 
 

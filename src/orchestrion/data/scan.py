@@ -17,7 +17,9 @@ from orchestrion.text import timed
 
 LYRICS_SUFFIXES = (timed.SUFFIX, ".lrc", ".txt")  # what says more is preferred where several are there
 
-_RUN, _REQUEST, _SONG = "run.json", "request.json", ".song"
+_RUN, _SAMPLES, _REQUEST, _SONG = "run.json", "samples", "request.json", ".song"
+_MADE = re.compile(r'^\{"format": ?"orchestrion\.made"')
+_UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # of damaged tags
 _THREADS = 4  # reading and hashing wait for the disk
 _NOTHING_SAID = {"", "unknown", "unknown artist", "unknown title", "<unknown>", "none", "untitled", "n/a"}
 _GENRE_SEPARATORS = re.compile(r"[,;/\x00]")
@@ -37,7 +39,7 @@ class Scanned:
 def scan(paths: Sequence[Path]) -> Iterator[Scanned]:
     """Describe the audio files of `audio_files`, in their order; a file that cannot be read is reported.
 
-    The same content is listed once and reported after that.
+    So is one that was composed, by its tags. The same content is listed once and reported after that.
     """
     first: dict[str, Path] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -75,7 +77,8 @@ def audio_files(folder: Path) -> list[Path]:
         if here != folder and (_RUN in files or (here.suffix == _SONG and _REQUEST in files)):
             folders.clear()
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        own = _SAMPLES if _RUN in files else None  # of music that a training was begun in
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != own)
         found += [
             here / name for name in files if not name.startswith(".") and Path(name).suffix.lower() in io.SUFFIXES_READ
         ]
@@ -128,16 +131,26 @@ def split_genres(text: str) -> tuple[str, ...]:
 def _try(path: Path) -> Track | str:
     try:
         with explained(path, "read"):
+            if _is_composed(path):
+                return f"{path} was composed by this program, which learns nothing from itself"
             return describe(path)
     except UserError as error:
         return str(error)
+
+
+def _is_composed(path: Path) -> bool:
+    """Whether the tags of a file say that this program made it; a file without tags that can be read does not."""
+    try:
+        return _MADE.match(io.read_comment(path)) is not None
+    except (UserError, *_UNREADABLE):
+        return False
 
 
 def _tags(path: Path) -> tuple[str | None, str | None, tuple[str, ...]]:
     """Artist, title and genres; a file without tags, or with tags that cannot be read, has none."""
     try:
         tag = TinyTag.get(path, duration=False)
-    except (TinyTagException, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (TinyTagException, *_UNREADABLE):
         return None, None, ()
     genres = [tag.genre, *tag.other.get("genre", [])]
     return (

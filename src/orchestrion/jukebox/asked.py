@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from orchestrion.audio import io
-from orchestrion.checkpoints import zoo
-from orchestrion.checkpoints.folder import ModelInfo
+from orchestrion.checkpoints.folder import ModelInfo, singers
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.config import as_read_now, read_settings
 from orchestrion.errors import UserError
@@ -225,7 +224,7 @@ def knows_when(request: Request, info: ModelInfo) -> bool:
 
 
 def _a_singer() -> str:
-    return " or ".join(zoo.singers()) or "a model that does"
+    return " or ".join(singers()) or "a model that does"
 
 
 def _check_lyrics(request: Request, info: ModelInfo) -> None:

@@ -125,7 +125,7 @@ class Jukebox:
         """Open a model by its name (`orchestrion models list`) or by the path of its folder."""
         return Jukebox(
             zoo.locate(name),
-            name=str(name),
+            name=zoo.called(name),
             adapter=adapter,
             device=device,
             dtype=dtype,
@@ -697,7 +697,9 @@ class Jukebox:
     @property
     def song_model(self) -> SongModel:
         """What a song's record says of the model."""
-        adapter = SongAdapter(name=str(self.adapter.folder), sha256=self.adapter.sha256) if self.adapter else None
+        adapter = (
+            SongAdapter(name=str(self.adapter.folder.absolute()), sha256=self.adapter.sha256) if self.adapter else None
+        )
         return SongModel(
             name=self.name,
             sha256=model_sha256(self.folder),

@@ -8,6 +8,7 @@ import torch
 
 from orchestrion.audio import io
 from orchestrion.checkpoints import zoo
+from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.checkpoints.folder import damaged, model_sha256
 from orchestrion.codes import Codes
 from orchestrion.config import plain
@@ -16,8 +17,8 @@ from orchestrion.files import file_sha256
 from orchestrion.jukebox.model import Jukebox
 from orchestrion.jukebox.song import Song
 from orchestrion.library import signing
-from orchestrion.library.folder import SongFolder, beside, codes_sha256
-from orchestrion.library.provenance import Made, Record, SongModel, read_made, read_record, sidecar
+from orchestrion.library.folder import SongFolder, beside, codes_sha256, is_begun
+from orchestrion.library.provenance import Made, Record, SongAdapter, SongModel, read_made, read_record, sidecar
 from orchestrion.version import __version__
 
 
@@ -65,8 +66,15 @@ def verify(path: Path) -> tuple[Known, list[Finding]]:
     there = known(path)
     findings = [_tags(there), _bytes(there), _signature(there)]
     if there.made:
-        findings.append(_model(there.made))
+        findings += [*_codes_kept(there), _model(there.made, made_by(path, there.made))]
     return there, findings
+
+
+def made_by(path: Path, made: Made) -> SongModel:
+    """The model that made a file, and where it is: of a song whose folder is beside it that tells its whole path."""
+    folder = beside(path)
+    kept = SongFolder.open(folder).info.model if is_begun(folder) else None
+    return kept if kept and kept.same_weights(made.model) else made.model
 
 
 def again(made: Made, jukebox: Jukebox, song: Song) -> Song:
@@ -133,10 +141,27 @@ def _signature(there: Known) -> Finding:
     return Finding("signature", True, f"{trust}: {found.signer}")
 
 
-def _model(made: Made) -> Finding:
+def _codes_kept(there: Known) -> list[Finding]:
+    """Whether the song that is beside a file is the one that the file was made from."""
+    folder = beside(there.path)
+    if not is_begun(folder) or there.record is None:
+        return []
+    try:
+        song = SongFolder.open(folder)
+        same = song.info.made(there.record.made.level) == there.record.made
+        same_codes = codes_sha256(song.codes()) == there.record.codes_sha256
+    except UserError as error:
+        return [Finding("codes", False, str(error))]
+    if same and same_codes:
+        return [Finding("codes", True, f"those of {folder.name}")]
+    what = "its codes are others now" if same else "it is another song"
+    return [Finding("codes", False, f"the file was not made from {folder.name} as it is: {what}")]
+
+
+def _model(made: Made, by: SongModel) -> Finding:
     name = made.model.name
     try:
-        folder = zoo.locate(name)
+        folder = zoo.locate(by.name)
     except UserError:
         return Finding("model", None, f"{name!r} is not at hand")
     if model_sha256(folder) != made.model.sha256:
@@ -145,8 +170,21 @@ def _model(made: Made) -> Finding:
     if broken:
         return Finding("model", False, f"{', '.join(broken)} of {name!r} here is missing or damaged")
     if made.model.adapter:
-        return Finding("model", None, f"{name!r} is here; its adapter {made.model.adapter.name!r} was not looked for")
+        return _adapter(made.model.adapter, by)
     return Finding("model", True, f"{name!r} here is the one that made the file")
+
+
+def _adapter(made: SongAdapter, by: SongModel) -> Finding:
+    """The adapter of a model that is at hand."""
+    assert by.adapter is not None
+    try:
+        same = Adapter(Path(by.adapter.name)).sha256 == made.sha256
+    except UserError:
+        return Finding("model", None, f"{Path(by.name).name!r} is here; its adapter {made.name!r} is not at hand")
+    says = "are those" if same else "are not both those"
+    return Finding(
+        "model", same, f"{Path(by.name).name!r} and its adapter {made.name!r} here {says} that made the file"
+    )
 
 
 def _circumstances(there: Known, song: Song) -> list[str]:

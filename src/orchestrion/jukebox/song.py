@@ -13,11 +13,12 @@ from torch import Tensor
 from orchestrion.audio import io
 from orchestrion.codes import Codes
 from orchestrion.errors import UserError
+from orchestrion.files import refuse_overwrite
 from orchestrion.generate.request import Request
 from orchestrion.jukebox.memory import Recollection
 from orchestrion.library.folder import SongInfo, codes_sha256
 from orchestrion.library.picture import captions, draw
-from orchestrion.library.provenance import Nearest, write_record
+from orchestrion.library.provenance import Nearest, sidecar, write_record
 from orchestrion.text.timed import TimedLyrics
 
 Step = TypeVar("Step")
@@ -77,9 +78,14 @@ class Song:
     def _heard_level(self) -> int:
         return self.codes.finest if self.level is None else self.level
 
-    def save(self, path: Path | str) -> None:
-        """Write the audio in the format that the suffix names; what made it goes into its tags and a file beside it."""
+    def save(self, path: Path | str, *, replace: bool = False) -> None:
+        """Write the audio in the format that the suffix names; what made it goes into its tags and a file beside it.
+
+        UserError if either is there already, unless `replace` gives it up.
+        """
         path = Path(path)
+        for file in (path, sidecar(path)):
+            refuse_overwrite(file, replace, by="give replace=True")
         made = self.info.made(self._heard_level) if self.info else None
         io.write(path, self.audio, self.sample_rate, comment=made.tag if made else "")
         if self.info and made:

@@ -21,7 +21,7 @@ from orchestrion.audio import io
 from orchestrion.codes import Codes
 from orchestrion.config import Settings, plain, read_described
 from orchestrion.errors import UserError
-from orchestrion.files import explained, is_part, replacing, write_json
+from orchestrion.files import explained, file_sha256, is_part, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.library.provenance import Engine, Made, Record, SongModel, read_made, read_record
 from orchestrion.library.tree import LYRICS_FILE
@@ -223,22 +223,46 @@ def beside(audio: Path) -> Path:
 
 
 def is_written(audio: Path) -> bool:
-    """Whether the file `audio` is there, and was written from the song in the folder beside it."""
+    """Whether the file `audio` is there, as it was written from the song in the folder beside it."""
     if not audio.is_file() or not is_begun(beside(audio)):
         return False
     song, record = SongFolder.open(beside(audio)), read_record(audio)
     if record is not None:
-        return song.is_of(record)
+        return song.is_of(record) and record.sha256 == file_sha256(audio)
     made = read_made(audio)  # as its record comes after the audio
     return made is not None and made == song.info.made(made.level)
 
 
+def can_be_written(audio: Path) -> bool:
+    """Whether all that is there of `audio` and its record is of the song in the folder beside: nothing else is lost."""
+    if audio.exists() or not is_begun(beside(audio)):
+        return is_written(audio)
+    record = read_record(audio)
+    return record is None or SongFolder.open(beside(audio)).is_of(record)
+
+
+def others_beside(audio: Path) -> list[Path]:
+    """The files of other formats that were written from the song whose place is beside `audio`."""
+    others = (audio.with_suffix(suffix) for suffix in io.SUFFIXES_WRITE)
+    return [other for other in others if other != audio and is_written(other)]
+
+
 def find(path: Path) -> SongFolder:
-    """The song that `path` means: its folder, or the audio file beside the folder."""
+    """The song that `path` means: its folder, or the audio file beside the folder.
+
+    UserError where there is none, and for audio that was made from another song than the one in the folder.
+    """
     if path.is_dir():
         return SongFolder.open(path)
     if beside(path).is_dir():
-        return SongFolder.open(beside(path))
+        song = SongFolder.open(beside(path))
+        record = read_record(path) if path.exists() else None
+        if record is not None and record.made != song.info.made(record.made.level):
+            raise UserError(
+                f"{path} was made from another song than the one that is in {song.path} now",
+                f"give {song.path} for the one that is there, or bring back the folder that belongs to the audio",
+            )
+        return song
     if path.exists():
         raise UserError(f"{path} has no song folder beside it", f"the codes are kept in {beside(path)}: bring it along")
     raise UserError(f"there is no song at {path}", "check the path")

@@ -156,6 +156,8 @@ def read_signature(audio: Path) -> Signature | None:
             with reader:
                 manifest, state = reader.get_active_manifest() or {}, str(reader.get_validation_state())
                 failures = (reader.get_validation_results() or {}).get("activeManifest", {}).get("failure", [])
+    except c2pa.C2paError.Io:  # no file of its format: nothing that could be signed
+        return None
     except c2pa.C2paError as error:
         return Signature("Invalid", (str(error),), "", None)
     about = {assertion["label"]: assertion.get("data") for assertion in manifest.get("assertions", [])}

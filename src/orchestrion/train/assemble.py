@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from orchestrion.checkpoints import zoo
 from orchestrion.checkpoints.folder import (
     CODEC,
-    DESCRIPTION,
     ModelInfo,
     load_codec,
     load_prior,
@@ -24,6 +23,7 @@ from orchestrion.checkpoints.folder import (
     write_weights,
 )
 from orchestrion.checkpoints.lineage import Before, begun_with, kept_whole, knows_codes, unchanged_since
+from orchestrion.checkpoints.zoo import DESCRIPTION
 from orchestrion.codec import Codec
 from orchestrion.config import read_settings
 from orchestrion.config.prior import PriorConfig

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import uvicorn
 
+from orchestrion.checkpoints import zoo
 from orchestrion.errors import UserError
 from orchestrion.library.database import usable
 from orchestrion.web.app import create_app
@@ -49,8 +50,13 @@ def serve(
 
     With an `adapter` it composes with what `model` learned besides, and `model` as it is can be chosen as well.
 
-    UserError where the port or the library is in use, or where the library cannot be written.
+    UserError where the port or the library is in use, where the library cannot be written, and where there is no
+    such model or adapter.
     """
+    zoo.locate(model)
+    own, beside = (zoo.called(model), None)
+    if adapter is not None:
+        own, beside = str(zoo.locate_adapter(adapter).absolute()), own
     places = Places(library)
     places.make()
     if token is not None and not token.strip():
@@ -62,7 +68,6 @@ def serve(
     with contextlib.ExitStack() as held:
         held.callback(places.lock_server().release)
         bound = held.enter_context(_bound(host or "127.0.0.1", port))
-        own, beside = (model, None) if adapter is None else (str(adapter.absolute()), model)
         studio = held.enter_context(contextlib.closing(Studio(places, own)))
         studio.drop_old_uploads()
         studio.drop_broken_imports()

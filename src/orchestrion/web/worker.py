@@ -18,7 +18,7 @@ import torch
 
 from orchestrion.audio import io, sniff
 from orchestrion.checkpoints import zoo
-from orchestrion.checkpoints.adapter import Adapter, is_adapter
+from orchestrion.checkpoints.adapter import Adapter
 from orchestrion.codes import Codes
 from orchestrion.config import plain, read_settings
 from orchestrion.errors import UserError
@@ -248,7 +248,7 @@ class Worker:
 
     def _jukebox(self, name: str) -> Jukebox:
         if name not in self._open:
-            adapted = (self.beside is not None and name == self.model) or is_adapter(Path(name))
+            adapted = (self.beside is not None and name == self.model) or Path(name, zoo.ADAPTER).is_file()
             self._open[name] = self._adapted(Path(name)) if adapted else Jukebox.from_pretrained(name)
         return self._open[name]
 
