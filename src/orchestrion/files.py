@@ -99,7 +99,7 @@ def read_text(path: Path, kind: str) -> str:
     except OSError as error:
         raise UserError(f"cannot read the {kind} in {path}: {error.strerror}", "check the path") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"the {kind} in {path} are not text in UTF-8", "save them as plain text") from error
+        raise UserError(f"the {kind} in {path} are not text in UTF-8", "save them anew, as text in UTF-8") from error
 
 
 def write_json(path: Path, value: Any) -> None:

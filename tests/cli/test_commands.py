@@ -475,6 +475,7 @@ def test_a_song_is_described(capsys):
     assert run(capsys, *COMPOSE, "-q", "--genre", "folk")[0] == 0
     _, text, _ = run(capsys, "songs", "show", "song.flac")
     assert "folk" in text and "complete" in text and "ditty" in text
+    assert "drawn    level 1: temperature 1, top-p 0.95, guidance 1" in text
     described = json.loads(run(capsys, "songs", "show", "song.song", "--json")[1])
     assert described["complete"] and described["levels"][1]["codes"] == 15
 
@@ -505,7 +506,9 @@ def test_models_are_listed_and_described(capsys):
     assert "ditty" in text and "broken cannot be read" in said
     _, text, _ = run(capsys, "models", "show", "ditty")
     assert all(name in text for name in (*tiny.NAMES.artists, *tiny.NAMES.genres, "CC0-1.0", "200.0 codes"))
+    assert "drawn at level 0: temperature 0.9, guidance 1, hop 0.5, leaning 10" in text
     described = json.loads(run(capsys, "models", "show", "ditty", "--json")[1])
+    assert described["sampling"][1]["top_p"] == 0.95 and described["wordless"] == []
     assert described["artists"] == list(tiny.NAMES.artists) and described["card"] == "# tiny\n"
     assert run(capsys, "models", "show", "ditty", "--card")[1] == "# tiny\n\n"
 

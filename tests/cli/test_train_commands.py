@@ -172,6 +172,9 @@ def test_a_run_that_cannot_be_is_refused_before_the_music_is_decoded(capsys, man
     assert "a run with another kind" in told(capsys, *command, "--run", tmp_path / "run")
     (tmp_path / "other" / "checkpoint").mkdir(parents=True)
     assert "holds checkpoint already" in told(capsys, *command, "--run", tmp_path / "other")
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "01.flac").touch()
+    assert "album is a folder of music, with 01.flac" in told(capsys, *command, "--run", tmp_path / "album")
 
 
 @pytest.mark.usefixtures("_nothing_is_decoded")

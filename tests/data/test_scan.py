@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from small_data import sound
 
+from orchestrion.audio import io
 from orchestrion.data.manifest import read_manifest
 from orchestrion.data.scan import audio_files, describe, scan, split_genres
 from orchestrion.errors import UserError
+from orchestrion.library.provenance import Made, SongModel
 
 
 def tagged(path, **tags):
@@ -89,6 +92,24 @@ def test_what_this_program_made_is_no_music_to_learn_from(tmp_path):
     (tmp_path / "song.song" / "request.json").write_text("{}")
     assert audio_files(tmp_path) == [tmp_path / "band.song" / "01.wav"]
     assert len(audio_files(tmp_path / "song.song")) == 1
+    run = tmp_path / "me" / "level_1"  # of music that a training was begun in: its samples are none
+    (run / "mine.wav").write_bytes((tmp_path / "band.song" / "01.wav").read_bytes())
+    assert audio_files(run) == [run / "mine.wav"]
+
+
+@pytest.mark.parametrize("suffix", io.SUFFIXES_WRITE)
+def test_what_was_composed_is_told_and_left_out(tmp_path, suffix):
+    made = Made(
+        orchestrion="0.1.0",
+        model=SongModel(name="tiny", sha256="0" * 64, codec_sha256="1" * 64),
+        request={"seconds": 1.0},
+        level=0,
+    )
+    tone = torch.sin(torch.arange(8000) * 0.3)[None] * 0.5
+    io.write(tmp_path / f"composed{suffix}", tone, 8000, comment=made.tag)
+    io.write(tmp_path / f"played{suffix}", tone, 8000, comment="orchestrion.made by hand")
+    found = {seen.path.stem: seen for seen in scan(audio_files(tmp_path))}
+    assert "composed by this program" in found["composed"].problem and found["played"].track is not None
 
 
 def test_unreadable_files_are_reported_not_fatal(tmp_path):

@@ -42,6 +42,14 @@ def test_what_is_signed_is_read_back_and_neither_sound_nor_tags_change(suffix):
 
 @needs_c2pa
 @pytest.mark.parametrize("suffix", signing.SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_what_is_no_audio_has_no_signature(suffix, content):
+    Path("a" + suffix).write_bytes(content)
+    assert signing.read_signature(Path("a" + suffix)) is None
+
+
+@needs_c2pa
+@pytest.mark.parametrize("suffix", signing.SUFFIXES)
 def test_a_changed_byte_breaks_the_signature(suffix):
     path = signed(suffix)
     unsigned, data = Path("a" + suffix).read_bytes(), bytearray(path.read_bytes())

@@ -202,7 +202,7 @@ def test_a_proxy_calls_the_service_by_the_name_that_is_allowed(tmp_path, monkeyp
     with pytest.raises(UserError, match="that is all"):
         server.serve(
             tmp_path / "library",
-            model="ditty",
+            model="mini",
             host=None,
             port=0,
             token="secret",

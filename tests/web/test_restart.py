@@ -138,12 +138,26 @@ def test_a_library_is_open_once(tmp_path, capsys):
     places.lock_server().release()
 
 
+@pytest.mark.parametrize(
+    ("model", "adapter", "problem"),
+    [
+        ("minni", None, "no model called 'minni': did you mean mini"),
+        ("mini", "nothing", "there is no adapter in nothing"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused_before_anything_is_made(tmp_path, model, adapter, problem):
+    given = {"host": None, "port": 0, "token": None, "browser": False, "threads": None}
+    with pytest.raises(UserError, match=problem):
+        server.serve(tmp_path / "library", model=model, adapter=adapter and Path(adapter), **given)
+    assert not (tmp_path / "library").exists()
+
+
 def test_a_library_that_holds_no_database_is_told_of(tmp_path, monkeypatch):
     def full(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
     def serve() -> None:
-        server.serve(tmp_path, model="ditty", host=None, port=0, token=None, browser=False, threads=None)
+        server.serve(tmp_path, model="mini", host=None, port=0, token=None, browser=False, threads=None)
 
     with monkeypatch.context() as patched:
         patched.setattr(Jobs, "make_known", full)

@@ -22,6 +22,8 @@ from orchestrion.files import replacing
 from orchestrion.grid import INEXACT_SECONDS
 
 SUFFIXES_READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *m4a.SUFFIXES)
+MADE_FORMAT = "orchestrion.made"
+"""What the comment in the tags of music that was composed says its format is (`library.provenance.Made`)."""
 SUFFIXES_WRITE = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 
 _INEXACT_SECONDS = 0.5  # real files announce lengths that are a little off; more than this is missing music

@@ -18,6 +18,7 @@ from orchestrion.cli.options import (
     sampling,
     sampling_options,
     show_result,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def show(name: str, card: bool, as_json: bool) -> None:
     """
     from orchestrion.checkpoints import zoo
     from orchestrion.checkpoints.folder import read_card, read_model
+    from orchestrion.config import plain
 
     folder = zoo.locate(name)
     info = read_model(folder)
@@ -91,10 +93,12 @@ def show(name: str, card: bool, as_json: bool) -> None:
         "artists": list(info.artists),
         "genres": list(info.genres),
         "levels": _levels(info),
+        "sampling": [plain(one) for one in info.sampling],
+        "wordless": [plain(one) for one in info.wordless],
         "about": info.about,
         "card": text_of_card,
     }
-    show_result(result | ({} if as_json else {"text": _as_text(result, name)}), "text", as_json=as_json)
+    show_result(result | ({} if as_json else {"text": _as_text(result, name, info)}), "text", as_json=as_json)
 
 
 def _levels(info: "ModelInfo") -> list[dict[str, Any]]:
@@ -116,7 +120,7 @@ def _levels(info: "ModelInfo") -> list[dict[str, Any]]:
     return levels
 
 
-def _as_text(result: dict[str, Any], asked: str) -> str:
+def _as_text(result: dict[str, Any], asked: str, info: "ModelInfo") -> str:
     """What is known of a model that was asked for by the name `asked`."""
     lines = [
         f"{result['name']}  {result['megabytes']} MB, {result['sample_rate']} Hz, {result['channels']} channel(s)",
@@ -129,6 +133,10 @@ def _as_text(result: dict[str, Any], asked: str) -> str:
             f"  level {one['level']}  {one['frame_rate']:.1f} codes a second, "
             f"{one['kilobits_per_second']:.2f} kbit/s, {sees}"
         )
+    for when, drawn in (("", info.sampling), (" without lyrics", info.wordless)):
+        for level, (one, prior) in enumerate(zip(drawn, info.priors, strict=False)):
+            if prior is not None:
+                lines.append(f"  drawn at level {level}{when}: {told(one, in_passes=prior.masked)}")
     for kind in ("artists", "genres"):
         lines.append(f"  {kind} ({len(result[kind])}, or unknown)")
         lines += [f"    {name}" for name in result[kind]]

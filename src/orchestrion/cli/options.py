@@ -157,13 +157,28 @@ def sampling_options(command: F) -> F:
     command = click.option(
         "--leaning",
         type=_NUMBERS["leaning"],
-        help="How closely what comes back resembles what it was, in nats; 0: not at all.  [default: the song's, or 10]",
+        help="How closely what comes back resembles what it was, in nats; 0: not at all."
+        "  [default: the model's or the song's]",
     )(command)
     return click.option(
         "--hop",
         type=_NUMBERS["hop"],
         help="Share of its context that each window invents; less means more overlap.",
     )(command)
+
+
+def told(drawing: LevelSampling, *, in_passes: bool = True) -> str:
+    """How a level is drawn, by the names of the options; `in_passes` where it is, or may be."""
+    said = {
+        "temperature": drawing.temperature,
+        "top-k": drawing.top_k,
+        "top-p": drawing.top_p if drawing.top_p < 1 else None,
+        "guidance": drawing.guidance,
+        "passes": drawing.passes if in_passes else None,
+        "hop": drawing.hop_fraction,
+        "leaning": drawing.leaning,
+    }
+    return ", ".join(f"{name} {value:g}" for name, value in said.items() if value is not None)
 
 
 def numbers(given: Sequence[str]) -> dict[str, Any]:

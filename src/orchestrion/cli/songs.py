@@ -23,6 +23,7 @@ from orchestrion.cli.options import (
     sampling_options,
     show_result,
     threads_option,
+    told,
 )
 from orchestrion.errors import UserError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from orchestrion.jukebox import Jukebox
     from orchestrion.library.folder import SongFolder
 
+_WORDS_SHOWN = 12
 _model_option = click.option("--model", help="Name or folder of the model.  [default: the one that made the song]")
 
 
@@ -223,6 +225,7 @@ def show(song: Path, as_json: bool) -> None:
         "seconds": kept.info.num_samples / kept.info.sample_rate,
         "sample_rate": kept.info.sample_rate,
         "model": kept.info.model.name,
+        "adapter": kept.info.model.adapter and kept.info.model.adapter.name,
         "orchestrion": kept.info.orchestrion,
         "request": plain(asked),
         "levels": levels,
@@ -245,8 +248,19 @@ def _as_text(result: dict[str, Any], asked: "Request") -> str:
         f"  seed     {asked.seed}",
         f"  model    {result['model']} (orchestrion {result['orchestrion']})",
     ]
+    if asked.mix:
+        lines.append(f"  mix      {asked.mix.share:.0%} {asked.mix.artist}")
+    if asked.lyrics:
+        words = asked.lyrics.split()
+        more = " …" if len(words) > _WORDS_SHOWN else ""
+        lines.append(f"  lyrics   {len(words)} words: {' '.join(words[:_WORDS_SHOWN])}{more}")
     if asked.form:
         lines.append(f"  form     {_form_as_text(asked)}")
+    if asked.offset_seconds or asked.total_seconds:
+        lines.append(f"  whole    from {asked.offset_seconds:g} s on of {asked.piece_seconds:g} s")
+    lines += [f"  drawn    level {level}: {told(each)}" for level, each in enumerate(asked.sampling)]
+    if result["adapter"]:
+        lines.append(f"  adapter  {result['adapter']}")
     if asked.prime:
         lines.append(f"  prompt   {asked.prime.path}")
     if asked.origin:

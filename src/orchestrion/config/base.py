@@ -41,6 +41,10 @@ def read_settings(kind: type[S], given: dict[str, Any], source: str = "") -> S:
     except ValidationError as error:
         problems = "; ".join(_explain(kind, detail) for detail in error.errors())
         raise UserError(f"{source or kind.__name__} cannot be used: {problems}", "correct these settings") from error
+    except UserError as error:
+        if not source:
+            raise
+        raise UserError(f"{source} cannot be used: {error.problem}", error.hint) from error
     except TypeError as error:
         raise UserError(f"{source or kind.__name__} cannot be used: {error}", "correct these settings") from error
 

@@ -1,5 +1,6 @@
 """From a folder of music to a list of tracks with the labels in their tags."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,6 @@ from orchestrion.text import timed
 LYRICS_SUFFIXES = (timed.SUFFIX, ".lrc", ".txt")  # what says more is preferred where several are there
 
 _RUN, _SAMPLES, _REQUEST, _SONG = "run.json", "samples", "request.json", ".song"
-_MADE = re.compile(r'^\{"format": ?"orchestrion\.made"')
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # of damaged tags
 _THREADS = 4  # reading and hashing wait for the disk
 _NOTHING_SAID = {"", "unknown", "unknown artist", "unknown title", "<unknown>", "none", "untitled", "n/a"}
@@ -141,7 +141,8 @@ def _try(path: Path) -> Track | str:
 def _is_composed(path: Path) -> bool:
     """Whether the tags of a file say that this program made it; a file without tags that can be read does not."""
     try:
-        return _MADE.match(io.read_comment(path)) is not None
+        told = json.loads(io.read_comment(path))
+        return isinstance(told, dict) and told.get("format") == io.MADE_FORMAT
     except (UserError, *_UNREADABLE):
         return False
 

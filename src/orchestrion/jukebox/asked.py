@@ -341,10 +341,14 @@ def check_prompt(request: Request, info: ModelInfo) -> None:
     assert request.prime is not None
     whole, start = io.probe(Path(request.prime.path)).seconds, request.prime.start_seconds
     length, wanted = whole - start, request.prime.seconds
-    if length <= 0 or (wanted is not None and start + wanted > whole + INEXACT_SECONDS):
+    if length <= 0:
         raise UserError(
-            f"{request.prime.path} ends {max(length, 0):.2f} s after the prompt's start",
+            f"{request.prime.path} lasts {whole:.2f} s and the prompt would begin after {start:g}",
             "choose a part inside the file",
+        )
+    if wanted is not None and start + wanted > whole + INEXACT_SECONDS:
+        raise UserError(
+            f"{request.prime.path} ends {length:.2f} s after the prompt's start", "choose a part inside the file"
         )
     seconds, grid = length if wanted is None else wanted, info.grid
     if grid.num_samples(seconds) < grid.hop_lengths[grid.top]:

@@ -186,6 +186,8 @@ def claim(
     """
     if not path.exists() or is_vacant(path):
         return Claim(path, info)
+    if not is_begun(path):
+        raise UserError(f"{path} is there and is no song", "choose another name")
     song = SongFolder.open(path)
     asked, there = info.request, request_of(song)
     differing = [name for name in asked if asked[name] != there.get(name)]

@@ -13,7 +13,6 @@ from orchestrion.config import Settings, check_version, plain, read_described, r
 from orchestrion.files import file_sha256, write_json
 from orchestrion.nn.fast import Weights
 
-MADE_FORMAT = "orchestrion.made"
 RECORD_FORMAT = "orchestrion.provenance"
 FORMAT_VERSION = 1
 NOTICE = "AI-generated: composed by a trained model"
@@ -71,7 +70,7 @@ class Made(Settings):
 
     notice: str = NOTICE
     digitalSourceType: str = TRAINED_MEDIA  # as IPTC and C2PA spell it
-    format: str = MADE_FORMAT
+    format: str = io.MADE_FORMAT
     version: int = FORMAT_VERSION
     orchestrion: str
     model: SongModel
@@ -176,7 +175,7 @@ def read_made(audio: Path) -> Made | None:
         data = json.loads(io.read_comment(audio))
     except ValueError:
         return None
-    if not isinstance(data, dict) or data.get("format") != MADE_FORMAT:
+    if not isinstance(data, dict) or data.get("format") != io.MADE_FORMAT:
         return None
     check_version(Made, data, f"{audio} has a record")
     return read_settings(Made, data, f"the record in {audio}")

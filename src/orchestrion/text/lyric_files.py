@@ -40,7 +40,7 @@ def read_lyrics_as_written(path: Path) -> tuple[TimedLyrics, str]:
         return lyrics, written(lyrics)
     text = read_text(path, "lyrics")
     if "\0" in text:
-        raise UserError(f"the lyrics in {path} are not text", "save them as plain text")
+        raise UserError(f"the lyrics in {path} are not text", "save them as plain text in UTF-8")
     return untimed(text), text
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from orchestrion.audio.io import SUFFIXES_READ
 from orchestrion.config import Settings, as_read_now, plain
 from orchestrion.config.training import HOW_SHARED, WHEN_LOOKED_AT
 from orchestrion.errors import UserError
@@ -94,6 +95,9 @@ def _moved(
                     "choose another folder, or the settings in its run.json (--steps moves its end)",
                 )
         return moved
+    music = next((file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES_READ), None)
+    if music:
+        raise UserError(f"{folder} is a folder of music, with {music.name}", "choose a new folder for the run")
     for name in WRITTEN:
         if (folder / name).exists():
             raise UserError(f"{folder} is not the folder of a run, and holds {name} already", "choose another folder")
