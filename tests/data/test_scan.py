@@ -9,7 +9,7 @@ import torch
 from small_data import sound
 
 from orchestrion.audio import io
-from orchestrion.data.manifest import read_manifest
+from orchestrion.data.manifest import read_manifest, split
 from orchestrion.data.scan import audio_files, describe, scan, split_genres
 from orchestrion.errors import UserError
 from orchestrion.library.provenance import Made, SongModel
@@ -195,6 +195,24 @@ def test_the_command_writes_a_manifest_and_lists_what_it_left_out(tmp_path):
     assert done.stdout.strip() == str(tmp_path / "manifest.jsonl")
     assert "broken.flac is empty" in done.stderr.replace("\n", " ")
     assert [each.artist for each in read_manifest(tmp_path / "manifest.jsonl")] == ["Ada"]
+
+
+@pytest.mark.parametrize("seconds", [0.1, 12.0])
+def test_of_few_tracks_some_are_held_out_too(tmp_path, seconds):
+    from click.testing import CliRunner
+
+    from orchestrion.cli.data import data
+
+    names = [f"{number}.wav" for number in range(4)]
+    for number, name in enumerate(names):
+        sound(tmp_path / name, 0.2 if name == "0.wav" else seconds + number / 100)
+    done = CliRunner().invoke(data, ["scan", str(tmp_path)])
+    tracks = read_manifest(tmp_path / "manifest.jsonl")
+    assert done.exit_code == 0 and {split(track) for track in tracks} == {"train", "validation"}
+    moved = [track for track in tracks if track.held_out is not None]
+    assert {split(track.model_copy(update={"held_out": None})) for track in tracks} == {"train"} and len(moved) == 1
+    assert f"{moved[0].path.name} is held out for validation, so that" in done.stderr
+    assert seconds < 10 or moved[0].seconds > 10, "what is held out fills a window"
 
 
 def test_the_command_replaces_nothing_unasked(tmp_path):

@@ -19,7 +19,7 @@ from orchestrion.config import plain
 from orchestrion.config.prior import LyricsConfig, TransformerConfig
 from orchestrion.config.training import AdapterConfig, FinetuneConfig
 from orchestrion.data.encoded import CodeStore, ShardWriter
-from orchestrion.data.manifest import Track, split, write_manifest
+from orchestrion.data.manifest import Track, split, with_held_out, write_manifest
 from orchestrion.data.scan import audio_files, describe
 from orchestrion.errors import UserError
 from orchestrion.files import file_sha256, write_json
@@ -32,7 +32,6 @@ from orchestrion.train.finetune import (
     FinetuneRecipe,
     first_rows,
     grown_names,
-    with_held_out,
     write_finetuned,
 )
 from orchestrion.train.loop import train
@@ -401,6 +400,8 @@ def test_the_command_goes_from_a_folder_of_music_to_a_song(base, tmp_path, capsy
     assert main(["compose", "--model", str(base.folder), "--adapter", str(adapter), *asked, "-o", song]) == 0
     assert main(["continue", song, "--seconds", "0.2", "--device", "cpu", "-q"]) == 0
     capsys.readouterr()
+    assert main(["songs", "replay", song, "-q"]) == 0, "the folder beside it says where model and adapter are"
+    (tmp_path / "song.song").rename(tmp_path / "elsewhere.song")
     assert main(["songs", "replay", song, "-q", "--model", str(base.folder)]) == 2
     assert "--adapter" in capsys.readouterr().err
     assert main(["songs", "replay", song, "-q", "--model", str(base.folder), "--adapter", str(adapter)]) == 0

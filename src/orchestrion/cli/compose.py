@@ -248,7 +248,7 @@ def words_of(path: Path) -> str:
     from orchestrion.text.lyric_files import read_lyrics_as_written
 
     lyrics, text = read_lyrics_as_written(path)
-    if not lyrics.words:
+    if not any(letter.isalnum() for word in lyrics.words for letter in word.text):
         raise UserError(f"there are no words in {path}", "leave --lyrics out for music without")
     return text
 

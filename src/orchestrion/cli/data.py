@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from orchestrion.data.manifest import Track
 
 
+_LONG_SECONDS = 10.0
+"""Tracks as long fill the windows of most priors: of such, if there are two, some are held out and some are not."""
+
+
 @click.group()
 def data() -> None:
     """Gather the music that a model learns from."""
@@ -40,9 +44,25 @@ def scan(folder: Path, output: Path | None, force: bool) -> None:
     paths = audio_files(folder)
     check_writable(output.parent)
     tracks, left_out = scanned(paths)
+    tracks = _on_both_sides(tracks)
     write_manifest(output, tracks)
     _summary(tracks, left_out)
     click.echo(output)
+
+
+def _on_both_sides(tracks: "list[Track]") -> "list[Track]":
+    """The tracks, one of them moved to the other side of the split where content puts all on one, and told of."""
+    from orchestrion.data.manifest import with_held_out
+
+    if len(tracks) < 2:
+        return tracks
+    second_longest = sorted(track.seconds for track in tracks)[-2]
+    found = with_held_out(tracks, min(_LONG_SECONDS, second_longest))
+    for track in found:
+        if track.held_out is not None:
+            side = "held out for validation" if track.held_out else "learned from"
+            click.echo(f"{track.path.name} is {side}, so that there is music on both sides", err=True)
+    return found
 
 
 def scanned(paths: "Sequence[Path]") -> "tuple[list[Track], int]":

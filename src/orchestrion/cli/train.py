@@ -463,10 +463,10 @@ def _own_codes(
     from orchestrion.checkpoints.folder import CODEC, load_codec
     from orchestrion.cli.data import scanned
     from orchestrion.data.encoded import CodeStore
-    from orchestrion.data.manifest import read_manifest, said
+    from orchestrion.data.manifest import read_manifest, said, with_held_out
     from orchestrion.data.scan import audio_files
     from orchestrion.train.encode import encode_tracks
-    from orchestrion.train.finetune import grown_names, with_held_out
+    from orchestrion.train.finetune import grown_names
     from orchestrion.train.parallel import first_alone
 
     codec = base.info.codec

@@ -71,6 +71,29 @@ def split(track: Track) -> Split:
     return "validation" if is_held_out(track.content_hash) else "train"
 
 
+def with_held_out(tracks: Sequence[Track], window_seconds: float) -> list[Track]:
+    """The tracks, of those that fill a window some held out for validation and some not.
+
+    Where content puts all of these on one side, one changes sides. UserError for fewer than two.
+    """
+    long = [track for track in tracks if track.seconds >= window_seconds]
+    if len(long) < 2:
+        needed = "two tracks are needed"
+        if window_seconds:
+            last = f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s"
+            needed = f"{last}, which the model sees at once, and two must"
+        raise UserError(
+            f"{needed}: one is learned from, one held out",
+            "give two or more such tracks, or cut a long one into pieces",
+        )
+    sides = {split(track) for track in long}
+    if len(sides) == 2:
+        return list(tracks)
+    first = min(long, key=lambda track: track.content_hash)
+    held_out = sides == {"train"}
+    return [track.model_copy(update={"held_out": held_out}) if track is first else track for track in tracks]
+
+
 def is_held_out(digest: str) -> bool:
     """Whether what has this hash, in hexadecimal digits, is kept for validation where nothing else says so."""
     return int(digest, 16) % VALIDATION_SHARE == 0

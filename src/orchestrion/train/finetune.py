@@ -26,7 +26,7 @@ from orchestrion.config import plain
 from orchestrion.config.prior import PriorConfig
 from orchestrion.config.training import FinetuneConfig
 from orchestrion.data.encoded import CodeBatch, CodeStore, vocabulary_of
-from orchestrion.data.manifest import Track, split
+from orchestrion.data.manifest import Track
 from orchestrion.errors import UserError
 from orchestrion.files import explained, file_sha256, read_json, replacing, write_json
 from orchestrion.generate.told import told_of
@@ -50,29 +50,6 @@ KIND = "finetune"
 """What `run.json` says of the run of a level."""
 
 Row = Float[Tensor, " width"]
-
-
-def with_held_out(tracks: Sequence[Track], window_seconds: float) -> list[Track]:
-    """The tracks, of those that fill a window some held out for validation and some not.
-
-    Where content puts all of these on one side, one changes sides. UserError for fewer than two.
-    """
-    long = [track for track in tracks if track.seconds >= window_seconds]
-    if len(long) < 2:
-        needed = "two tracks are needed"
-        if window_seconds:
-            last = f"{len(long)} of {len(tracks)} tracks last {window_seconds:.1f} s"
-            needed = f"{last}, which the model sees at once, and two must"
-        raise UserError(
-            f"{needed}: one is learned from, one held out",
-            "give two or more such tracks, or cut a long one into pieces",
-        )
-    sides = {split(track) for track in long}
-    if len(sides) == 2:
-        return list(tracks)
-    first = min(long, key=lambda track: track.content_hash)
-    held_out = sides == {"train"}
-    return [track.model_copy(update={"held_out": held_out}) if track is first else track for track in tracks]
 
 
 def grown_names(known: Vocabulary, tracks: Sequence[Track]) -> Vocabulary:
