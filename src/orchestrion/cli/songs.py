@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrion.cli import provenance
+from orchestrion.cli import listing, provenance
 from orchestrion.cli.compose import changes, check_song, files_of, make, words_of
 from orchestrion.cli.options import (
     PATH,
@@ -201,7 +201,7 @@ def decode(
 
 @click.group()
 def songs() -> None:
-    """Show, verify, replay and sign songs that were made."""
+    """List, show, verify, replay and sign songs that were made."""
 
 
 @songs.command()
@@ -234,6 +234,7 @@ def show(song: Path, as_json: bool) -> None:
     show_result({k: v for k, v in result.items() if k != "text" or not as_json}, "text", as_json=as_json)
 
 
+songs.add_command(listing.list_)
 songs.add_command(provenance.verify)
 songs.add_command(provenance.replay)
 songs.add_command(provenance.sign)
