@@ -173,7 +173,7 @@ def test_another_song_is_given_up_only_when_told_so_and_not_before_the_work_begi
 def test_what_is_no_song_is_never_given_up():
     Path("a.song").mkdir()
     Path("a.song/mine.txt").write_text("dear")
-    with pytest.raises(UserError, match="no song in"):
+    with pytest.raises(UserError, match="is no song"):
         claim(Path("a.song"), INFO, replace=True)
 
 
