@@ -516,7 +516,6 @@ def test_a_song_is_saved_and_drawn(jukebox):
     for file in ("song.wav", "song.wav.json"):
         with pytest.raises(UserError, match=f"{file} exists already.*give replace=True"):
             song.save("song.wav")
-        assert Path("song.wav").read_bytes() == b"mine" or file != "song.wav"
         Path("song.wav").unlink(missing_ok=True)
     song.save("song.wav", replace=True)
     assert io.probe(Path("song.wav")).seconds == pytest.approx(0.5)
