@@ -148,7 +148,7 @@ def _codes_kept(there: Known) -> list[Finding]:
         return []
     try:
         song = SongFolder.open(folder)
-        same = song.info.made(there.record.made.level) == there.record.made
+        same = song.info.has_made(there.record.made)
         same_codes = codes_sha256(song.codes()) == there.record.codes_sha256
     except UserError as error:
         return [Finding("codes", False, str(error))]

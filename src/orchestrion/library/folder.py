@@ -76,6 +76,10 @@ class SongInfo(Settings):
             begins_with=None if told else self.begins_with or None,
         )
 
+    def has_made(self, made: Made) -> bool:
+        """Whether audio with this record was made of what is asked for here, whatever the codes are by now."""
+        return made == self.made(made.level)
+
 
 @dataclass(frozen=True)
 class SongFolder:
@@ -125,7 +129,7 @@ class SongFolder:
     def is_of(self, record: Record) -> bool:
         """Whether the audio that this record stands beside was written from this song and the codes it has now."""
         same_codes = record.codes_sha256 == codes_sha256(self.codes())
-        return same_codes and record.made == self.info.made(record.made.level)
+        return same_codes and self.info.has_made(record.made)
 
     def save_codes(self, codes: Codes) -> None:
         write_codes(self.path / _CODES, codes)
@@ -232,7 +236,7 @@ def is_written(audio: Path) -> bool:
     if record is not None:
         return song.is_of(record) and record.sha256 == file_sha256(audio)
     made = read_made(audio)  # as its record comes after the audio
-    return made is not None and made == song.info.made(made.level)
+    return made is not None and song.info.has_made(made)
 
 
 def can_be_written(audio: Path) -> bool:
@@ -259,7 +263,7 @@ def find(path: Path) -> SongFolder:
     if beside(path).is_dir():
         song = SongFolder.open(beside(path))
         record = read_record(path) if path.exists() else None
-        if record is not None and record.made != song.info.made(record.made.level):
+        if record is not None and not song.info.has_made(record.made):
             raise UserError(
                 f"{path} was made from another song than the one that is in {song.path} now",
                 f"give {song.path} for the one that is there, or bring back the folder that belongs to the audio",

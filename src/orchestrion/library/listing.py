@@ -33,9 +33,7 @@ def written_from(song: SongFolder) -> dict[Path, Record]:
     places = [song.path.with_suffix(suffix) for suffix in io.SUFFIXES_WRITE]
     records = {place: read_record(place) for place in places if place.is_file()}
     return {
-        place: record
-        for place, record in records.items()
-        if record is not None and record.made == song.info.made(record.made.level)
+        place: record for place, record in records.items() if record is not None and song.info.has_made(record.made)
     }
 
 
