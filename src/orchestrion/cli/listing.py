@@ -40,10 +40,11 @@ def list_(folder: Path, words: str, as_json: bool) -> None:
 
 def _described(song: "SongFolder") -> dict[str, Any]:
     from orchestrion.jukebox.asked import request_of
+    from orchestrion.library.folder import is_complete
     from orchestrion.library.listing import written_from
     from orchestrion.library.tree import SONG, read_song
 
-    asked, audio, frames = request_of(song), written_from(song), song.frames()
+    asked, audio = request_of(song), written_from(song)
     in_library = (song.path.parent / SONG).is_file()
     return {
         "song": str(next(iter(audio), song.path)),
@@ -52,7 +53,7 @@ def _described(song: "SongFolder") -> dict[str, Any]:
         "audio": [str(path) for path in audio],
         "date": max((record.date for record in audio.values()), default=None),
         "seconds": song.info.num_samples / song.info.sample_rate,
-        "complete": all(made >= wanted for made, wanted in frames[asked.finest_level :]),
+        "complete": is_complete(song.frames(), asked.finest_level),
         "artist": asked.artist or "",
         "genres": list(asked.genres),
         "lyrics": asked.lyrics,

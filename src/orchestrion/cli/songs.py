@@ -211,6 +211,7 @@ def show(song: Path, as_json: bool) -> None:
     """What was asked for in SONG, with which model, and how far it is."""
     from orchestrion.config import plain
     from orchestrion.jukebox.asked import request_of
+    from orchestrion.library.folder import is_complete
 
     kept = _source(song)
     asked, grid, frames = request_of(kept), kept.info.grid, kept.frames()
@@ -218,10 +219,9 @@ def show(song: Path, as_json: bool) -> None:
         {"level": level, "codes": made, "of": wanted, "rate": grid.frame_rate(level)}
         for level, (made, wanted) in enumerate(frames)
     ]
-    complete = all(made >= wanted for made, wanted in frames[asked.finest_level :])
     result = {
         "folder": str(kept.path),
-        "complete": complete,
+        "complete": is_complete(frames, asked.finest_level),
         "seconds": kept.info.num_samples / kept.info.sample_rate,
         "sample_rate": kept.info.sample_rate,
         "model": kept.info.model.name,

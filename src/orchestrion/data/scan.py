@@ -19,7 +19,6 @@ from orchestrion.text import timed
 LYRICS_SUFFIXES = (timed.SUFFIX, ".lrc", ".txt")  # what says more is preferred where several are there
 
 _RUN, _SAMPLES, _REQUEST, _SONG = "run.json", "samples", "request.json", ".song"
-_UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError)  # of damaged tags
 _THREADS = 4  # reading and hashing wait for the disk
 _NOTHING_SAID = {"", "unknown", "unknown artist", "unknown title", "<unknown>", "none", "untitled", "n/a"}
 _GENRE_SEPARATORS = re.compile(r"[,;/\x00]")
@@ -90,7 +89,7 @@ def audio_files(folder: Path) -> list[Path]:
 def describe(path: Path) -> Track:
     """The track in an audio file: its length and content, its tags, and the lyrics file beside it.
 
-    Raises UserError for a file that cannot be read.
+    Raises UserError for a file that cannot be read, or that was composed.
     """
     try:
         str(path).encode()
@@ -131,28 +130,31 @@ def split_genres(text: str) -> tuple[str, ...]:
 def _try(path: Path) -> Track | str:
     try:
         with explained(path, "read"):
-            if _is_composed(path):
-                return f"{path} was composed by this program, which learns nothing from itself"
             return describe(path)
     except UserError as error:
         return str(error)
 
 
-def _is_composed(path: Path) -> bool:
-    """Whether the tags of a file say that this program made it; a file without tags that can be read does not."""
+def _is_composed(comment: str | None) -> bool:
+    """Whether the comment in the tags of a file says that this program made it."""
     try:
-        told = json.loads(io.read_comment(path))
-        return isinstance(told, dict) and told.get("format") == io.MADE_FORMAT
-    except (UserError, *_UNREADABLE):
+        told = json.loads(comment or "")
+    except ValueError:
         return False
+    return isinstance(told, dict) and told.get("format") == io.MADE_FORMAT
 
 
 def _tags(path: Path) -> tuple[str | None, str | None, tuple[str, ...]]:
-    """Artist, title and genres; a file without tags, or with tags that cannot be read, has none."""
+    """Artist, title and genres; a file without tags, or with tags that cannot be read, has none.
+
+    UserError for a file that was composed.
+    """
     try:
         tag = TinyTag.get(path, duration=False)
-    except (TinyTagException, *_UNREADABLE):
+    except (TinyTagException, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None, None, ()
+    if _is_composed(tag.comment):
+        raise UserError(f"{path} was composed by this program", "give music for it to learn from, not its own")
     genres = [tag.genre, *tag.other.get("genre", [])]
     return (
         _said(tag.artist or tag.albumartist),

@@ -73,7 +73,10 @@ def verify(path: Path) -> tuple[Known, list[Finding]]:
 def made_by(path: Path, made: Made) -> SongModel:
     """The model that made a file, and where it is: of a song whose folder is beside it that tells its whole path."""
     folder = beside(path)
-    kept = SongFolder.open(folder).info.model if is_begun(folder) else None
+    try:
+        kept = SongFolder.open(folder).info.model if is_begun(folder) else None
+    except UserError:  # a damaged folder tells nothing; `verify` says so
+        kept = None
     return kept if kept and kept.same_weights(made.model) else made.model
 
 

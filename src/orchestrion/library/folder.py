@@ -6,7 +6,7 @@ docs/formats.md describes every file.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,11 @@ def claim(
             "choose another name, or add --force to replace it",
         )
     return Claim(path, info, other=song)
+
+
+def is_complete(frames: Sequence[tuple[int, int]], finest_level: int) -> bool:
+    """Whether a song with these `SongFolder.frames` has all its codes, down to `finest_level`."""
+    return all(made >= wanted for made, wanted in frames[finest_level:])
 
 
 def is_begun(path: Path) -> bool:
