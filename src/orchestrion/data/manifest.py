@@ -112,7 +112,8 @@ def read_manifest(path: Path) -> list[Track]:
     except FileNotFoundError as error:
         raise UserError(f"there is no manifest at {path}", "make one: orchestrion data scan FOLDER") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder", f"list what is in it: orchestrion data scan {path}") from error
+        hint = f"list what is in it: orchestrion data scan {path}"
+        raise UserError(f"cannot read {path}: it is a folder", hint) from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
     except UnicodeDecodeError as error:

@@ -343,7 +343,7 @@ def check_prompt(request: Request, info: ModelInfo) -> None:
     length, wanted = whole - start, request.prime.seconds
     if length <= 0:
         raise UserError(
-            f"{request.prime.path} lasts {whole:.2f} s and the prompt would begin after {start:g}",
+            f"{request.prime.path} ends at {whole:.2f} s, before the prompt would begin at {start:g}",
             "choose a part inside the file",
         )
     if wanted is not None and start + wanted > whole + INEXACT_SECONDS:

@@ -245,11 +245,11 @@ def is_written(audio: Path) -> bool:
 
 
 def can_be_written(audio: Path) -> bool:
-    """Whether all that is there of `audio` and its record is of the song in the folder beside: nothing else is lost."""
+    """Whether `audio` was written from the song in the folder beside: it is there so, or gone and its record tells."""
     if audio.exists() or not is_begun(beside(audio)):
         return is_written(audio)
     record = read_record(audio)
-    return record is None or SongFolder.open(beside(audio)).is_of(record)
+    return record is not None and SongFolder.open(beside(audio)).is_of(record)
 
 
 def others_beside(audio: Path) -> list[Path]:
