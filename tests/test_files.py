@@ -56,6 +56,8 @@ def test_a_folder_that_is_a_file_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a file, not a folder|cannot write into"):
         check_writable(tmp_path / "file" / "below")
+    check_writable(tmp_path / "not" / "yet")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "\x00\x01", "[" * 100_000, "1" * 5000])

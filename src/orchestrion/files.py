@@ -131,12 +131,21 @@ def refuse_overwrite(path: Path, force: bool, *, by: str = "add --force") -> Non
 
 
 def check_writable(folder: Path) -> None:
-    """Raise UserError now rather than after hours of work if files cannot be made in `folder`."""
+    """Raise UserError now rather than after hours of work if files cannot be made in `folder`.
+
+    Where it is not there yet, in the nearest folder above it that is: nothing is left behind.
+    """
     with explained(folder, "write into"):
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{_token()}"
+        probe = existing(folder) / f".probe-{_token()}"
         probe.write_bytes(b"")
         probe.unlink()
+
+
+def make_writable(folder: Path) -> None:
+    """Make `folder`; UserError where that cannot be, or no files in it."""
+    with explained(folder, "write into"):
+        folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
 
 
 def existing(folder: Path) -> Path:

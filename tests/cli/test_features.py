@@ -91,6 +91,7 @@ def test_what_cannot_be_heard_is_left_out_and_told(music, run):
     assert told["recordings"] == 2 and len(told["left_out"]) == 2
     assert any("gone.wav" in problem for problem in told["left_out"])
     assert "none of these recordings can be heard" in run("gone.wav", "-o", "others", status=2)
+    assert not Path("others").exists()
 
 
 @pytest.mark.parametrize("changed", [("--frames",), ("--layer", "2"), ("--dtype", "bfloat16")])

@@ -156,6 +156,8 @@ def test_a_place_is_claimed_for_a_song_or_gone_on_with():
     "changes, named",
     [
         ({"request": {"seconds": 1.0, "artist": "Ada"}}, "artist"),
+        ({"request": {"seconds": 2.0, "artist": None}}, "length"),
+        ({"request": {"seconds": 1.0, "origin": {"song": "b"}}}, "song, or part of one, that it is made from"),
         ({"model": SongModel(name="tiny", sha256="2" * 64, codec_sha256="1" * 64)}, "model"),
     ],
 )

@@ -201,7 +201,7 @@ def _open(path: Path) -> _Source:
     if size == 0:
         raise UserError(f"{path} is empty", "get the file again")
     if containers.is_cut_short(path):
-        raise UserError(f"{path} is cut short: it ends before the length it announces", "get the file again")
+        raise _cut_short(path)
     if path.suffix.lower() in m4a.SUFFIXES:
         return m4a.M4aFile(path)
     try:
@@ -211,7 +211,26 @@ def _open(path: Path) -> _Source:
     if source.num_samples <= 0:
         source.close()
         raise UserError(f"{path} holds no audio", "get the file again")
+    if path.suffix.lower() == ".flac" and not _has_its_end(source):
+        source.close()
+        raise _cut_short(path)
     return source
+
+
+def _has_its_end(source: _Source) -> bool:
+    """Whether what a file announces can be read at its end: FLAC tells its length first, and is sought quickly."""
+    end = max(0, source.num_samples - round(_INEXACT_SECONDS * source.sample_rate))
+    try:
+        source.seek(end)
+        found = len(source.read(1))
+        source.seek(0)
+    except soundfile.LibsndfileError:
+        return False
+    return bool(found)
+
+
+def _cut_short(path: Path) -> UserError:
+    return UserError(f"{path} is cut short: it ends before the length it announces", "get the file again")
 
 
 def _part(path: Path, source: _Source, start_seconds: float, seconds: float | None) -> tuple[int, int]:
@@ -237,7 +256,7 @@ def _next_block(path: Path, source: _Source, num_samples: int) -> NDArray[np.flo
         raise UserError(f"{path} is damaged: {_reason(error)}", "get the file again") from error
     missing = (num_samples - len(block)) / source.sample_rate
     if missing > _INEXACT_SECONDS:
-        raise UserError(f"{path} is cut short: it ends before the length it announces", "get the file again")
+        raise _cut_short(path)
     if not np.isfinite(block).all():
         raise UserError(f"{path} holds samples that are not numbers", "export the file again")
     return block

@@ -262,7 +262,7 @@ def average_(
     from orchestrion.checkpoints.folder import load_codec
     from orchestrion.checkpoints.lineage import unchanged_since
     from orchestrion.errors import UserError
-    from orchestrion.files import check_writable, existing
+    from orchestrion.files import check_writable
     from orchestrion.train.assemble import open_prior
     from orchestrion.train.average import average, recipe_like
     from orchestrion.train.parallel import launched
@@ -273,7 +273,7 @@ def average_(
         raise UserError("one process takes a mean", "leave torchrun out")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is there already", "choose another folder")
-    check_writable(existing(output))
+    check_writable(output)
     place = _place(device, threads)
     folder, info, store = _codec_of(codes, model, level)
     opened = partial(open_prior, level=level, codec_hash=store.codec_hash, before=unchanged_since(info, level))

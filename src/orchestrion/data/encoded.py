@@ -26,7 +26,7 @@ from orchestrion.data.manifest import Split, Track, split
 from orchestrion.data.place import DataFolder
 from orchestrion.data.sung import NO_WORDS, Listening, SungWords, keep_lyrics, lyrics_file, read_sung
 from orchestrion.errors import UserError
-from orchestrion.files import check_writable, read_json, replacing, write_json
+from orchestrion.files import make_writable, read_json, replacing, write_json
 from orchestrion.grid import Grid
 from orchestrion.text.alphabet import Alphabet
 from orchestrion.text.vocab import UNKNOWN, Vocabulary, folded
@@ -92,7 +92,7 @@ class ShardWriter:
     def __init__(self, place: Path | str, grid: Grid, codebook_size: int, codec_hash: str) -> None:
         self._files = DataFolder(place)
         self.folder = self._files.folder
-        check_writable(self.folder)
+        make_writable(self.folder)
         self._head = {
             "format": FORMAT,
             "version": VERSION,

@@ -16,7 +16,7 @@ from orchestrion.audio.waveform import SILENCE
 from orchestrion.config import Settings, plain, read_settings
 from orchestrion.data.manifest import Track, content_hash
 from orchestrion.errors import UserError
-from orchestrion.files import check_space, check_writable, explained, read_json, replacing, write_json
+from orchestrion.files import check_space, explained, make_writable, read_json, replacing, write_json
 from orchestrion.processes import worker_processes
 
 FORMAT = "orchestrion.tracks"
@@ -71,7 +71,7 @@ def prepare(
     UserError where the folder cannot be written or will not hold the music, and when no track at all can be
     read.
     """
-    check_writable(folder)
+    make_writable(folder)
     if sample_rate <= 0 or channels <= 0:
         raise UserError(f"cannot prepare {channels} channels at {sample_rate} Hz", "both are at least 1")
     unique = list({track.content_hash: track for track in tracks}.values())

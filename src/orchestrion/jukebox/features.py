@@ -68,15 +68,14 @@ def describe(listener: Listener, model: SongModel, dtype: str, *, mean: bool) ->
 
 
 def begin(folder: Path, info: FeaturesInfo) -> FeaturesInfo:
-    """Make the folder ready, or see that it holds such features: their description, with what is there already.
+    """See that there is nothing in the folder or such features: their description, with what is there already.
 
-    UserError where it holds anything else.
+    UserError where it holds anything else. Nothing is written yet.
     """
     path = folder / DESCRIPTION
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"there is something else at {folder}", "choose another name with -o")
-        write_json(path, plain(info))
         return info
     found = read_described(FeaturesInfo, path, "description of features")
     alike = {"recordings": info.recordings, "model": info.model}
@@ -103,6 +102,8 @@ def extract(listener: Listener, paths: Sequence[Path], folder: Path, info: Featu
             if not file.exists():
                 audio = io.read(path, codec.sample_rate, codec.channels)
                 found = listener.features(audio, codec.sample_rate, mean=info.mean)
+                if not (folder / DESCRIPTION).exists():
+                    write_json(folder / DESCRIPTION, plain(info))
                 with replacing(file) as part, part.open("wb") as opened:
                     np.save(opened, found.numpy(), allow_pickle=False)
         except UserError as error:

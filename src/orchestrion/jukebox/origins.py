@@ -5,7 +5,7 @@ import math
 from orchestrion.codes import HIDDEN, Codes
 from orchestrion.errors import UserError
 from orchestrion.generate.request import Origin
-from orchestrion.grid import Grid
+from orchestrion.grid import INEXACT_SECONDS, Grid
 from orchestrion.library.folder import codes_sha256
 
 
@@ -40,7 +40,7 @@ def _top_frames(grid: Grid, start_seconds: float, stop_seconds: float, frames: i
     seconds = grid.seconds(frames * grid.hop_lengths[grid.top])
     if not 0 <= start_seconds < stop_seconds < math.inf:
         raise UserError(f"there is no part from {start_seconds} s to {stop_seconds} s", "give a start and a later end")
-    if start_seconds >= seconds:
+    if start_seconds >= seconds or stop_seconds > seconds + INEXACT_SECONDS:
         raise UserError(f"the song ends at {seconds:.2f} s", "choose a part inside it")
     rate = grid.frame_rate(grid.top)
     first = min(int(start_seconds * rate), frames - 1)

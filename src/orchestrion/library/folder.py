@@ -33,6 +33,15 @@ CODES_FORMAT = "orchestrion.codes"
 FORMAT_VERSION = 1
 SUFFIX = ".song"
 
+_TOLD = {  # the fields of a request that a person knows by other words
+    "seconds": "length",
+    "total_seconds": "whole length",
+    "offset_seconds": "place in the whole",
+    "sung_until": "plan of its words",
+    "finest_level": "finest level",
+    "prime": "prompt",
+    "origin": "song, or part of one, that it is made from",
+}
 _REQUEST, _CODES, _AUDIO, _PICTURE = "request.json", "codes.safetensors", "audio", "picture.png"
 
 
@@ -203,7 +212,7 @@ def claim(
         return Claim(path, song.info, song=song)
     if not replace:
         raise UserError(
-            f"{path} holds another song, with another {', '.join(differing)}",
+            f"{path} holds another song, with another {', '.join(_TOLD.get(name, name) for name in differing)}",
             "choose another name, or add --force to replace it",
         )
     return Claim(path, info, other=song)

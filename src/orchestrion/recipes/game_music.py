@@ -23,7 +23,7 @@ from orchestrion.audio import io, waveform
 from orchestrion.config import Settings, read_settings
 from orchestrion.data.manifest import Track, content_hash, write_manifest
 from orchestrion.errors import UserError
-from orchestrion.files import check_space, check_writable, explained
+from orchestrion.files import check_space, explained, make_writable
 
 Set = Literal["wesnoth", "cc", "all"]
 SETS: tuple[Set, ...] = ("wesnoth", "cc", "all")
@@ -91,7 +91,7 @@ def fetch(folder: Path, sets: Sequence[Set]) -> Iterator[Fetched]:
             f"this data set comes as Debian packages and {' and '.join(missing_tools)} cannot be found",
             "run this on Debian or a system like it, or scan your own music: orchestrion data scan FOLDER",
         )
-    check_writable(folder)
+    make_writable(folder)
     wanted = [entry for entry in entries if not _target(folder, entry).exists()]
     check_space(folder, int(_BYTES_PER_SECOND * sum(entry.seconds for entry in wanted)))
     tracks: list[Track] = []
@@ -123,7 +123,7 @@ def _package(folder: Path, package: str) -> Path:
     here = sorted(debs.glob(f"{package}_*.deb"))
     if here:
         return here[-1]
-    check_writable(debs)
+    make_writable(debs)
     with tempfile.TemporaryDirectory(dir=debs, prefix=".download-") as place:
         result = subprocess.run(
             ["apt-get", "download", package],

@@ -22,7 +22,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from orchestrion.audio import io
 from orchestrion.data.manifest import Track, content_hash, is_held_out, write_manifest
 from orchestrion.errors import UserError
-from orchestrion.files import check_space, check_writable, explained
+from orchestrion.files import check_space, explained, make_writable
 from orchestrion.processes import worker_processes
 from orchestrion.recipes.accompaniment import Room, in_room, play
 from orchestrion.recipes.espeak import VOICES
@@ -100,7 +100,7 @@ def render(
     where it was. The language is that of the words unless given. Scores that cannot be sung are reported and left
     out. Raises UserError where there is nothing to sing, and where the folder cannot be written or will not hold it.
     """
-    check_writable(folder)
+    make_writable(folder)
     songs: list[Song] = []
     for step in plan(scores, seed, language):
         if isinstance(step, Song):

@@ -16,7 +16,7 @@ from orchestrion.audio.io import SUFFIXES_READ
 from orchestrion.config import Settings, as_read_now, plain
 from orchestrion.config.training import HOW_SHARED, WHEN_LOOKED_AT
 from orchestrion.errors import UserError
-from orchestrion.files import check_writable, existing, explained, read_json, write_json
+from orchestrion.files import check_writable, explained, read_json, write_json
 from orchestrion.nn.ranks import rank
 from orchestrion.processes import locked
 from orchestrion.train.checkpoint import steps_done
@@ -75,7 +75,7 @@ def _moved(
     folder: Path, kind: str, config: Settings, data: dict[str, Any] | None, *, new_end: bool
 ) -> dict[str, int] | None:
     """How the end of the run in `folder` is moved, None where it is not; UserError as by `check_run`."""
-    check_writable(existing(folder))
+    check_writable(folder)
     moved: dict[str, int] | None = None
     path = folder / RUN
     if path.exists():

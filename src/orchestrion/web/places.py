@@ -4,7 +4,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from orchestrion.files import check_writable
+from orchestrion.files import make_writable
 from orchestrion.library.tree import check_id
 from orchestrion.processes import locked
 
@@ -22,7 +22,7 @@ class Places:
     def make(self) -> None:
         """Make what is missing; UserError where that cannot be."""
         for folder in (self.library, self.own, self.bin, self.uploads):
-            check_writable(folder)
+            make_writable(folder)
 
     @property
     def jobs(self) -> Path:
