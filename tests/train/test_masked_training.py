@@ -158,3 +158,27 @@ def test_teachers_that_cannot_teach_are_refused(codes, codec_run, taught, teache
     ]
     assert main([str(word) for word in (*arguments, "--teacher", teacher)]) == 2
     assert "only a masked prior has a teacher" in capsys.readouterr().err
+
+
+def test_codes_of_the_level_above_are_noisy_in_training_alone(codes, codec_run, monkeypatch):
+    heard: list[torch.Tensor] = []
+    loss = MaskedPrior.loss
+
+    def listening(self, codes, hidden, conditions, **options):
+        heard.append(conditions.coarser)
+        return loss(self, codes, hidden, conditions, **options)
+
+    monkeypatch.setattr(MaskedPrior, "loss", listening)
+    config, codec = small.masked_config(8), load_codec(codec_run / "model", read_model(codec_run / "model"))
+    part = Part(0, 4, 4)
+    for noise in (0.0, 0.0, 0.6, 0.6):
+        noisy = config.model_copy(update={"noise_above": noise})
+        MaskedRecipe(noisy, codes, 0, codec, torch.device("cpu")).loss(5, part)
+    true, again, some, alike = heard
+    assert torch.equal(true, again) and torch.equal(some, alike)
+    changed = (some != true).double().mean(1)
+    assert 0 < changed.mean() < 0.6 and len(set(changed.tolist())) > 1
+    assert 0 <= some.min() and some.max() < codes.codebook_size
+    recipe = MaskedRecipe(noisy, codes, 0, codec, torch.device("cpu"))
+    recipe.bits()
+    assert all(torch.equal(one, batch.coarser) for one, batch in zip(heard[4:], recipe.held_out, strict=False))

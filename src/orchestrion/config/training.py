@@ -253,6 +253,10 @@ class PriorTrainingConfig(Settings):
     """Chance that the artist is unknown, and apart from that the chance that the genres are."""
     condition_dropout: float = Field(default=0.0, ge=0, le=1)
     """Chance that artist and genres are unknown and no lyrics told, all together: what guidance compares with."""
+    noise_above: float = Field(default=0.0, ge=0, le=1)
+    """Most of the codes of the level above that are random ones: each window has its own share, evenly from 0 to this.
+    An upsampler so learns to make do with codes that were composed (conditioning augmentation, Ho et al. 2021, arXiv
+    2106.15282)."""
     artist_balance: float = Field(default=0.5, ge=0, le=1)
     codebook_embedding: bool = True
     """Begin with embeddings in which codes are as close as their entries in the codec's codebook."""

@@ -1,6 +1,7 @@
 """The recipe for a prior: the top level's, or an upsampler's."""
 
 from collections import defaultdict, deque
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -24,7 +25,7 @@ from orchestrion.errors import UserError
 from orchestrion.files import write_json
 from orchestrion.generate.level import LevelShape, LevelTask, fill_level, finished
 from orchestrion.generate.told import Told, told_of
-from orchestrion.nn.chance import RowGenerator, rows_of_batch
+from orchestrion.nn.chance import RowGenerator, rows_of_batch, uniform_rows
 from orchestrion.nn.ranks import num_ranks, summed
 from orchestrion.prior.labels import Conditions, LabelEmbedding
 from orchestrion.prior.masked import AnyPrior, MaskedPrior
@@ -126,6 +127,16 @@ def block_matrices(prior: AnyPrior) -> list[nn.Parameter]:
         stacks.append(prior.head.steps)
     matrices = (weight for stack in stacks for weight in stack.parameters() if weight.ndim == 2)
     return [weight for weight in matrices if weight.requires_grad]
+
+
+def with_noise(
+    codes: Int[Tensor, "batch frame"], most: float, codebook_size: int, rng: Generator
+) -> Int[Tensor, "batch frame"]:
+    """The codes, a share of them random ones: for each row its own share, evenly from 0 to `most`."""
+    batch, frames = codes.shape
+    share, chance, others = (uniform_rows(batch, (n,), rng).to(codes.device) for n in (1, frames, frames))
+    random = (codebook_size * others).to(codes.dtype)
+    return torch.where((chance < most * share) & (codes != HIDDEN), random, codes)
 
 
 class PriorRecipe:
@@ -288,7 +299,12 @@ class PriorRecipe:
             short_tracks=self.prior.config.takes_short_tracks,
         )
         rng = rows_of_batch(seed_of(seed, step, stream=2), part.first, part.total)
-        loss = self._training_loss(batch, self._conditions(batch), rng)
+        conditions = self._conditions(batch)
+        if self.config.noise_above and conditions.coarser is not None:
+            chance = rows_of_batch(seed_of(seed, step, stream=3), part.first, part.total)
+            noisy = with_noise(conditions.coarser, self.config.noise_above, self.store.codebook_size, chance)
+            conditions = replace(conditions, coarser=noisy)
+        loss = self._training_loss(batch, conditions, rng)
         self._heard.append(loss.bits_per_code.detach())
         metrics: dict[str, Tensor | float] = {"train/bits": loss.bits_per_code}
         if loss.unfollowed is not None:
