@@ -328,6 +328,15 @@ def test_a_song_is_continued_upsampled_and_decoded(capsys):
     assert (full[1] == long[1]).all() and full.has(0) and not long.has(0)
 
 
+def test_the_same_song_in_another_format_keeps_its_picture_and_another_song_does_not_come_there(capsys):
+    assert run(capsys, *COMPOSE, "-q")[0] == 0
+    drawn = Path("song.png").stat()
+    assert run(capsys, *COMPOSE, "-q", "-o", "song.wav")[1] == "song.wav\n"
+    assert Path("song.png").stat() == drawn
+    status, _, err = run(capsys, *COMPOSE, "-q", "--seed", "8", "-o", "song.ogg")
+    assert status == 2 and "with another seed" in err and not Path("song.ogg").exists()
+
+
 def test_parts_of_a_song_come_back(capsys):
     leaning = ("-q", "--leaning", "1000")
     assert run(capsys, *COMPOSE, *leaning, "--seconds", "0.6", "--form", "aba")[0] == 0

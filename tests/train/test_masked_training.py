@@ -178,7 +178,7 @@ def test_codes_of_the_level_above_are_noisy_in_training_alone(codes, codec_run, 
     assert torch.equal(true, again) and torch.equal(some, alike)
     changed = (some != true).double().mean(1)
     assert 0 < changed.mean() < 0.6 and len(set(changed.tolist())) > 1
-    assert 0 <= some.min() and some.max() < codes.codebook_size
+    assert some.min() >= 0 and some.max() < codes.codebook_size
     recipe = MaskedRecipe(noisy, codes, 0, codec, torch.device("cpu"))
     recipe.bits()
     assert all(torch.equal(one, batch.coarser) for one, batch in zip(heard[4:], recipe.held_out, strict=False))

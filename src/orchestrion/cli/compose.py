@@ -287,10 +287,10 @@ def make(begin: Begin, outputs: list[Path], *, force: bool, as_json: bool, quiet
     Nothing is begun where something else is there already.
     """
     from orchestrion.files import refuse_overwrite
-    from orchestrion.library.folder import beside, can_be_written
+    from orchestrion.library.folder import beside, can_be_written, others_beside
 
     for output in outputs:
-        may_stay = force or can_be_written(output)
+        may_stay = force or can_be_written(output) or bool(others_beside(output))  # which it belongs to as well
         for suffix in (".png", *([WORDS_SUFFIX] if sung else [])):
             refuse_overwrite(output.with_suffix(suffix), may_stay)
     folders = [beside(path) for path in outputs]
