@@ -110,7 +110,7 @@ def main() -> None:
     figures = [
         Figure(names.get(name, f"{whole}, level {name}"), "default", values) for name, values in measured.items()
     ]
-    publish(given, "compose", text, figures)
+    publish(given, "compose" if given.model == "mini" else f"compose-{Path(given.model).name}", text, figures)
 
 
 main()

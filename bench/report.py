@@ -23,6 +23,7 @@ SECTIONS = {
     "codec_speed": "The codec's speed",
     "upsampling": "Parallel upsampling",
     "compose": "Composing",
+    "compose-mini-song": "Composing with the model that sings",
     "studio": "The Studio",
     "finetune": "Fine-tuning",
     "guidance": "Guidance",
