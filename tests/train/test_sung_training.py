@@ -135,9 +135,12 @@ def test_commands_compose_and_align(model, tmp_path, capsys, monkeypatch):
     assert main((*compose, "--lyrics", "words.txt", "-o", "song.flac")) == 0, capsys.readouterr().err
     timed = read_timed_lyrics(Path("song.lrc"))
     assert [line.section for line in timed.lines] == ["Vers", None]
-    Path("song.png").unlink()
-    assert main((*compose, "--lyrics", "words.txt", "-o", "song.wav")) == USER_ERROR
-    assert "song.lrc exists" in capsys.readouterr().err
+    Path("song.lrc").write_text("[00:01.00]mine", encoding="utf-8")
+    assert main((*compose, "--lyrics", "words.txt", "-o", "song.wav")) == 0
+    Path("song.lrc").rename("other.lrc")
+    assert main((*compose, "--lyrics", "words.txt", "-o", "other.wav")) == USER_ERROR
+    assert "other.lrc exists" in capsys.readouterr().err
+    assert Path("other.lrc").read_text(encoding="utf-8") == "[00:01.00]mine"
 
     assert main(("align", "song.flac", "-o", "song.json", "--device", "cpu", "--picture", "words.png", "--json")) == 0
     told = json.loads(capsys.readouterr().out)
