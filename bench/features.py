@@ -92,7 +92,7 @@ The penalty of the regression is the best of {tried} on a third of the training 
 
 {table(header, rows)}
 
-{machine()}"""
+{machine()} Script: `bench/features.py`."""
     publish(given, "features", text, figures)
 
 
