@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from orchestrion import Jukebox, Request
-from orchestrion.cli.train import prepared
+from orchestrion.cli.encode import prepared
 from orchestrion.evaluate import songs
 from orchestrion.evaluate.distance import distance, frechet_distance, kernel_distance
 from orchestrion.evaluate.interval import Estimate

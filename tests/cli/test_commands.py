@@ -272,7 +272,7 @@ def test_too_little_memory_is_one_message_and_status_2(capsys, monkeypatch, erro
     status, out, err = run(capsys, *COMPOSE, "-q")
     assert (status, out) == (2, "")
     assert "not enough memory" in err and "--takes" in err and "--device cpu" in err
-    monkeypatch.setattr("orchestrion.cli.train._place", lack)
+    monkeypatch.setattr("orchestrion.cli.train.joined_device", lack)
     status, out, err = run(capsys, "train", "codec", "music.jsonl", "--run", "run")
     assert (status, out) == (2, "") and "training.accumulate" in err
 

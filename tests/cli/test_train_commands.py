@@ -11,8 +11,9 @@ import tiny
 from orchestrion import presets
 from orchestrion.audio import io
 from orchestrion.checkpoints.folder import ModelInfo, read_model, write_model
+from orchestrion.cli.encode import prepared
 from orchestrion.cli.main import main
-from orchestrion.cli.train import _place, prepared
+from orchestrion.cli.training import joined_device
 from orchestrion.codec import Codec
 from orchestrion.config.recognizer import RecognizerTrainingConfig
 from orchestrion.data.encoded import ShardWriter
@@ -80,7 +81,7 @@ def test_cuda_is_told_to_repeat_what_it_computes(monkeypatch):
     monkeypatch.setattr("orchestrion.nn.device.chosen_device", lambda wanted: torch.device("cuda"))
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        _place("cuda", None)
+        joined_device("cuda", None)
         assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:

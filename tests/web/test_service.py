@@ -200,7 +200,8 @@ def test_parts_of_a_song_come_back(page):
     assert again == {"start_seconds": 0.6, "seconds": pytest.approx(0.2), "of_seconds": 0.1}
     late = {"seconds": 0.2, "from_seconds": 0.2, "reprise": {"start": 0.1, "stop": 0.3}}
     assert "not over by 0.20 s" in page.post(path_of(song, take, "/continue"), late, status=409)["error"]
-    page.post("/songs", {"seconds": 0.6, "form": "A4"}, status=422)
+    refused = page.post("/songs", {"seconds": 0.6, "form": "A4"}, status=422)
+    assert refused["error"] == "form: a form has a letter for each of its parts, such as ABAB"
 
 
 def test_undo_and_redo(page):

@@ -116,7 +116,7 @@ def evaluate(
     jukebox = open_jukebox(model, device=device, dtype="float32", weights="auto", compiled=None, threads=threads)
     store = None if codes is None else open_codes(codes, jukebox.info)
     check_writable(output)
-    from orchestrion.cli.train import prepared
+    from orchestrion.cli.encode import prepared
 
     rate, channels = jukebox.info.codec.sample_rate, jukebox.info.codec.channels
     heard = prepared(manifest, cache, rate, channels, threads=threads, quiet=quiet)

@@ -32,7 +32,7 @@ COMMANDS = {
     "models": "orchestrion.cli.models:models",
     "data": "orchestrion.cli.data:data",
     "train": "orchestrion.cli.train:train",
-    "encode": "orchestrion.cli.train:encode",
+    "encode": "orchestrion.cli.encode:encode",
     "evaluate": "orchestrion.cli.evaluate:evaluate",
     "features": "orchestrion.cli.features:features",
     "map": "orchestrion.cli.studio:map_",

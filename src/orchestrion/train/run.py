@@ -113,7 +113,7 @@ def _end(folder: Path, before: Any, steps: int) -> dict[str, int]:
     if done == before:
         raise UserError(
             f"the run in {folder} is finished, after {done} steps",
-            "leave --steps as it was, or begin another run with its weights",
+            f"leave --steps as it was, or begin another run with its weights (--begin {folder})",
         )
     if done >= steps:
         raise UserError(f"the run in {folder} has taken {done} steps already", "give more --steps")

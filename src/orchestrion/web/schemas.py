@@ -1,8 +1,10 @@
 """What the service says and is told, as JSON: every body of a request and of an answer."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from orchestrion.library.tree import ID_PATTERN, Act, Mix, Span
 
@@ -18,10 +20,20 @@ _Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)
 _Moment = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 _MomentOfUpload = Annotated[float, Field(ge=0, le=LONGEST_UPLOAD_SECONDS, allow_inf_nan=False)]
 _Takes = Annotated[int, Field(ge=1, le=MOST_TAKES)]
-_Form = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z ]*[A-Za-z][A-Za-z ]*$")]
+_FORM_PATTERN = r"^[A-Za-z ]*[A-Za-z][A-Za-z ]*$"
 _Seed = Annotated[int, Field(ge=0, lt=2**53)]
 _Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"\S")]
 _Tag = Annotated[str, Field(min_length=1, max_length=60)]
+
+
+def _letters(value: Any) -> Any:
+    """Says in words what the pattern of a form asks for."""
+    if isinstance(value, str) and not re.search(_FORM_PATTERN, value):
+        raise PydanticCustomError("form", "a form has a letter for each of its parts, such as ABAB")
+    return value
+
+
+_Form = Annotated[str, Field(max_length=100, pattern=_FORM_PATTERN), BeforeValidator(_letters)]
 
 
 class Body(BaseModel):
