@@ -239,12 +239,14 @@ def test_songs_are_judged_beside_the_music_of_both_sides(loud_and_soft: Path, ca
         real: songs.Vectors,
         versions: dict[str, songs.Vectors],
         made: songs.Vectors,
+        asked_like: list[int],
     ) -> Section:
         sides = {"training": learned, "noisy training": noisy_learned, "held out": real, **versions, "made": made}
         for name, side in sides.items():
             assert side.described.tracks.tolist() == real.described.tracks.tolist() or name not in versions
             compared[name] = float(side.described.features[:, 0].mean())
-        return distance_section(learned, noisy_learned, by_genre, real, versions, made)
+        assert len(asked_like) == 5 and set(asked_like) == set(real.described.tracks.tolist())
+        return distance_section(learned, noisy_learned, by_genre, real, versions, made, asked_like)
 
     distance_section = songs.distance_section
     monkeypatch.setattr(songs, "distance_section", distances)

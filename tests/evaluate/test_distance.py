@@ -10,6 +10,7 @@ from orchestrion.evaluate.distance import (
     floor,
     frechet,
     frechet_distance,
+    halves,
     kernel_distance,
     with_noise,
 )
@@ -83,10 +84,21 @@ def test_two_versions_of_the_same_pieces_are_no_nearer_than_other_draws_of_the_m
 @pytest.mark.parametrize("measure", [frechet_distance, kernel_distance])
 def test_music_that_differs_is_further_away_than_halves_of_the_same(rng, measure):
     real = described(rng, per_track=4)
-    same = floor(real, measure, rng)
+    same = floor(real, measure)
     apart = distance(measure, real, described(rng, per_track=4, shift=0.8), draws=50)
     assert apart.low > same.high
     assert apart.low < apart.value < apart.high
+
+
+@pytest.mark.parametrize("measure", [frechet_distance, kernel_distance])
+def test_between_halves_no_piece_meets_its_own_version(rng, measure):
+    real = described(rng, per_track=4)
+    spoilt = Described(real.features + 0.8, real.tracks)
+    itself, same, apart = halves(real, [real, real, spoilt], measure, splits=20)
+    assert torch.equal(itself, same), "all are cut alike"
+    assert float(itself.mean()) > measure(real, real)
+    assert (itself < apart).all()
+    assert torch.equal(halves(real, [spoilt], measure, splits=20)[0], apart)
 
 
 def test_distances_are_the_same_every_time(rng):

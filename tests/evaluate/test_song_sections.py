@@ -57,7 +57,8 @@ def distances(training: list[Piece], held_out: list[Piece], songs: list[Piece], 
     parts = (training, noisy(training, rng), held_out, noisy(held_out, rng), heard, songs)
     learned, noisy_learned, real, noise, coded, made = (vectors(part, embed) for part in parts)
     versions = {"with noise": noise, "through the codec": coded}
-    return distance_section(learned, noisy_learned, learned, real, versions, made)
+    asked_like = [held_out[number % len(held_out)].track for number in range(len(songs))]
+    return distance_section(learned, noisy_learned, learned, real, versions, made, asked_like)
 
 
 def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator) -> None:
@@ -76,6 +77,22 @@ def test_songs_that_are_further_away_have_larger_distances(rng: torch.Generator)
     for near, far in zip(found["near"], found["far"], strict=True):
         assert isinstance(near, Estimate) and isinstance(far, Estimate)
         assert near.value < far.low
+
+
+def test_halves_of_held_out_music_are_beside_one_another_and_beside_songs(rng: torch.Generator) -> None:
+    training, held_out = pieces(12, rng), pieces(10, rng)
+    near, far = (distances(training, held_out, pieces(20, rng, shift), rng).tables[1] for shift in (0.0, 9.0))
+    assert [row[0] for row in near.rows] == [
+        "the other half",
+        "the other half, with noise",
+        "the other half, through the codec",
+        "songs by the labels of the other half",
+    ]
+    assert {row[1] for row in near.rows} == {5}
+    assert near.rows[0][2:4] == far.rows[0][2:4], "the same halves"
+    found, further = near.rows[-1][2], far.rows[-1][2]
+    assert isinstance(found, Estimate) and isinstance(further, Estimate) and found.value < further.low
+    assert far.rows[0][4:] == (0.0, 0.0) and near.rows[-1][4:] == (None, None)
 
 
 def test_another_genre_is_a_ceiling(rng: torch.Generator) -> None:

@@ -349,8 +349,9 @@ def _songs(
     if finest < top:
         below = _composed_below(jukebox, codec, like, [request for request, _ in requests], output / PIECES, say)
         versions["its top codes kept, the others composed"] = songs.vectors(below, embedded)
+    asked_like = [like[number % len(like)].track for number in range(len(requests))]
     return [
-        songs.distance_section(learned_from, noisy_learned, genres, real, versions, ours),
+        songs.distance_section(learned_from, noisy_learned, genres, real, versions, ours, asked_like),
         songs.control_section(
             taught, {"held-out music": real, "the same, coded": heard_as, "the songs": ours}, asked=ours
         ),
